@@ -1,0 +1,75 @@
+"""Flow: the adapter that has diffrax integrate a learner."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from overlap_learning.dynamics.learner import AbstractLearner
+from overlap_learning.dynamics.record import Outcome, Record, trim
+from overlap_learning.dynamics.results import RESULTS
+from overlap_learning.dynamics.rules import GradientFlow
+from overlap_learning.tasks.task import Task
+
+
+def flow(learner: AbstractLearner, rule: GradientFlow, task: Task, position: jax.Array) -> Outcome:
+    """Gradient flow from a position.
+
+    Args:
+        learner: what moves.
+        rule: how far, with which solver, and what to save.
+        task: a fixed batch.
+        position: the start.
+    """
+    outcome = _solve(learner, rule, task.astype(position.dtype), position)
+    return Outcome(trim(outcome.record), outcome.position, outcome.result, outcome.stats, outcome.interpolation)
+
+
+@eqx.filter_jit
+def _solve(learner: AbstractLearner, rule: GradientFlow, task: Task, position: jax.Array) -> Outcome:
+    dtype = position.dtype
+    rates, decay = learner.rates.astype(dtype), rule.weight_decay.astype(dtype)
+
+    def velocity(time, position, _):
+        _, gradient = learner.gradient(position, task)
+        return -(gradient + decay * position) * rates
+
+    def save(time, position, _):
+        return Record(time, None, learner.loss(position, task), learner.gram(position), learner.transfer(position))
+
+    def low_enough(time, position, args, **kwargs):
+        return learner.loss(position, task) <= rule.stop_loss
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        rule.solver,
+        t0=jnp.zeros((), dtype),
+        t1=rule.duration.astype(dtype),
+        dt0=None,
+        y0=position,
+        saveat=diffrax.SaveAt(
+            subs=[diffrax.SubSaveAt(ts=rule.save_at.astype(dtype), fn=save), diffrax.SubSaveAt(t1=True)], dense=rule.dense
+        ),
+        stepsize_controller=diffrax.PIDController(rtol=rule.rtol.astype(dtype), atol=rule.atol.astype(dtype)),
+        event=None if rule.stop_loss is None else diffrax.Event(low_enough),
+        max_steps=rule.max_steps,
+        throw=False,
+    )
+    saved, final = solution.ys
+    end = solution.ts[1]
+    codes = diffrax.RESULTS
+    result = RESULTS.where(solution.result == codes.successful, RESULTS.successful, RESULTS.solver_failed)
+    result = RESULTS.where(solution.result == codes.event_occurred, RESULTS.loss_reached, result)
+    result = RESULTS.where(solution.result == codes.max_steps_reached, RESULTS.max_steps_reached, result)
+
+    # Points that were not reached hold inf; a run that stopped early ends with where it stopped.
+    reached = jnp.isfinite(saved.time)
+    stopped = save(end[0], final[0], None)
+    early = jnp.logical_not(jnp.any(saved.time == end[0]))
+    record = jax.tree.map(
+        lambda points, last: jnp.concatenate([points, last[None]]),
+        eqx.tree_at(lambda r: r.time, saved, jnp.where(reached, saved.time, jnp.nan)),
+        eqx.tree_at(lambda r: r.time, stopped, jnp.where(early & (result != RESULTS.successful), end[0], jnp.nan)),
+    )
+    stats = {name: solution.stats[f"num_{name}_steps"] for name in ("accepted", "rejected")}
+    return Outcome(record, final[0], result, stats, solution.interpolation)

@@ -1,0 +1,91 @@
+"""The loss and its gradient in overlap space: the one place that computes S."""
+
+import jax
+
+from overlap_learning.model.activity import check_channels, reduced_outputs
+from overlap_learning.model.model import Model
+from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.tasks.task import Task
+
+
+def loss(model: Model, task: Task, overlaps: Overlaps) -> jax.Array:
+    """The loss of a network with these overlaps: `task.loss(rollout(model, overlaps, task))`, shape [].
+
+    Args:
+        model: the `Model`.
+        task: the `Task`.
+        overlaps: the network's `Overlaps`.
+
+    Raises:
+        ValueError: if layouts or channels do not match.
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> task = ol.tasks.exponential_filter(decay=0.2)
+        >>> perfect = ol.Overlaps.from_entries(model.layout, zm=1.0, zu=0.8, vm=1.0, vu=0.8, vv=4.0, zz=4.0, uu=2.0)
+        >>> bool(ol.loss(model, task, perfect) < 1e-4)
+        True
+    """
+    check_task(model, task, "loss")
+    check_channels(model.layout, task, "loss", overlaps=overlaps)
+    return gram_loss(model, overlaps.gram, task)
+
+
+def loss_gradient(model: Model, task: Task, overlaps: Overlaps) -> tuple[jax.Array, jax.Array]:
+    """The loss and its symmetrised gradient S, from which every learning rule is made.
+
+    With the entries of G treated as independent, `Gamma = dL/dG` and `S = Gamma + Gamma^T`; then `dL/dV = V S / N`. The
+    derivative with respect to an overlap as one number (an entry and its mirror image together) is `S_ij` off the
+    diagonal and `S_ii / 2` on it.
+
+    Args:
+        model: the `Model`.
+        task: the `Task`.
+        overlaps: the network's `Overlaps`.
+
+    Returns:
+        The loss, shape [], and S, shape [d, d], zero on the invisible overlaps.
+
+    Raises:
+        ValueError: if layouts or channels do not match.
+
+    Source: theory page, eq. (5).
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> task = ol.tasks.exponential_filter(decay=0.2)
+        >>> value, S = ol.loss_gradient(model, task, ol.Overlaps.from_entries(model.layout))
+        >>> bool(jnp.all(S[model.invisible] == 0))
+        True
+    """
+    check_task(model, task, "loss_gradient")
+    check_channels(model.layout, task, "loss_gradient", overlaps=overlaps)
+    return gram_loss_gradient(model, overlaps.gram, task)
+
+
+def gram_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:
+    """`loss` of a Gram matrix [d, d] whose entries are independent variables."""
+    return task.loss(reduced_outputs(model, gram, task))
+
+
+def gram_loss_gradient(model: Model, gram: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
+    """`loss_gradient` of a Gram matrix [d, d]."""
+    value, gamma = jax.value_and_grad(gram_loss, argnums=1)(model, gram, task)
+    return value, gamma + gamma.T
+
+
+def check_task(model: Model, task: Task, caller: str) -> None:
+    """Refuse what is not a fixed batch, or has other output channels than the model.
+
+    Raises:
+        ValueError: naming what was passed and what is allowed.
+    """
+    if not isinstance(task, Task):
+        raise ValueError(
+            f"{caller}: task must be an ol.Task (a fixed batch), got {type(task).__name__}. "
+            "From a stream, take one batch: stream.sample(key)."
+        )
+    if task.targets.shape[-1] != model.layout.n_out:
+        raise ValueError(
+            f"{caller}: the task has {task.targets.shape[-1]} output channels, the model has n_out={model.layout.n_out}."
+        )

@@ -1,0 +1,89 @@
+"""integrate: the learning of a network, in overlap space."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from overlap_learning.dynamics.learner import AbstractLearner, DirectLearner, TransferLearner
+from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.dynamics.rules import AbstractRule, DirectDescent, Optimiser
+from overlap_learning.dynamics.run import check_run, follow
+from overlap_learning.dynamics.solution import Solution, finish
+from overlap_learning.model.activity import reduced_variance
+from overlap_learning.model.model import Model
+from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.precision import require_float64
+from overlap_learning.tasks.stream import TaskStream
+from overlap_learning.tasks.task import Task
+
+
+def integrate(
+    model: Model,
+    task: Task | TaskStream,
+    overlaps: Overlaps,
+    rule: AbstractRule,
+    key: jax.Array | None = None,
+    *,
+    throw: bool = True,
+) -> Solution:
+    """The theory: how learning moves the overlaps, from the overlaps alone.
+
+    Gradient descent on the N x d vectors V acts on them from the right, `V(tau) = V(0) M(tau)`, so the d x d matrix M, and with it
+    `G = M^T G(0) M`, follows a small closed system: exactly for linear networks of every N, for nonlinear ones under the
+    assumption that neurons stay Gaussian (an approximation that drifts as training goes on; check it with `ol.validate`).
+
+    Args:
+        model: the `Model`.
+        task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
+        overlaps: the start.
+        rule: `GradientFlow`, `GradientDescent` or `DirectDescent`.
+        key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.train` draws the same trials from the same key.
+        throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
+
+    Returns:
+        A `Solution`; its `final` is the learned `Overlaps`.
+
+    Raises:
+        ValueError: if the arguments do not fit together, or the rule does not close in overlap space.
+        LearningError: if learning diverged or the solver failed, and throw.
+        RuntimeError: if jax is not in 64-bit mode.
+
+    Source: Ger & Barak 2026, eqs. 6 to 9; theory page, eqs. (6) to (8).
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(n_in=1, rank=1, n_out=1), ol.Linear())
+        >>> task = ol.tasks.exponential_filter(decay=0.2)
+        >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+        >>> solution = ol.integrate(model, task, start, ol.GradientDescent(learning_rate=5e-3, n_steps=2000))
+        >>> bool(solution.loss[-1] < 1e-3)
+        True
+    """
+    require_float64("ol.integrate")
+    layout = check_layout(model, overlaps, "integrate")
+    if isinstance(rule, Optimiser):
+        raise ValueError(
+            "integrate: an Optimiser works element by element on the neurons, so the overlaps it leads to depend on more than "
+            "overlaps: its learning does not close in overlap space. Run it at full N: ol.train(model, task, network, rule)."
+        )
+    key = check_run(model, task, rule, key, "integrate")
+    learner: AbstractLearner
+    if isinstance(rule, DirectDescent):
+        learner, position = DirectLearner(model, layout.rates()), overlaps.gram
+    else:
+        learner = TransferLearner(model, layout.rates(getattr(rule, "rates", None)), overlaps.gram)
+        position = jnp.eye(layout.size, dtype=overlaps.gram.dtype)
+    outcome = follow(learner, rule, task, position, key)
+    stats = outcome.stats | _gain_stats(model, task, overlaps.gram, learner.gram(outcome.position), key)
+    return finish(model, outcome, with_gram(overlaps, learner.gram(outcome.position)), stats, throw=throw)
+
+
+@eqx.filter_jit
+def _gain_stats(
+    model: Model, task: Task | TaskStream, first: jax.Array, last: jax.Array, key: jax.Array
+) -> dict[str, jax.Array]:
+    """The largest field variance at the start and the end of learning, and the error of the gain there."""
+    if model.is_linear:
+        return {}
+    batch = task.sample(key) if isinstance(task, TaskStream) else task
+    largest = jnp.maximum(*(jnp.max(reduced_variance(model, gram, batch)) for gram in (first, last)))
+    return {"field_variance": largest, "gain_error": model.activation.gain_error(largest)}

@@ -1,0 +1,83 @@
+"""Learners: what a rule moves. Theory and full N differ here and nowhere else."""
+
+import abc
+
+import equinox as eqx
+import jax
+
+from overlap_learning.dynamics.gradient import gram_loss, gram_loss_gradient
+from overlap_learning.model.model import Model
+from overlap_learning.tasks.task import Task
+
+
+class AbstractLearner(eqx.Module):
+    """A position [*, d] whose columns are the vectors, and the loss as a function of it.
+
+    Every rule multiplies from the right (columns are combined, rows never mixed), so the same rule drives the transfer matrix
+    M of the theory and the vectors V of a full network.
+    """
+
+    model: eqx.AbstractVar[Model]
+    rates: eqx.AbstractVar[jax.Array]
+
+    @abc.abstractmethod
+    def gram(self, position: jax.Array) -> jax.Array:
+        """The Gram matrix [d, d] of a position or of a change of position."""
+
+    @abc.abstractmethod
+    def loss(self, position: jax.Array, task: Task) -> jax.Array:
+        """The loss, shape []."""
+
+    @abc.abstractmethod
+    def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
+        """The loss, and the scaled gradient `N dL/dV` as a change of position."""
+
+    @abc.abstractmethod
+    def transfer(self, position: jax.Array) -> jax.Array | None:
+        """M, if the position has one."""
+
+
+class TransferLearner(AbstractLearner):
+    """The theory: M of `V(tau) = V(0) M(tau)`, so that `G = M^T G(0) M` and `N dL/dV = V(0) (M S)`.
+
+    Source: theory page, eq. (8).
+    """
+
+    model: Model
+    rates: jax.Array
+    start: jax.Array
+
+    def gram(self, position: jax.Array) -> jax.Array:
+        gram = position.T @ self.start @ position
+        return (gram + gram.T) / 2
+
+    def loss(self, position: jax.Array, task: Task) -> jax.Array:
+        return gram_loss(self.model, self.gram(position), task)
+
+    def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
+        value, slope = gram_loss_gradient(self.model, self.gram(position), task)
+        return value, position @ slope
+
+    def transfer(self, position: jax.Array) -> jax.Array:
+        return position
+
+
+class DirectLearner(AbstractLearner):
+    """The contrast case: the position is G itself, and its gradient dL/dsigma, with no metric."""
+
+    model: Model
+    rates: jax.Array
+
+    def gram(self, position: jax.Array) -> jax.Array:
+        return position
+
+    def loss(self, position: jax.Array, task: Task) -> jax.Array:
+        return gram_loss(self.model, position, task)
+
+    def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
+        value, slope = gram_loss_gradient(self.model, position, task)
+        # S counts an off-diagonal overlap once and a diagonal one twice.
+        return value, slope * (1 - 0.5 * jax.numpy.eye(len(slope)))
+
+    def transfer(self, position: jax.Array) -> None:
+        return None

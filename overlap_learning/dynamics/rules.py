@@ -1,0 +1,408 @@
+"""Learning rules: how the vectors of a network follow the gradient of the loss."""
+
+import abc
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from overlap_learning.model.precision import count, floating, is_traced, scalar
+
+if TYPE_CHECKING:
+    from overlap_learning.dynamics.learner import AbstractLearner
+
+#: Saved points of a run whose rule does not say how many.
+DEFAULT_SAVES = 200
+
+
+class AbstractRule(eqx.Module):
+    """A learning rule. Subclasses: `GradientFlow`, `GradientDescent`, `DirectDescent`, `Optimiser`."""
+
+
+class AbstractDescent(AbstractRule):
+    """A rule that learns in steps. The same object drives the theory's position M and the neurons' vectors V."""
+
+    n_steps: eqx.AbstractVar[int]
+    save_every: eqx.AbstractVar[int]
+    batch_size: eqx.AbstractVar[int | None]
+    label_noise: eqx.AbstractVar[jax.Array]
+    stop_loss: eqx.AbstractVar[jax.Array | None]
+    rates: eqx.AbstractVar[Any]
+
+    @abc.abstractmethod
+    def init(self, position: jax.Array) -> Any:
+        """What the rule remembers between steps, at the start."""
+
+    @abc.abstractmethod
+    def update(
+        self, learner: "AbstractLearner", position: jax.Array, gradient: jax.Array, memory: Any, step: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        """The next position and memory."""
+
+    @abc.abstractmethod
+    def elapsed(self, step: jax.Array) -> jax.Array:
+        """The learning time that one step takes."""
+
+
+class GradientFlow(AbstractRule):
+    """Gradient flow, `dV/dtau = -(V S + lambda V) P`: the limit of small learning rates.
+
+    Integrated by diffrax with adaptive steps, on the transfer matrix M of `V(tau) = V(0) M(tau)`, so that the overlaps
+    `G = M^T G(0) M` stay positive semi-definite by construction.
+
+    Args:
+        duration: learning time tau to integrate; n steps of gradient descent with learning rate eta take n eta.
+        solver: a diffrax solver; None: `diffrax.Dopri8()`, explicit and of high order. On a stiff plateau (many steps
+            rejected, or `max_steps_reached`) use an implicit one: `diffrax.Kvaerno5()`.
+        rtol: relative tolerance of a step.
+        atol: absolute tolerance of a step.
+        rates: relative learning rates P: a mapping from blocks or vectors to rates, or an array [d]; 0 freezes.
+        weight_decay: lambda.
+        save_every: learning time between saved points; None: `duration / 200`.
+        save_at: the learning times to save, increasing, instead of save_every.
+        dense: also keep the interpolant, for `Solution.at(time)`.
+        stop_loss: stop at the first step at which the loss is at most this.
+        max_steps: the most solver steps allowed.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: Ger & Barak 2026, eq. 8; theory page, eqs. (6), (8).
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+        >>> task = ol.tasks.exponential_filter(decay=0.2)
+        >>> ol.integrate(model, task, start, ol.GradientFlow(10.0, stop_loss=1e-2)).result == ol.RESULTS.loss_reached
+        Array(True, dtype=bool)
+    """
+
+    duration: jax.Array
+    solver: diffrax.AbstractSolver
+    rtol: jax.Array
+    atol: jax.Array
+    rates: Any
+    weight_decay: jax.Array
+    save_at: jax.Array
+    dense: bool = eqx.field(static=True)
+    stop_loss: jax.Array | None
+    max_steps: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        duration: ArrayLike,
+        *,
+        solver: diffrax.AbstractSolver | None = None,
+        rtol: ArrayLike = 1e-8,
+        atol: ArrayLike = 1e-10,
+        rates: Any = None,
+        weight_decay: ArrayLike = 0.0,
+        save_every: float | None = None,
+        save_at: ArrayLike | None = None,
+        dense: bool = False,
+        stop_loss: ArrayLike | None = None,
+        max_steps: int = 100_000,
+    ):
+        self.duration = scalar(duration, "GradientFlow: duration", "positive", 0)
+        if solver is not None and not isinstance(solver, diffrax.AbstractSolver):
+            raise ValueError(f"GradientFlow: solver must be a diffrax solver, such as diffrax.Kvaerno5(), got {solver!r}.")
+        self.solver = diffrax.Dopri8() if solver is None else solver
+        self.rtol = scalar(rtol, "GradientFlow: rtol", "positive", 0)
+        self.atol = scalar(atol, "GradientFlow: atol", "positive", 0)
+        self.rates = rates
+        self.weight_decay = scalar(weight_decay, "GradientFlow: weight_decay", "at least 0", 0, open_low=False)
+        self.save_at = _save_times(self.duration, save_every, save_at)
+        self.dense = bool(dense)
+        self.stop_loss = _optional_positive(stop_loss, "GradientFlow: stop_loss")
+        self.max_steps = count(max_steps, "GradientFlow: max_steps")
+
+
+class GradientDescent(AbstractDescent):
+    """Gradient descent in steps, with everything that closes exactly in overlap space for linear networks.
+
+    With the scaled gradient `g = N dL/dV = V S` (so that eta does not depend on N), at each step::
+
+        g <- g min(1, clip_norm / |g|)          |g|^2 = tr(S G S), over trained vectors: the mean square over neurons
+        g <- g + weight_decay V
+        q <- momentum q + g
+        V <- V - eta q P                        or, Nesterov:  V - eta (g + momentum q) P
+
+    (the order and the convention of optax and torch). Plain descent is `V <- V (1 - eta S P)`: the exact map
+    `G <- (1 - eta S P)^T G (1 - eta S P)`.
+
+    Args:
+        learning_rate: eta; a number, or a schedule `step -> eta` such as those of optax.
+        n_steps: number of steps.
+        momentum: mu, in [0, 1).
+        nesterov: look ahead along the momentum.
+        weight_decay: lambda.
+        label_noise: standard deviation of normal noise added to the targets, drawn anew at each step.
+        clip_norm: largest |g|; None for no clipping. torch's clip_grad_norm_(c) on dL/dV is `clip_norm = c sqrt(N)`.
+        batch_size: trials per step, drawn anew from the task without replacement; None for all of them.
+        rates: relative learning rates P: a mapping from blocks or vectors to rates, or an array [d]; 0 freezes.
+        save_every: steps between saved points (the last step is saved too); None: about 200 points.
+        stop_loss: stop at the first step at which the loss, on that step's trials, is at most this.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: theory page, eq. (7) and section 4.
+
+    Examples:
+        >>> rule = ol.GradientDescent(learning_rate=5e-3, n_steps=2000, momentum=0.5, rates={"m": 0.0})
+        >>> rule.save_every
+        10
+    """
+
+    learning_rate: jax.Array | Callable[[jax.Array], jax.Array]
+    n_steps: int = eqx.field(static=True)
+    momentum: jax.Array | None
+    nesterov: bool = eqx.field(static=True)
+    weight_decay: jax.Array
+    label_noise: jax.Array
+    clip_norm: jax.Array | None
+    batch_size: int | None = eqx.field(static=True)
+    rates: Any
+    save_every: int = eqx.field(static=True)
+    stop_loss: jax.Array | None
+
+    def __init__(
+        self,
+        learning_rate: ArrayLike | Callable[[jax.Array], jax.Array],
+        n_steps: int,
+        *,
+        momentum: ArrayLike = 0.0,
+        nesterov: bool = False,
+        weight_decay: ArrayLike = 0.0,
+        label_noise: ArrayLike = 0.0,
+        clip_norm: ArrayLike | None = None,
+        batch_size: int | None = None,
+        rates: Any = None,
+        save_every: int | None = None,
+        stop_loss: ArrayLike | None = None,
+    ):
+        self.learning_rate = _learning_rate(learning_rate, "GradientDescent")
+        self.n_steps = count(n_steps, "GradientDescent: n_steps")
+        momentum = scalar(momentum, "GradientDescent: momentum", "in [0, 1)", 0, 1 - 1e-9, open_low=False)
+        self.nesterov = bool(nesterov)
+        # No momentum: no buffer of the size of the network.
+        self.momentum = None if not is_traced(momentum) and float(momentum) == 0 else momentum
+        self.weight_decay = scalar(weight_decay, "GradientDescent: weight_decay", "at least 0", 0, open_low=False)
+        self.label_noise = scalar(label_noise, "GradientDescent: label_noise", "at least 0", 0, open_low=False)
+        self.clip_norm = _optional_positive(clip_norm, "GradientDescent: clip_norm")
+        self.batch_size = None if batch_size is None else count(batch_size, "GradientDescent: batch_size")
+        self.rates = rates
+        self.save_every = _stride(save_every, self.n_steps, "GradientDescent")
+        self.stop_loss = _optional_positive(stop_loss, "GradientDescent: stop_loss")
+
+    def init(self, position: jax.Array) -> Any:
+        return None if self.momentum is None else jnp.zeros_like(position)
+
+    def update(
+        self, learner: "AbstractLearner", position: jax.Array, gradient: jax.Array, memory: Any, step: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        dtype = position.dtype
+        rates = learner.rates.astype(dtype)
+        if self.clip_norm is not None:
+            norm = jnp.sqrt(jnp.trace(learner.gram(gradient * (rates > 0))))
+            limit = self.clip_norm.astype(dtype)
+            gradient = gradient * (limit / jnp.maximum(norm, limit))
+        gradient = gradient + self.weight_decay.astype(dtype) * position
+        if self.momentum is not None:
+            momentum = self.momentum.astype(dtype)
+            memory = momentum * memory + gradient
+            gradient = gradient + momentum * memory if self.nesterov else memory
+        return position - self.elapsed(step).astype(dtype) * gradient * rates, memory
+
+    def elapsed(self, step: jax.Array) -> jax.Array:
+        """eta of this step."""
+        return _rate_at(self.learning_rate, step)
+
+
+class DirectDescent(AbstractDescent):
+    """The contrast case: descend the visible overlaps as if they were the parameters, `sigma <- sigma - eta dL/dsigma`.
+
+    Same loss and same gradient, but without the metric that the vectors impose: the invisible overlaps never move, and the
+    trajectory is not that of any network (its Gram matrix need not stay positive semi-definite).
+
+    Args:
+        learning_rate: eta; a number or a schedule `step -> eta`.
+        n_steps: number of steps.
+        label_noise: as in `GradientDescent`.
+        batch_size: as in `GradientDescent`.
+        save_every: as in `GradientDescent`.
+        stop_loss: as in `GradientDescent`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: Ger & Barak 2026, Figs. 1, 4, 5.
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+        >>> rule = ol.DirectDescent(learning_rate=5e-3, n_steps=100)
+        >>> solution = ol.integrate(model, ol.tasks.exponential_filter(), start, rule)
+        >>> bool(solution.invisible["uu"][-1] == 1.0)
+        True
+    """
+
+    learning_rate: jax.Array | Callable[[jax.Array], jax.Array]
+    n_steps: int = eqx.field(static=True)
+    label_noise: jax.Array
+    batch_size: int | None = eqx.field(static=True)
+    save_every: int = eqx.field(static=True)
+    stop_loss: jax.Array | None
+    rates: Any
+
+    def __init__(
+        self,
+        learning_rate: ArrayLike | Callable[[jax.Array], jax.Array],
+        n_steps: int,
+        *,
+        label_noise: ArrayLike = 0.0,
+        batch_size: int | None = None,
+        save_every: int | None = None,
+        stop_loss: ArrayLike | None = None,
+    ):
+        self.learning_rate = _learning_rate(learning_rate, "DirectDescent")
+        self.n_steps = count(n_steps, "DirectDescent: n_steps")
+        self.label_noise = scalar(label_noise, "DirectDescent: label_noise", "at least 0", 0, open_low=False)
+        self.batch_size = None if batch_size is None else count(batch_size, "DirectDescent: batch_size")
+        self.save_every = _stride(save_every, self.n_steps, "DirectDescent")
+        self.stop_loss = _optional_positive(stop_loss, "DirectDescent: stop_loss")
+        self.rates = None
+
+    def init(self, position: jax.Array) -> Any:
+        return None
+
+    def update(
+        self, learner: "AbstractLearner", position: jax.Array, gradient: jax.Array, memory: Any, step: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        return position - self.elapsed(step) * gradient, memory
+
+    def elapsed(self, step: jax.Array) -> jax.Array:
+        """eta of this step."""
+        return _rate_at(self.learning_rate, step)
+
+
+class Optimiser(AbstractDescent):
+    """Any optax optimiser, for `ol.train` at full N: `ol.Optimiser(optax.adam(1e-3), n_steps=4000)`.
+
+    It is given the scaled gradient `N dL/dV` (each neuron's gradient over its weight), as `GradientDescent` is. Element-wise rules such as Adam do not close in
+    overlap space: the step of a neuron depends on more than overlaps, so `ol.integrate` refuses them.
+
+    Args:
+        transformation: an `optax.GradientTransformation`.
+        n_steps: number of steps.
+        label_noise: as in `GradientDescent`.
+        batch_size: as in `GradientDescent`.
+        rates: as in `GradientDescent`; they multiply the optimiser's updates.
+        save_every: as in `GradientDescent`.
+        stop_loss: as in `GradientDescent`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: Ger & Barak 2026, Figs. 7, 8.
+
+    Examples:
+        >>> import optax
+        >>> ol.Optimiser(optax.adam(1e-3), n_steps=4000).n_steps
+        4000
+    """
+
+    transformation: Any
+    n_steps: int = eqx.field(static=True)
+    label_noise: jax.Array
+    batch_size: int | None = eqx.field(static=True)
+    rates: Any
+    save_every: int = eqx.field(static=True)
+    stop_loss: jax.Array | None
+
+    def __init__(
+        self,
+        transformation: Any,
+        n_steps: int,
+        *,
+        label_noise: ArrayLike = 0.0,
+        batch_size: int | None = None,
+        rates: Any = None,
+        save_every: int | None = None,
+        stop_loss: ArrayLike | None = None,
+    ):
+        if not (hasattr(transformation, "init") and hasattr(transformation, "update")):
+            raise ValueError(f"Optimiser: transformation must be an optax optimiser, such as optax.adam(1e-3), got {transformation!r}.")
+        self.transformation = transformation
+        self.n_steps = count(n_steps, "Optimiser: n_steps")
+        self.label_noise = scalar(label_noise, "Optimiser: label_noise", "at least 0", 0, open_low=False)
+        self.batch_size = None if batch_size is None else count(batch_size, "Optimiser: batch_size")
+        self.rates = rates
+        self.save_every = _stride(save_every, self.n_steps, "Optimiser")
+        self.stop_loss = _optional_positive(stop_loss, "Optimiser: stop_loss")
+
+    def init(self, position: jax.Array) -> Any:
+        return self.transformation.init(position)
+
+    def update(
+        self, learner: "AbstractLearner", position: jax.Array, gradient: jax.Array, memory: Any, step: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        updates, memory = self.transformation.update(gradient, memory, position)
+        return position + (updates * learner.rates).astype(position.dtype), memory
+
+    def elapsed(self, step: jax.Array) -> jax.Array:
+        """1: an optimiser's rate is its own business, so its learning time counts steps."""
+        return jnp.ones(())
+
+
+def _learning_rate(value: Any, caller: str) -> jax.Array | Callable[[jax.Array], jax.Array]:
+    if callable(value):
+        return value
+    return scalar(value, f"{caller}: learning_rate", "positive, or a schedule step -> learning rate", 0)
+
+
+def _rate_at(learning_rate: Any, step: jax.Array) -> jax.Array:
+    return jnp.asarray(learning_rate(step) if callable(learning_rate) else learning_rate, dtype=float)
+
+
+def _optional_positive(value: ArrayLike | None, name: str) -> jax.Array | None:
+    return None if value is None else scalar(value, name, "positive, or None", 0)
+
+
+def _stride(save_every: int | None, n_steps: int, caller: str) -> int:
+    if save_every is None:
+        return max(1, n_steps // DEFAULT_SAVES)
+    return min(count(save_every, f"{caller}: save_every"), n_steps)
+
+
+def _save_times(duration: jax.Array, save_every: float | None, save_at: ArrayLike | None) -> jax.Array:
+    if save_at is not None:
+        if save_every is not None:
+            raise ValueError("GradientFlow: give save_every or save_at, not both.")
+        times = floating(save_at, "GradientFlow: save_at")
+        allowed = f"increasing learning times from 0 to duration={float(duration) if not is_traced(duration) else duration}"
+        if times.ndim != 1 or times.size == 0:
+            raise ValueError(f"GradientFlow: save_at must be {allowed}, got shape {list(times.shape)}.")
+        if not is_traced(times, duration):
+            known = np.asarray(times)
+            # Duration and times may come from the same number by different roundings.
+            end = float(duration) * (1 + 4 * np.finfo(known.dtype).eps)
+            if not (np.all(np.diff(known) > 0) and known[0] >= 0 and known[-1] <= end):
+                raise ValueError(f"GradientFlow: save_at must be {allowed}, got {known.tolist()}.")
+        return jnp.minimum(times, duration)
+    n = DEFAULT_SAVES
+    if save_every is not None:
+        if is_traced(duration, save_every):
+            raise ValueError("GradientFlow: with a duration that is not yet known (jit, vmap), save_every must be None.")
+        if not 0 < save_every <= float(duration):
+            raise ValueError(f"GradientFlow: save_every must be in (0, duration={float(duration):g}], got {save_every}.")
+        # A last point that falls short of the end by rounding alone is the end.
+        whole = int(float(duration) / save_every * (1 + 1e-12))
+        times = save_every * jnp.arange(whole + 1)
+        return times if float(times[-1]) >= float(duration) * (1 - 1e-9) else jnp.append(times, duration)
+    return duration * jnp.linspace(0.0, 1.0, n + 1)

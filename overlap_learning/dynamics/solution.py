@@ -1,0 +1,164 @@
+"""Solution: the course of learning, the same for the theory and for full N."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from overlap_learning.dynamics.record import Outcome
+from overlap_learning.dynamics.results import RESULTS, LearningError, LearningInterrupted
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
+from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.precision import is_traced
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Solution(eqx.Module):
+    """What `ol.integrate` (the theory) and `ol.train` (full N) return.
+
+    Under `jax.vmap` every array has the batch as its first axis, and points that a member did not reach have time NaN.
+
+    Attributes:
+        model: the `Model`.
+        time: learning time of each saved point, shape [S]: the sum of the learning rates so far (steps so far for an `Optimiser`).
+        step: number of steps done at each saved point, shape [S]; None for a flow.
+        loss: the loss, without label noise, shape [S]; each on the trials of its own step.
+        overlaps: `Overlaps` with gram [S, d, d].
+        transfer: M of `V(tau) = V(0) M(tau)`, shape [S, d, d]; None where there is none (full N, direct descent).
+        final: what was learned, of the kind that was passed in: `Overlaps` or `Network`.
+        stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps; for a nonlinear theory the largest
+            `field_variance` met at start and end, and the `gain_error` there.
+        result: a member of `ol.RESULTS`.
+        interpolation: the interpolant of M, if asked for with `GradientFlow(dense=True)`.
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+        >>> solution = ol.integrate(model, ol.tasks.exponential_filter(), start, ol.GradientFlow(10.0))
+        >>> solution.visible["zm"].shape, solution.overlaps["u", "u"].shape
+        ((201,), (201, 1, 1))
+    """
+
+    model: Model
+    time: jax.Array
+    step: jax.Array | None
+    loss: jax.Array
+    overlaps: Overlaps
+    transfer: jax.Array | None
+    final: Overlaps | Network
+    stats: dict[str, jax.Array]
+    result: RESULTS
+    interpolation: diffrax.DenseInterpolation | None = None
+
+    @property
+    def visible(self) -> dict[str, jax.Array]:
+        """The series of each overlap that the loss depends on, by name, shape [S] each."""
+        entries = self.overlaps.entries()
+        return {name: entries[name] for name in self.model.visible_names}
+
+    @property
+    def invisible(self) -> dict[str, jax.Array]:
+        """The series of each overlap that the loss does not depend on, by name, shape [S] each."""
+        entries = self.overlaps.entries()
+        return {name: entries[name] for name in self.model.invisible_names}
+
+    def at(self, time: ArrayLike) -> Overlaps:
+        """The overlaps at any learning time of a flow that was run with `dense=True`.
+
+        Args:
+            time: one learning time, or several, shape [...].
+
+        Returns:
+            `Overlaps` with gram [..., d, d].
+
+        Raises:
+            ValueError: if there is no interpolant, or a time lies outside the run.
+        """
+        if self.interpolation is None or self.transfer is None:
+            raise ValueError("Solution.at needs an interpolant: integrate with ol.GradientFlow(duration, dense=True).")
+        times = jnp.asarray(time, dtype=float)
+        first, last = self.interpolation.t0, self.interpolation.t1
+        if not is_traced(times, last) and not np.all((np.asarray(times) >= first) & (np.asarray(times) <= last)):
+            raise ValueError(f"Solution.at: time must be from {float(first):g} to {float(last):g}, got {np.asarray(times)}.")
+        transfer = jnp.vectorize(self.interpolation.evaluate, signature="()->(d,d)")(times)
+        inverse = jnp.linalg.inv(self.transfer[0])
+        start = inverse.T @ self.overlaps.gram[0] @ inverse
+        return with_gram(self.overlaps, jnp.swapaxes(transfer, -1, -2) @ start @ transfer)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset: dimensions `time`, `vector`, `overlap` (and `neuron`), units and versions in the attributes."""
+        from overlap_learning.dynamics.storage import to_dataset
+
+        return to_dataset(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write this solution as a NetCDF-4 file, whole or not at all; read it back with `ol.load(path)`.
+
+        Args:
+            path: the file; an existing one is replaced once the new one is complete.
+        """
+        from overlap_learning.dynamics.storage import save
+
+        save(self, path)
+
+    def __repr__(self) -> str:
+        if is_traced(self.time, self.loss) or self.loss.ndim != 1:
+            return f"Solution(points of shape {self.loss.shape}, {self.model.layout}, a batch: index or vmap to read one)"
+        rows = [f"Solution: {RESULTS[self.result]}"]
+        span = f"learning time {float(self.time[0]):g} to {float(self.time[-1]):g}"
+        if self.step is not None:
+            span += f", steps {int(self.step[0])} to {int(self.step[-1])}"
+        rows.append(f"  {len(self.time)} saved points, {span}")
+        rows.append(f"  {self.model.layout}, {type(self.model.activation).__name__}, {self.loss.dtype}")
+        rows += [f"  {name}: {np.asarray(value):.6g}" for name, value in self.stats.items()]
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(self) if hasattr(leaf, "nbytes"))
+        rows.append(f"  memory: {size / 2**20:.2f} MiB")
+        rows.append(f"  {'':<12}{'start':>14}{'end':>14}")
+        rows.append(f"  {'loss':<12}{float(self.loss[0]):>14.6g}{float(self.loss[-1]):>14.6g}")
+        for kind, series in (("visible", self.visible), ("invisible", self.invisible)):
+            for name, values in series.items():
+                rows.append(f"  {name:<12}{float(values[0]):>14.6g}{float(values[-1]):>14.6g}  {kind}")
+        return "\n".join(rows)
+
+
+def finish(model: Model, outcome: Outcome, final: Overlaps | Network, stats: dict[str, Any], *, throw: bool) -> Solution:
+    """The Solution of a run, or the error that carries it.
+
+    Raises:
+        LearningError: if throw, and the run ended badly.
+        LearningInterrupted: if throw, and the run was interrupted.
+    """
+    record = outcome.record
+    overlaps = final.overlaps if isinstance(final, Network) else final
+    solution = Solution(
+        model=model,
+        time=record.time,
+        step=record.step,
+        loss=record.loss,
+        overlaps=with_gram(overlaps, record.gram),
+        transfer=record.transfer,
+        final=final,
+        stats=stats,
+        result=outcome.result,
+        interpolation=outcome.interpolation,
+    )
+    if not throw:
+        return solution
+    good = (outcome.result == RESULTS.successful) | (outcome.result == RESULTS.loss_reached)
+    if is_traced(good):
+        # Inside jit or vmap the outcome is known only when the program runs.
+        return eqx.error_if(solution, ~good, "Learning ended badly in at least one member; pass throw=False to keep the good ones.")
+    if bool(outcome.result == RESULTS.interrupted):
+        raise LearningInterrupted(solution)
+    if not bool(good):
+        where = f"at step {int(solution.stats['n_steps'])}" if "n_steps" in stats else f"at learning time {float(record.time[-1]):g}"
+        raise LearningError(f"{RESULTS[outcome.result]} (Ended {where}; pass throw=False for the solution up to there.)", solution)
+    return solution

@@ -1,0 +1,216 @@
+"""Storage: solutions as labelled datasets and as NetCDF files."""
+
+import hashlib
+import json
+import os
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from overlap_learning.dynamics.results import RESULTS
+from overlap_learning.dynamics.solution import Solution
+from overlap_learning.model.activations import AbstractActivation, Activation, Erf, Linear, ReLU, Tanh
+from overlap_learning.model.layout import Layout
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
+from overlap_learning.model.overlaps import Overlaps, with_gram
+
+if TYPE_CHECKING:
+    import xarray
+
+#: Version of the file's layout. A reader refuses any other.
+SCHEMA = 1
+RESULT_NAMES = ("successful", "loss_reached", "diverged", "max_steps_reached", "solver_failed", "interrupted")
+_RESTORABLE = {"Linear": Linear, "Erf": Erf, "Tanh": Tanh, "ReLU": ReLU}
+_STAT = "stat_"
+
+
+def to_dataset(solution: Solution) -> "xarray.Dataset":
+    """`Solution.to_xarray`. Batch axes of a vmapped solution become dimensions `member`, `member_2`, ..."""
+    import xarray
+
+    model, layout = solution.model, solution.model.layout
+    batch = tuple("member" if i == 0 else f"member_{i + 1}" for i in range(solution.loss.ndim - 1))
+    # A dataset's coordinate has one dimension, and a batch of runs need not share its times.
+    point = (*batch, "time" if not batch else "point")
+    names = layout.entry_names
+    visible = np.isin(names, model.visible_names)
+    matrix = ("vector", "vector_2")
+    variables: dict[str, Any] = {
+        "time": (point, solution.time, {"long_name": "learning time", "units": "sum of learning rates"}),
+        "loss": (point, solution.loss, {"long_name": "loss", "units": "1"}),
+        "overlaps": (
+            (*point, "overlap"),
+            jnp.stack(list(solution.overlaps.entries().values()), axis=-1),
+            {"long_name": "overlaps by name", "units": "1"},
+        ),
+        "gram": ((*point, *matrix), solution.overlaps.gram, {"long_name": "Gram matrix V^T V / N", "units": "1"}),
+        "result": (batch, _code(solution.result), {"flag_values": list(range(len(RESULT_NAMES))), "flag_meanings": " ".join(RESULT_NAMES)}),
+    }
+    if solution.step is not None:
+        variables["step"] = (point, solution.step, {"long_name": "learning steps done", "units": "1"})
+    if solution.transfer is not None:
+        variables["transfer"] = ((*point, *matrix), solution.transfer, {"long_name": "M of V(tau) = V(0) M(tau)", "units": "1"})
+    if isinstance(solution.final, Network):
+        variables["final_vectors"] = (
+            (*batch, "neuron", "vector"), solution.final.vectors, {"long_name": "learned vectors V", "units": "1"}
+        )  # fmt: skip
+        variables["final_weights"] = ((*batch, "neuron"), solution.final.weights, {"long_name": "weights of the neurons", "units": "1"})
+    else:
+        variables["final_gram"] = ((*batch, *matrix), solution.final.gram, {"long_name": "learned Gram matrix", "units": "1"})
+    for name, value in solution.stats.items():
+        variables[_STAT + name] = (batch, value, {"long_name": name.replace("_", " "), "units": "1"})
+    dataset = xarray.Dataset(
+        {name: (dims, np.asarray(values), attributes) for name, (dims, values, attributes) in variables.items()},
+        coords={
+            "vector": ("vector", list(layout.vector_names)),
+            "vector_2": ("vector_2", list(layout.vector_names)),
+            "overlap": ("overlap", list(names)),
+            "is_visible": ("overlap", visible.astype(np.int8)),
+        },
+        attrs={
+            "title": "Course of learning of a low-rank recurrent network",
+            "overlap_learning_schema": SCHEMA,
+            "model": json.dumps(_describe(model), sort_keys=True),
+            "versions": json.dumps({name: version(name) for name in ("overlap_learning", "jax", "equinox", "diffrax", "numpy")}),
+        },
+    )
+    return dataset.set_coords(["time"])
+
+
+def save(solution: Solution, path: str | os.PathLike[str]) -> None:
+    """`Solution.save`."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise ValueError(f"Solution.save: there is no folder {str(target.parent)!r}; make it first.")
+    dataset = to_dataset(solution)
+    dataset.attrs["sha256"] = _digest(dataset)
+    # A file is complete before it has its name: a killed run leaves the old file, or none.
+    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        dataset.to_netcdf(draft, engine="h5netcdf")
+        os.replace(draft, target)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None = None) -> Solution:
+    """Read a `Solution` that `Solution.save` wrote.
+
+    Args:
+        path: the file.
+        activation: the activation, for a model with a function of your own (`ol.Activation(phi)`), which no file can hold.
+
+    Returns:
+        The solution, equal to the saved one to the last bit (without the interpolant of a dense flow).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, of another kind, or of another version, or needs an activation.
+
+    Examples:
+        >>> import tempfile, pathlib
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+        >>> solution = ol.integrate(model, ol.tasks.exponential_filter(), start, ol.GradientDescent(5e-3, 20))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     solution.save(pathlib.Path(folder) / "run.nc")
+        ...     same = ol.load(pathlib.Path(folder) / "run.nc")
+        >>> bool(jnp.all(same.overlaps.gram == solution.overlaps.gram))
+        True
+    """
+    import xarray
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"load: there is no file {str(path)!r}.")
+    try:
+        with xarray.open_dataset(path, engine="h5netcdf") as opened:
+            data = opened.load()
+    # Whatever a broken file makes the HDF5 layer raise, it means one thing.
+    except Exception as error:
+        raise ValueError(f"load: {str(path)!r} is not a readable NetCDF-4 file ({type(error).__name__}: {error}).") from error
+    schema = data.attrs.get("overlap_learning_schema")
+    if schema is None or "sha256" not in data.attrs:
+        raise ValueError(f"load: {str(path)!r} is a NetCDF file, but none that Solution.save wrote.")
+    if int(schema) != SCHEMA:
+        raise ValueError(
+            f"load: {str(path)!r} has file version {int(schema)}, this package reads version {SCHEMA}; it was written with "
+            f"{data.attrs.get('versions')}."
+        )
+    written = data.attrs.pop("sha256")
+    if _digest(data) != written:
+        raise ValueError(f"load: {str(path)!r} is damaged: its contents do not match the checksum written with them.")
+    return _from_dataset(data, activation)
+
+
+def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None) -> Solution:
+    model = _restore(json.loads(data.attrs["model"]), activation)
+    arrays = {name: jnp.asarray(data[name].values) for name in data.variables if data[name].dtype.kind in "fiu"}
+    blank = Overlaps(jnp.eye(model.layout.size), model.layout)
+    if "final_vectors" in arrays:
+        final = Network(arrays["final_vectors"], model.layout, arrays["final_weights"])
+    else:
+        final = with_gram(blank, arrays["final_gram"])
+    result = RESULTS.successful
+    for code, name in enumerate(RESULT_NAMES):
+        result = RESULTS.where(arrays["result"] == code, getattr(RESULTS, name), result)
+    return Solution(
+        model=model,
+        time=arrays["time"],
+        step=arrays.get("step"),
+        loss=arrays["loss"],
+        overlaps=with_gram(blank, arrays["gram"]),
+        transfer=arrays.get("transfer"),
+        final=final,
+        stats={name.removeprefix(_STAT): value for name, value in arrays.items() if name.startswith(_STAT)},
+        result=result,
+    )
+
+
+def _code(result: Any) -> Any:
+    return sum(code * (result == getattr(RESULTS, name)).astype(np.int8) for code, name in enumerate(RESULT_NAMES))
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    activation = model.activation
+    layout = model.layout
+    return {
+        "layout": {"n_in": layout.n_in, "rank": layout.rank, "n_out": layout.n_out},
+        "activation": type(activation).__name__,
+        "order": getattr(activation, "order", None),
+    }
+
+
+def _restore(description: dict[str, Any], activation: AbstractActivation | None) -> Model:
+    name, order = description["activation"], description["order"]
+    if activation is None:
+        if name not in _RESTORABLE:
+            raise ValueError(
+                "load: this solution's model has an activation of its own, which no file can hold; pass it: "
+                "ol.load(path, activation=ol.Activation(phi))."
+            )
+        activation = _RESTORABLE[name]() if order is None else _RESTORABLE[name](order)
+    elif type(activation).__name__ != name and not isinstance(activation, Activation):
+        raise ValueError(f"load: the solution was made with {name}, got activation={activation!r}.")
+    return Model(Layout(**description["layout"]), activation)
+
+
+def _digest(dataset: "xarray.Dataset") -> str:
+    """A checksum of all values and of the attributes that give them meaning."""
+    digest = hashlib.sha256()
+    for name in sorted(str(n) for n in dataset.variables):
+        values = np.asarray(dataset[name].values)
+        text = values.dtype.kind in "OUT"
+        content = json.dumps(values.tolist()).encode() if text else np.ascontiguousarray(values).tobytes()
+        header = f"{name} {dataset[name].dims} {values.shape} {'text' if text else values.dtype.str}"
+        digest.update(header.encode() + content)
+    for name in ("overlap_learning_schema", "model", "versions", "title"):
+        digest.update(f"{name}={dataset.attrs.get(name)}".encode())
+    return digest.hexdigest()

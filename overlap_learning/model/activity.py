@@ -1,0 +1,180 @@
+"""Activity: what a network does with an input, from its overlaps (reduced) and neuron by neuron (full N)."""
+
+from typing import Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from overlap_learning.model.layout import Layout
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
+from overlap_learning.model.overlaps import Overlaps
+
+
+class Stimulus(Protocol):
+    """Anything with inputs [B, T, n_in] and an Euler step dt, such as an `ol.Task`."""
+
+    @property
+    def inputs(self) -> jax.Array: ...
+
+    @property
+    def dt(self) -> jax.Array: ...
+
+
+def rollout(model: Model, overlaps: Overlaps, task: Stimulus) -> jax.Array:
+    """Outputs of the reduced activity: all that the network does, from its overlaps alone.
+
+    With `k = (k_m, k_u)`, field variance `D = k^T G_BB k` and gain `g(D) = < phi'(sqrt(D) zeta) >`::
+
+        dk_m/dt = -k_m + x,   dk_u/dt = -k_u + g(D) (s_vm k_m + s_vu k_u),   y = g(D) (s_zm k_m + s_zu k_u)
+
+    by Euler steps; y[k] is read before the k-th update. Exact for linear phi at every N; for other phi the limit of
+    N to infinity with Gaussian neurons.
+
+    Args:
+        model: the `Model`.
+        overlaps: the network's `Overlaps`.
+        task: an `ol.Task` (its inputs [B, T, n_in] and its step dt are used).
+
+    Returns:
+        Outputs y, shape [B, T, n_out].
+
+    Raises:
+        ValueError: if the layouts or the number of inputs do not match.
+
+    Source: Ger & Barak 2026, eqs. 3, 4; theory page, eqs. (3), (4).
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> task = ol.tasks.exponential_filter(decay=0.2, duration=2.0, dt=0.05)
+        >>> ol.rollout(model, ol.Overlaps.from_entries(model.layout, zm=1.0, zu=0.0), task)[0, :3, 0]
+        Array([0.  , 1.  , 0.95], dtype=float64)
+    """
+    check_channels(model.layout, task, "rollout", overlaps=overlaps)
+    return reduced_outputs(model, overlaps.gram, task)
+
+
+@eqx.filter_jit
+def reduced_outputs(model: Model, gram: jax.Array, task: Stimulus) -> jax.Array:
+    """`rollout` for a Gram matrix [d, d] whose entries are independent variables."""
+    outputs, _ = _reduced(model, gram, task)
+    return jnp.moveaxis(outputs, -1, 0)
+
+
+def field_variance(model: Model, overlaps: Overlaps, task: Stimulus) -> jax.Array:
+    """The variance over neurons of the field h at each time, `D = k^T G_BB k`, shape [B, T].
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Erf())
+        >>> task = ol.tasks.exponential_filter(decay=0.2, duration=2.0, dt=0.05)
+        >>> ol.model.field_variance(model, ol.Overlaps.from_entries(model.layout), task)[0, :2]
+        Array([0., 1.], dtype=float64)
+    """
+    check_channels(model.layout, task, "field_variance", overlaps=overlaps)
+    return reduced_variance(model, overlaps.gram, task)
+
+
+@eqx.filter_jit
+def reduced_variance(model: Model, gram: jax.Array, task: Stimulus) -> jax.Array:
+    """`field_variance` for a Gram matrix [d, d]."""
+    _, variance = _reduced(model, gram, task)
+    return jnp.moveaxis(variance, -1, 0)
+
+
+def _reduced(model: Model, gram: jax.Array, task: Stimulus) -> tuple[jax.Array, jax.Array]:
+    """The one place that integrates k: outputs [T, n_out, B] and field variance [T, B]."""
+    layout = model.layout
+    n_fields, rank = layout.n_fields, layout.rank
+    readers = gram[n_fields:, :n_fields]
+    spread = gram[:n_fields, :n_fields]
+    inputs = jnp.moveaxis(task.inputs, 0, -1)
+
+    # Trials are the last axis and products are sums over an explicit axis: XLA then fuses a whole step into one loop over
+    # trials, several times faster than a matrix product of this size.
+    def times(matrix, vector):
+        return jnp.sum(matrix[:, :, None] * vector[None], axis=1)
+
+    def step(k, x):
+        variance = jnp.sum(k * times(spread, k), axis=0)
+        read = model.activation.gain(variance) * times(readers, k)
+        drive = jnp.concatenate([x, read[:rank]])
+        return k + task.dt * (drive - k), (read[rank:], variance)
+
+    start = jnp.zeros((n_fields, inputs.shape[-1]), jnp.result_type(gram, inputs))
+    _, (outputs, variance) = lax.scan(step, start, inputs)
+    return outputs, variance
+
+
+def simulate(model: Model, network: Network, task: Stimulus) -> jax.Array:
+    """Outputs of the full network: the state h of each of the N neurons is integrated, overlaps appear nowhere.
+
+    `dh/dt = -h + W phi(h) + m x`, `W = u v^T / N`, `y = z^T phi(h) / N`, by Euler steps; y[k] is read before the k-th
+    update. Averages over neurons carry the network's weights (1/N each unless given).
+
+    Args:
+        model: the `Model`.
+        network: the `Network`.
+        task: an `ol.Task` (its inputs [B, T, n_in] and its step dt are used).
+
+    Returns:
+        Outputs y, shape [B, T, n_out], in the dtype of the network's vectors.
+
+    Raises:
+        ValueError: if the layouts or the number of inputs do not match.
+
+    Source: Ger & Barak 2026, eq. 1; theory page, eq. (1).
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> task = ol.tasks.exponential_filter(decay=0.2, duration=2.0, dt=0.05)
+        >>> overlaps = ol.Overlaps.from_entries(model.layout, zm=0.7, zu=0.2, vm=0.5)
+        >>> network = ol.Network.sample(overlaps, 50, key=jax.random.key(0))
+        >>> difference = ol.simulate(model, network, task) - ol.rollout(model, overlaps, task)
+        >>> bool(jnp.max(jnp.abs(difference)) < 1e-13)
+        True
+    """
+    check_channels(model.layout, task, "simulate", network=network)
+    return _simulate(model, network, task)
+
+
+@eqx.filter_jit
+def _simulate(model: Model, network: Network, task: Stimulus) -> jax.Array:
+    dtype = network.vectors.dtype
+    inputs = jnp.moveaxis(task.inputs, 0, 1).astype(dtype)
+    dt = task.dt.astype(dtype)
+    readers = network.weights[:, None] * jnp.concatenate([network.v, network.z], axis=1)
+    rank = model.layout.rank
+
+    def step(h, x):
+        read = model.activation(h) @ readers
+        drive = x @ network.m.T + read[:, :rank] @ network.u.T
+        return h + dt * (drive - h), read[:, rank:]
+
+    with jax.default_matmul_precision("highest"):
+        _, outputs = lax.scan(step, jnp.zeros((inputs.shape[1], network.n_neurons), dtype), inputs)
+    return jnp.moveaxis(outputs, 1, 0)
+
+
+def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlaps | Network) -> None:
+    """Refuse a task or a network of another layout than the model's.
+
+    Raises:
+        ValueError: naming the argument, what it was, and what the model allows.
+    """
+    for name, part in parts.items():
+        if getattr(part, "layout", None) != layout:
+            raise ValueError(
+                f"{caller}: {name} has {getattr(part, 'layout', type(part).__name__)}, the model has {layout}. "
+                f"Build both from the same layout."
+            )
+        array = part.gram if isinstance(part, Overlaps) else part.vectors
+        if array.ndim != 2:
+            raise ValueError(
+                f"{caller}: {name} is a batch of shape {list(array.shape[:-2])}; use jax.vmap over its leading axes, as in "
+                f"jax.vmap(lambda x: ol.{caller}(model, ..., x, ...))({name})."
+            )
+    n_in = jnp.shape(task.inputs)[-1]
+    if n_in != layout.n_in:
+        raise ValueError(f"{caller}: the task has {n_in} input channels, the model has n_in={layout.n_in}.")

@@ -1,0 +1,73 @@
+"""Model: a layout with an activation, and which overlaps its loss can see."""
+
+import equinox as eqx
+import numpy as np
+
+from overlap_learning.model.activations import AbstractActivation
+from overlap_learning.model.layout import Layout
+
+
+class Model(eqx.Module):
+    """What kind of network: how many vectors, and which single-neuron nonlinearity.
+
+    Args:
+        layout: the `Layout`.
+        activation: `Linear()`, `Erf()`, `Tanh()`, `ReLU()` or `Activation(phi)`.
+
+    Raises:
+        ValueError: if an argument is of another kind.
+
+    Source: Ger & Barak 2026, section 3 (visible and invisible overlaps).
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(n_in=1, rank=1, n_out=1), ol.Linear())
+        >>> model.visible_names
+        ('vm', 'zm', 'vu', 'zu')
+        >>> model.invisible_names
+        ('mm', 'mu', 'uu', 'vv', 'vz', 'zz')
+    """
+
+    layout: Layout = eqx.field(static=True)
+    activation: AbstractActivation
+
+    def __init__(self, layout: Layout, activation: AbstractActivation):
+        if not isinstance(layout, Layout):
+            raise ValueError(f"Model: layout must be an ol.Layout, got {layout!r}.")
+        if not isinstance(activation, AbstractActivation):
+            raise ValueError(
+                f"Model: activation must be ol.Linear(), ol.Erf(), ol.Tanh(), ol.ReLU() or ol.Activation(phi), "
+                f"got {activation!r}."
+            )
+        self.layout = layout
+        self.activation = activation
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether phi is linear: then the overlap theory is exact."""
+        return self.activation.is_linear
+
+    @property
+    def visible(self) -> np.ndarray:
+        """Mask [d, d] of the overlaps that the loss depends on: A-B, and B-B too if phi is nonlinear."""
+        in_a = np.arange(self.layout.size) >= self.layout.n_fields
+        mixed = in_a[:, None] != in_a[None, :]
+        return mixed if self.is_linear else ~(in_a[:, None] & in_a[None, :])
+
+    @property
+    def invisible(self) -> np.ndarray:
+        """Mask [d, d] of the overlaps that the loss does not depend on."""
+        return ~self.visible
+
+    @property
+    def visible_names(self) -> tuple[str, ...]:
+        """Names of the visible overlaps."""
+        return self._names(self.visible)
+
+    @property
+    def invisible_names(self) -> tuple[str, ...]:
+        """Names of the invisible overlaps."""
+        return self._names(self.invisible)
+
+    def _names(self, mask: np.ndarray) -> tuple[str, ...]:
+        chosen = mask[self.layout.entry_indices]
+        return tuple(name for name, keep in zip(self.layout.entry_names, chosen, strict=True) if keep)

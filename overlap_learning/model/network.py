@@ -1,0 +1,148 @@
+"""Network: the vectors of every neuron."""
+
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from overlap_learning.model.layout import Layout
+from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.precision import count, floating, is_traced
+
+
+class Network(eqx.Module):
+    """A low-rank network of N neurons: one row of `V = [m | u | v | z]` per neuron.
+
+    Args:
+        vectors: V, shape [..., N, d].
+        layout: the `Layout` of its columns.
+        weights: w, shape [..., N], the share of each neuron in every average over neurons, positive with sum 1;
+            None for 1/N each.
+
+    Raises:
+        ValueError: if a shape is wrong, a value is not finite, or the weights are not positive with sum 1.
+
+    Source: Ger & Barak 2026, eq. 1.
+
+    Examples:
+        >>> layout = ol.Layout(n_in=1, rank=1, n_out=1)
+        >>> overlaps = ol.Overlaps.from_entries(layout, zu=0.5)
+        >>> network = ol.Network.sample(overlaps, n_neurons=100, key=jax.random.key(0))
+        >>> network.u.shape
+        (100, 1)
+        >>> bool(jnp.allclose(network.overlaps.gram, overlaps.gram, atol=1e-13))
+        True
+    """
+
+    vectors: jax.Array
+    layout: Layout = eqx.field(static=True)
+    weights: jax.Array
+
+    def __init__(self, vectors: ArrayLike, layout: Layout, weights: ArrayLike | None = None):
+        if not isinstance(layout, Layout):
+            raise ValueError(f"Network: layout must be an ol.Layout, got {layout!r}.")
+        self.vectors = floating(vectors, "Network: vectors")
+        self.layout = layout
+        shape = self.vectors.shape
+        if self.vectors.ndim < 2 or shape[-1] != layout.size or shape[-2] < 1:
+            raise ValueError(f"Network: vectors must have shape [N, {layout.size}] for {layout}, got {list(shape)}.")
+        if weights is None:
+            self.weights = jnp.full(shape[:-1], 1 / shape[-2], self.vectors.dtype)
+        else:
+            self.weights = floating(weights, "Network: weights").astype(self.vectors.dtype)
+            if self.weights.shape != shape[:-1]:
+                raise ValueError(f"Network: weights must have shape {list(shape[:-1])}, got {list(self.weights.shape)}.")
+        if not is_traced(self.vectors, self.weights):
+            _check(np.asarray(self.vectors), np.asarray(self.weights))
+
+    @classmethod
+    def sample(cls, overlaps: Overlaps, n_neurons: int, *, key: jax.Array, exact: bool = True) -> Self:
+        """Neurons drawn from the Gaussian with covariance `overlaps.gram`.
+
+        `V = X F` with `F^T F = G`, and X an N x d Gaussian matrix; if exact, its columns are first made orthonormal
+        (`X^T X = N`) by the polar decomposition, the smallest such change.
+
+        Args:
+            overlaps: the target overlaps.
+            n_neurons: N.
+            key: a jax random key.
+            exact: True: the network's Gram matrix is the given one to rounding. False: independent neurons, whose
+                Gram matrix is off by O(N^-1/2).
+
+        Raises:
+            ValueError: if exact and N is smaller than d (d vectors need d neurons to be independent).
+        """
+        layout = overlaps.layout
+        n = count(n_neurons, "Network.sample: n_neurons")
+        d = layout.size
+        if exact and n < d:
+            raise ValueError(
+                f"Network.sample: {d} vectors with given overlaps need at least {d} neurons, got n_neurons={n}. "
+                "Use more neurons, or exact=False."
+            )
+        values, axes = jnp.linalg.eigh(overlaps.gram)
+        # Eigenvalues of a positive semi-definite matrix may round to just below zero.
+        factor = jnp.sqrt(jnp.clip(values, 0))[..., :, None] * jnp.swapaxes(axes, -1, -2)
+        frame = jax.random.normal(key, overlaps.gram.shape[:-2] + (n, d), overlaps.gram.dtype)
+        if exact:
+            left, _, right = jnp.linalg.svd(frame, full_matrices=False)
+            frame = jnp.sqrt(jnp.asarray(n, frame.dtype)) * (left @ right)
+        return cls(frame @ factor, layout)
+
+    @property
+    def n_neurons(self) -> int:
+        """N."""
+        return self.vectors.shape[-2]
+
+    @property
+    def m(self) -> jax.Array:
+        """Input vectors, shape [..., N, n_in]."""
+        return self.vectors[..., self.layout.block("m")]
+
+    @property
+    def u(self) -> jax.Array:
+        """Left (output) vectors of the recurrence, shape [..., N, rank]."""
+        return self.vectors[..., self.layout.block("u")]
+
+    @property
+    def v(self) -> jax.Array:
+        """Right (selection) vectors of the recurrence, shape [..., N, rank]."""
+        return self.vectors[..., self.layout.block("v")]
+
+    @property
+    def z(self) -> jax.Array:
+        """Readout vectors, shape [..., N, n_out]."""
+        return self.vectors[..., self.layout.block("z")]
+
+    @property
+    def overlaps(self) -> Overlaps:
+        """`G = sum_i w_i V_i V_i^T`."""
+        return Overlaps(weighted_gram(self.vectors, self.weights), self.layout)
+
+
+def with_vectors(network: Network, vectors: jax.Array) -> Network:
+    """A network of the same layout and weights with other vectors, not checked: those that learning led to."""
+    return eqx.tree_at(lambda n: n.vectors, network, vectors)
+
+
+def weighted_gram(vectors: jax.Array, weights: jax.Array) -> jax.Array:
+    """`sum_i w_i V_i V_i^T`, shape [..., d, d], of vectors [..., N, d] and weights [..., N]."""
+    with jax.default_matmul_precision("highest"):
+        gram = jnp.swapaxes(vectors, -1, -2) @ (weights[..., None] * vectors)
+    return (gram + jnp.swapaxes(gram, -1, -2)) / 2
+
+
+def _check(vectors: np.ndarray, weights: np.ndarray) -> None:
+    if not np.all(np.isfinite(vectors)):
+        raise ValueError(f"Network: vectors must be finite; {np.sum(~np.isfinite(vectors))} of {vectors.size} values are not.")
+    total = weights.sum(-1, dtype=float)
+    # Rounding of a sum of N terms.
+    tolerance = 4 * np.sqrt(weights.shape[-1]) * np.finfo(weights.dtype).eps
+    if not np.all(weights > 0) or np.any(np.abs(total - 1) > tolerance):
+        raise ValueError(
+            "Network: weights must be positive with sum 1; "
+            f"the smallest is {weights.min():.6g} and the sum {total.ravel()[0]:.12g}. Pass weights / weights.sum()."
+        )

@@ -1,0 +1,71 @@
+"""Numbers and their precision: the checks that every entry point shares."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_traced(*arrays: Any) -> bool:
+    """Whether a value is only known later (inside jit, vmap or grad), so that it can't be checked now."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+
+
+def floating(value: Any, name: str) -> jax.Array:
+    """`value` as a jax array of real numbers; integers become floats.
+
+    Raises:
+        ValueError: if it is not a rectangular array of real numbers.
+    """
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of real numbers, got {value!r} ({error}).") from None
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        array = array.astype(float)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    return array
+
+
+def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf, open_low: bool = True) -> jax.Array:
+    """`value` as a float array of shape [], checked to lie in a range where it is known.
+
+    It becomes an array so that another value does not compile the program again.
+
+    Raises:
+        ValueError: if it is not one number of the range `low` to `high`; `allowed` says the range in words.
+    """
+    array = floating(value, name)
+    if array.ndim > 0:
+        raise ValueError(f"{name} must be one number, {allowed}, got shape {list(array.shape)}; use jax.vmap for several.")
+    if not is_traced(array):
+        number = float(array)
+        if not (number > low if open_low else number >= low) or not number <= high or not np.isfinite(number):
+            raise ValueError(f"{name} must be {allowed}, got {number:g}.")
+    return array
+
+
+def count(value: Any, name: str, least: int = 1) -> int:
+    """`value` as an integer of at least `least`.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def require_float64(caller: str) -> None:
+    """Refuse to compute theory in single precision.
+
+    Raises:
+        RuntimeError: if jax is not in 64-bit mode; the message gives the line to add.
+    """
+    if not jax.config.read("jax_enable_x64"):
+        raise RuntimeError(
+            f"{caller} computes in float64, and jax is in 32-bit mode. Add this line before any jax call:\n"
+            '    jax.config.update("jax_enable_x64", True)'
+        )

@@ -1,0 +1,19 @@
+"""Tasks: batches of trials with a loss, generators of those that the field uses, and streams of fresh trials."""
+
+from overlap_learning.tasks.decision_making import decision_making
+from overlap_learning.tasks.flip_flop import flip_flop
+from overlap_learning.tasks.impulse import damped_oscillation, exponential_filter
+from overlap_learning.tasks.stream import TaskStream, stream
+from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.teacher import teacher
+
+__all__ = [
+    "Task",
+    "TaskStream",
+    "damped_oscillation",
+    "decision_making",
+    "exponential_filter",
+    "flip_flop",
+    "stream",
+    "teacher",
+]

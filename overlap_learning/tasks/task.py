@@ -1,0 +1,94 @@
+"""Task: inputs, targets and loss weights of a batch of trials."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from overlap_learning.model.precision import floating, is_traced, scalar
+
+
+class Task(eqx.Module):
+    """A fixed batch of trials with the loss `L = sum(weights * (y - targets)^2)`.
+
+    y[k] is read before the k-th Euler update of the state, so an input at step k is first seen by the readout at k + 1.
+
+    Args:
+        inputs: x, shape [B, T, n_in].
+        targets: y*, shape [B, T, n_out].
+        weights: the weight of each squared error in the loss, shape [B, T, n_out], not negative. Put the averages here:
+            `dt` for a time integral, `mask / mask.sum()` for a masked mean.
+        dt: the Euler step, in units of the neuronal time constant, 0 < dt < 2 (from 2 on, the leak 1 - dt makes the
+            state of every network grow).
+
+    Raises:
+        ValueError: if a shape is wrong or does not match the others, a value is not finite, a weight is negative, or
+            dt makes Euler unstable.
+
+    Examples:
+        >>> inputs = jnp.zeros((1, 3, 1)).at[:, 0].set(1.0)
+        >>> task = ol.Task(inputs, targets=jnp.ones((1, 3, 1)), weights=jnp.full((1, 3, 1), 0.5), dt=0.5)
+        >>> task.loss(jnp.zeros((1, 3, 1)))
+        Array(1.5, dtype=float64)
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+    dt: jax.Array
+
+    def __init__(self, inputs: ArrayLike, targets: ArrayLike, weights: ArrayLike, dt: ArrayLike):
+        self.inputs = floating(inputs, "Task: inputs")
+        self.targets = floating(targets, "Task: targets")
+        self.weights = floating(weights, "Task: weights")
+        shapes = {name: getattr(self, name).shape for name in ("inputs", "targets", "weights")}
+        for name, shape in shapes.items():
+            channels = "n_in" if name == "inputs" else "n_out"
+            if len(shape) != 3 or 0 in shape:
+                raise ValueError(
+                    f"Task: {name} must have shape [B, T, {channels}] (trials, steps, channels), none of them 0, "
+                    f"got {list(shape)}. For one trial of one channel: {name}[None, :, None]."
+                )
+        if not shapes["inputs"][:2] == shapes["targets"][:2] or shapes["targets"] != shapes["weights"]:
+            raise ValueError(
+                "Task: inputs [B, T, n_in], targets [B, T, n_out] and weights [B, T, n_out] must agree; got "
+                + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+                + "."
+            )
+        self.dt = scalar(dt, "Task: dt", "above 0 and below 2 (else Euler's leak 1 - dt makes every state grow)", 0, 2 - 1e-9)
+        for name in shapes:
+            array = getattr(self, name)
+            if not is_traced(array):
+                bad = ~np.isfinite(np.asarray(array))
+                if bad.any():
+                    trial, step, channel = np.argwhere(bad)[0]
+                    raise ValueError(
+                        f"Task: {name} must be finite; {bad.sum()} values are not, the first at trial {trial}, "
+                        f"step {step}, channel {channel}."
+                    )
+        if not is_traced(self.weights) and np.any(np.asarray(self.weights) < 0):
+            raise ValueError(f"Task: weights must not be negative; the smallest is {float(self.weights.min()):.6g}.")
+
+    @property
+    def n_trials(self) -> int:
+        """B."""
+        return self.inputs.shape[0]
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return self.inputs.shape[1]
+
+    @property
+    def times(self) -> jax.Array:
+        """The time of each reading y[k], shape [T], in neuronal time constants."""
+        return self.dt * jnp.arange(self.n_steps)
+
+    def loss(self, outputs: jax.Array) -> jax.Array:
+        """`sum(weights * (outputs - targets)^2)`, shape []."""
+        return jnp.sum(self.weights * jnp.square(outputs - self.targets))
+
+    def astype(self, dtype) -> "Task":
+        """The same task in another floating-point dtype."""
+        return jax.tree.map(lambda array: array.astype(dtype), self)
