@@ -18,6 +18,7 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.quadrature import GaussHermite, Trapezoid
 
 if TYPE_CHECKING:
     import xarray
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 RESULT_NAMES = ("successful", "loss_reached", "diverged", "max_steps_reached", "solver_failed", "interrupted")
 _RESTORABLE = {"Linear": Linear, "Erf": Erf, "Tanh": Tanh, "ReLU": ReLU}
+_QUADRATURES = {"GaussHermite": GaussHermite, "Trapezoid": Trapezoid}
 _STAT = "stat_"
 
 
@@ -181,22 +183,23 @@ def _code(result: Any) -> Any:
 def _describe(model: Model) -> dict[str, Any]:
     activation = model.activation
     layout = model.layout
+    rule = getattr(activation, "quadrature", None)
     return {
         "layout": {"n_in": layout.n_in, "rank": layout.rank, "n_out": layout.n_out},
         "activation": type(activation).__name__,
-        "order": getattr(activation, "order", None),
+        "quadrature": None if rule is None else [type(rule).__name__, rule.order],
     }
 
 
 def _restore(description: dict[str, Any], activation: AbstractActivation | None) -> Model:
-    name, order = description["activation"], description["order"]
+    name, rule = description["activation"], description["quadrature"]
     if activation is None:
         if name not in _RESTORABLE:
             raise ValueError(
                 "load: this solution's model has an activation of its own, which no file can hold; pass it: "
                 "ol.load(path, activation=ol.Activation(phi))."
             )
-        activation = _RESTORABLE[name]() if order is None else _RESTORABLE[name](order)
+        activation = _RESTORABLE[name]() if rule is None else _RESTORABLE[name](_QUADRATURES[rule[0]](rule[1]))
     elif type(activation).__name__ != name and not isinstance(activation, Activation):
         raise ValueError(f"load: the solution was made with {name}, got activation={activation!r}.")
     return Model(Layout(**description["layout"]), activation)

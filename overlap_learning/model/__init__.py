@@ -6,11 +6,13 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.quadrature import GaussHermite, Trapezoid
 
 __all__ = [
     "AbstractActivation",
     "Activation",
     "Erf",
+    "GaussHermite",
     "Layout",
     "Linear",
     "Model",
@@ -18,6 +20,7 @@ __all__ = [
     "Overlaps",
     "ReLU",
     "Tanh",
+    "Trapezoid",
     "field_variance",
     "rollout",
     "simulate",
