@@ -33,6 +33,6 @@ from overlap_learning.model import (
     simulate,
 )
 from overlap_learning.tasks import Task, TaskStream
-from overlap_learning.validation import train
+from overlap_learning.validation import Validation, train, validate
 
 __version__ = version("overlap_learning")

@@ -86,11 +86,20 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
 
 def save(solution: Solution, path: str | os.PathLike[str]) -> None:
     """`Solution.save`."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise ValueError(f"Solution.save: there is no folder {str(target.parent)!r}; make it first.")
     dataset = to_dataset(solution)
     dataset.attrs["sha256"] = _digest(dataset)
+    write(dataset, path)
+
+
+def write(dataset: "xarray.Dataset", path: str | os.PathLike[str]) -> None:
+    """Write a dataset as a NetCDF-4 file, whole or not at all.
+
+    Raises:
+        ValueError: if there is no such folder.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise ValueError(f"save: there is no folder {str(target.parent)!r}; make it first.")
     # A file is complete before it has its name: a killed run leaves the old file, or none.
     handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     os.close(handle)
