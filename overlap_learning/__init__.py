@@ -36,3 +36,38 @@ from overlap_learning.tasks import Task, TaskStream
 from overlap_learning.validation import Validation, train, validate
 
 __version__ = version("overlap_learning")
+
+__all__ = [
+    "RESULTS",
+    "Activation",
+    "DirectDescent",
+    "Erf",
+    "GradientDescent",
+    "GradientFlow",
+    "Layout",
+    "LearningError",
+    "LearningInterrupted",
+    "Linear",
+    "Model",
+    "Network",
+    "Optimiser",
+    "Overlaps",
+    "ReLU",
+    "Solution",
+    "Tanh",
+    "Task",
+    "TaskStream",
+    "Validation",
+    "integrate",
+    "invariants",
+    "load",
+    "loss",
+    "loss_gradient",
+    "metric",
+    "model",
+    "rollout",
+    "simulate",
+    "tasks",
+    "train",
+    "validate",
+]

@@ -48,7 +48,8 @@ def descend(
         position: the start.
         key: the key of all random draws: step k uses `fold_in(key, k)`, whatever the learner.
         points_per_call: saved points per compiled call; None: all in one.
-        after_call: called with the state after each compiled call (for progress); a KeyboardInterrupt ends the run with what was saved.
+        after_call: called with the state after each compiled call (for progress); a KeyboardInterrupt ends the run with
+            what was saved.
     """
     # A network in single precision learns on trials in single precision; a drawn batch is cast where it is drawn.
     limit = GROWTH_LIMIT * jnp.max(jnp.abs(learner.gram(position)))
@@ -71,7 +72,9 @@ def descend(
 
 
 @eqx.filter_jit
-def _first(learner: AbstractLearner, rule: AbstractDescent, task: Task | TaskStream, key: jax.Array, state: State) -> Record:
+def _first(
+    learner: AbstractLearner, rule: AbstractDescent, task: Task | TaskStream, key: jax.Array, state: State
+) -> Record:
     clean, _ = _draw(rule, task, key, state)
     return point(learner, state.position, state.time, state.step, learner.loss(state.position, clean))
 
@@ -108,7 +111,12 @@ def _advance(
 
 
 def _step(
-    learner: AbstractLearner, rule: AbstractDescent, task: Task | TaskStream, key: jax.Array, limit: jax.Array, state: State
+    learner: AbstractLearner,
+    rule: AbstractDescent,
+    task: Task | TaskStream,
+    key: jax.Array,
+    limit: jax.Array,
+    state: State,
 ) -> State:
     _, noisy = _draw(rule, task, key, state)
     loss, gradient = learner.gradient(state.position, noisy)

@@ -1,5 +1,7 @@
 """Flow: the adapter that has diffrax integrate a learner."""
 
+from typing import Any, cast
+
 import diffrax
 import equinox as eqx
 import jax
@@ -37,8 +39,10 @@ def _solve(learner: AbstractLearner, rule: GradientFlow, task: Task, position: j
     def save(time, position, _):
         return Record(time, None, learner.loss(position, task), learner.gram(position), learner.transfer(position))
 
-    def low_enough(time, position, args, **kwargs):
-        return learner.loss(position, task) <= rule.stop_loss
+    stop_loss = rule.stop_loss
+    event = None
+    if stop_loss is not None:
+        event = diffrax.Event(lambda time, position, args, **kwargs: learner.loss(position, task) <= stop_loss)
 
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(velocity),
@@ -48,15 +52,17 @@ def _solve(learner: AbstractLearner, rule: GradientFlow, task: Task, position: j
         dt0=None,
         y0=position,
         saveat=diffrax.SaveAt(
-            subs=[diffrax.SubSaveAt(ts=rule.save_at.astype(dtype), fn=save), diffrax.SubSaveAt(t1=True)], dense=rule.dense
+            subs=[diffrax.SubSaveAt(ts=rule.save_at.astype(dtype), fn=save), diffrax.SubSaveAt(t1=True)],
+            dense=rule.dense,
         ),
         stepsize_controller=diffrax.PIDController(rtol=rule.rtol.astype(dtype), atol=rule.atol.astype(dtype)),
-        event=None if rule.stop_loss is None else diffrax.Event(low_enough),
+        event=event,
         max_steps=rule.max_steps,
         throw=False,
     )
-    saved, final = solution.ys
-    end = solution.ts[1]
+    saved: Any
+    saved, final = cast(Any, solution.ys)
+    end = cast(Any, solution.ts)[1]
     codes = diffrax.RESULTS
     result = RESULTS.where(solution.result == codes.successful, RESULTS.successful, RESULTS.solver_failed)
     result = RESULTS.where(solution.result == codes.event_occurred, RESULTS.loss_reached, result)

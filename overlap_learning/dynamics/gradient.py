@@ -87,5 +87,6 @@ def check_task(model: Model, task: Task, caller: str) -> None:
         )
     if task.targets.shape[-1] != model.layout.n_out:
         raise ValueError(
-            f"{caller}: the task has {task.targets.shape[-1]} output channels, the model has n_out={model.layout.n_out}."
+            f"{caller}: the task has {task.targets.shape[-1]} output channels, "
+            f"the model has n_out={model.layout.n_out}."
         )

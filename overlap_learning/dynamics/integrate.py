@@ -28,16 +28,18 @@ def integrate(
 ) -> Solution:
     """The theory: how learning moves the overlaps, from the overlaps alone.
 
-    Gradient descent on the N x d vectors V acts on them from the right, `V(tau) = V(0) M(tau)`, so the d x d matrix M, and with it
-    `G = M^T G(0) M`, follows a small closed system: exactly for linear networks of every N, for nonlinear ones under the
-    assumption that neurons stay Gaussian (an approximation that drifts as training goes on; check it with `ol.validate`).
+    Gradient descent on the N x d vectors V acts on them from the right, `V(tau) = V(0) M(tau)`, so the d x d matrix M,
+    and with it `G = M^T G(0) M`, follows a small closed system: exactly for linear networks of every N, for nonlinear
+    ones under the assumption that neurons stay Gaussian (an approximation that drifts as training goes on; check it
+    with `ol.validate`).
 
     Args:
         model: the `Model`.
         task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
         overlaps: the start.
         rule: `GradientFlow`, `GradientDescent` or `DirectDescent`.
-        key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.train` draws the same trials from the same key.
+        key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.train` draws the same
+            trials from the same key.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
 
     Returns:
@@ -62,8 +64,9 @@ def integrate(
     layout = check_layout(model, overlaps, "integrate")
     if isinstance(rule, Optimiser):
         raise ValueError(
-            "integrate: an Optimiser works element by element on the neurons, so the overlaps it leads to depend on more than "
-            "overlaps: its learning does not close in overlap space. Run it at full N: ol.train(model, task, network, rule)."
+            "integrate: an Optimiser works element by element on the neurons, so the overlaps it leads to depend on "
+            "more than overlaps: its learning does not close in overlap space. Run it at full N: "
+            "ol.train(model, task, network, rule)."
         )
     key = check_run(model, task, rule, key, "integrate")
     learner: AbstractLearner

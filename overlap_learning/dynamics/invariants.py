@@ -16,7 +16,8 @@ def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array
     """The d eigenvalues of `Sign P^-1 G`, which gradient flow of a linear network conserves.
 
     Sign is -1 on B = (m, u) and +1 on A = (v, z). They are the non-zero eigenvalues of
-    `K = (A P_A^-1 A^T - B P_B^-1 B^T) / N`, itself constant. Weight decay lambda shrinks them as `exp(-2 lambda tau)` (for P = 1).
+    `K = (A P_A^-1 A^T - B P_B^-1 B^T) / N`, itself constant. Weight decay lambda shrinks them as `exp(-2 lambda tau)`
+    (for P = 1).
 
     Args:
         model: the `Model`, linear.
@@ -41,8 +42,8 @@ def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array
     layout = check_layout(model, overlaps, "invariants")
     if not model.is_linear:
         raise ValueError(
-            f"invariants: a network with activation {model.activation!r} conserves none of these; they are invariants of "
-            "linear networks, ol.Model(layout, ol.Linear())."
+            f"invariants: a network with activation {model.activation!r} conserves none of these; they are "
+            "invariants of linear networks, ol.Model(layout, ol.Linear())."
         )
     rates = layout.rates(rates)
     if not is_traced(rates) and np.any(np.asarray(rates) == 0):

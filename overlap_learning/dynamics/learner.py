@@ -13,8 +13,8 @@ from overlap_learning.tasks.task import Task
 class AbstractLearner(eqx.Module):
     """A position [*, d] whose columns are the vectors, and the loss as a function of it.
 
-    Every rule multiplies from the right (columns are combined, rows never mixed), so the same rule drives the transfer matrix
-    M of the theory and the vectors V of a full network.
+    Every rule multiplies from the right (columns are combined, rows never mixed), so the same rule drives the transfer
+    matrix M of the theory and the vectors V of a full network.
     """
 
     model: eqx.AbstractVar[Model]

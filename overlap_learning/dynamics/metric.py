@@ -15,7 +15,8 @@ from overlap_learning.model.precision import require_float64
 def metric(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:
     """Gbar(sigma): gradient flow of the vectors is `dsigma/dtau = -Gbar(sigma) dL/dsigma` for the p overlaps sigma.
 
-    Entry by entry it is `Gbar = N (dsigma/dV) P (dsigma/dV)^T`: linear in the overlaps, symmetric, positive semi-definite.
+    Entry by entry it is `Gbar = N (dsigma/dV) P (dsigma/dV)^T`: linear in the overlaps, symmetric, positive
+    semi-definite.
 
     Args:
         model: the `Model` (the metric itself does not depend on its activation, dL/dsigma does).

@@ -1,5 +1,6 @@
 """Records: what is kept of each saved point of a run."""
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ class Outcome(eqx.Module):
     result: RESULTS
     stats: dict[str, jax.Array]
     # The interpolant of the position, if the rule keeps one.
-    interpolation: object | None = None
+    interpolation: diffrax.DenseInterpolation | None = None
 
 
 def join(records: list[Record]) -> Record:
@@ -44,7 +45,9 @@ def trim(record: Record) -> Record:
     return record if reached.all() else jax.tree.map(lambda a: a[reached], record)
 
 
-def point(learner: AbstractLearner, position: jax.Array, time: jax.Array, step: jax.Array | None, loss: jax.Array) -> Record:
+def point(
+    learner: AbstractLearner, position: jax.Array, time: jax.Array, step: jax.Array | None, loss: jax.Array
+) -> Record:
     """One saved point, with a first axis of length 1."""
     record = Record(time, step, loss, learner.gram(position), learner.transfer(position))
     return jax.tree.map(lambda a: a[None], record)

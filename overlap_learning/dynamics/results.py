@@ -11,8 +11,9 @@ class RESULTS(eqx.Enumeration):
     successful = "Learning ran to its end."
     loss_reached = "Learning stopped because the loss fell to stop_loss."
     diverged = (
-        "Learning diverged: the next step would give a loss or overlaps that are not finite, or overlaps more than 1e8 times the "
-        "largest initial one. The solution ends with the last good state. Try a smaller learning rate, or clip_norm."
+        "Learning diverged: the next step would give a loss or overlaps that are not finite, or overlaps more than 1e8 "
+        "times the largest initial one. The solution ends with the last good state. Try a smaller "
+        "learning rate, or clip_norm."
     )
     max_steps_reached = (
         "The solver used up max_steps before the end; the solution ends where it got. Try an implicit solver "

@@ -110,7 +110,9 @@ class GradientFlow(AbstractRule):
     ):
         self.duration = scalar(duration, "GradientFlow: duration", "positive", 0)
         if solver is not None and not isinstance(solver, diffrax.AbstractSolver):
-            raise ValueError(f"GradientFlow: solver must be a diffrax solver, such as diffrax.Kvaerno5(), got {solver!r}.")
+            raise ValueError(
+                f"GradientFlow: solver must be a diffrax solver, such as diffrax.Kvaerno5(), got {solver!r}."
+            )
         self.solver = diffrax.Dopri8() if solver is None else solver
         self.rtol = scalar(rtol, "GradientFlow: rtol", "positive", 0)
         self.atol = scalar(atol, "GradientFlow: atol", "positive", 0)
@@ -220,15 +222,15 @@ class GradientDescent(AbstractDescent):
         return position - self.elapsed(step).astype(dtype) * gradient * rates, memory
 
     def elapsed(self, step: jax.Array) -> jax.Array:
-        """eta of this step."""
+        """Eta of this step."""
         return _rate_at(self.learning_rate, step)
 
 
 class DirectDescent(AbstractDescent):
     """The contrast case: descend the visible overlaps as if they were the parameters, `sigma <- sigma - eta dL/dsigma`.
 
-    Same loss and same gradient, but without the metric that the vectors impose: the invisible overlaps never move, and the
-    trajectory is not that of any network (its Gram matrix need not stay positive semi-definite).
+    Same loss and same gradient, but without the metric that the vectors impose: the invisible overlaps never move, and
+    the trajectory is not that of any network (its Gram matrix need not stay positive semi-definite).
 
     Args:
         learning_rate: eta; a number or a schedule `step -> eta`.
@@ -287,15 +289,16 @@ class DirectDescent(AbstractDescent):
         return position - self.elapsed(step) * gradient, memory
 
     def elapsed(self, step: jax.Array) -> jax.Array:
-        """eta of this step."""
+        """Eta of this step."""
         return _rate_at(self.learning_rate, step)
 
 
 class Optimiser(AbstractDescent):
     """Any optax optimiser, for `ol.train` at full N: `ol.Optimiser(optax.adam(1e-3), n_steps=4000)`.
 
-    It is given the scaled gradient `N dL/dV` (each neuron's gradient over its weight), as `GradientDescent` is. Element-wise rules such as Adam do not close in
-    overlap space: the step of a neuron depends on more than overlaps, so `ol.integrate` refuses them.
+    It is given the scaled gradient `N dL/dV` (each neuron's gradient over its weight), as `GradientDescent` is.
+    Element-wise rules such as Adam do not close in overlap space: the step of a neuron depends on more than overlaps,
+    so `ol.integrate` refuses them.
 
     Args:
         transformation: an `optax.GradientTransformation`.
@@ -337,7 +340,10 @@ class Optimiser(AbstractDescent):
         stop_loss: ArrayLike | None = None,
     ):
         if not (hasattr(transformation, "init") and hasattr(transformation, "update")):
-            raise ValueError(f"Optimiser: transformation must be an optax optimiser, such as optax.adam(1e-3), got {transformation!r}.")
+            raise ValueError(
+                "Optimiser: transformation must be an optax optimiser, such as optax.adam(1e-3), "
+                f"got {transformation!r}."
+            )
         self.transformation = transformation
         self.n_steps = count(n_steps, "Optimiser: n_steps")
         self.label_noise = scalar(label_noise, "Optimiser: label_noise", "at least 0", 0, open_low=False)
@@ -360,7 +366,7 @@ class Optimiser(AbstractDescent):
         return jnp.ones(())
 
 
-def _learning_rate(value: Any, caller: str) -> jax.Array | Callable[[jax.Array], jax.Array]:
+def _learning_rate(value: Any, caller: str) -> Any:
     if callable(value):
         return value
     return scalar(value, f"{caller}: learning_rate", "positive, or a schedule step -> learning rate", 0)
@@ -385,7 +391,9 @@ def _save_times(duration: jax.Array, save_every: float | None, save_at: ArrayLik
         if save_every is not None:
             raise ValueError("GradientFlow: give save_every or save_at, not both.")
         times = floating(save_at, "GradientFlow: save_at")
-        allowed = f"increasing learning times from 0 to duration={float(duration) if not is_traced(duration) else duration}"
+        allowed = (
+            f"increasing learning times from 0 to duration={float(duration) if not is_traced(duration) else duration}"
+        )
         if times.ndim != 1 or times.size == 0:
             raise ValueError(f"GradientFlow: save_at must be {allowed}, got shape {list(times.shape)}.")
         if not is_traced(times, duration):
@@ -398,9 +406,13 @@ def _save_times(duration: jax.Array, save_every: float | None, save_at: ArrayLik
     n = DEFAULT_SAVES
     if save_every is not None:
         if is_traced(duration, save_every):
-            raise ValueError("GradientFlow: with a duration that is not yet known (jit, vmap), save_every must be None.")
+            raise ValueError(
+                "GradientFlow: with a duration that is not yet known (jit, vmap), save_every must be None."
+            )
         if not 0 < save_every <= float(duration):
-            raise ValueError(f"GradientFlow: save_every must be in (0, duration={float(duration):g}], got {save_every}.")
+            raise ValueError(
+                f"GradientFlow: save_every must be in (0, duration={float(duration):g}], got {save_every}."
+            )
         # A last point that falls short of the end by rounding alone is the end.
         whole = int(float(duration) / save_every * (1 + 1e-12))
         times = save_every * jnp.arange(whole + 1)

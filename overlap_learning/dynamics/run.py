@@ -1,6 +1,6 @@
 """Run: what `integrate` and `train` share. Both check the same things and follow a learner the same way."""
 
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -18,7 +18,9 @@ from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
 
-def check_run(model: Model, task: Task | TaskStream, rule: AbstractRule, key: jax.Array | None, caller: str) -> jax.Array:
+def check_run(
+    model: Model, task: Task | TaskStream, rule: AbstractRule, key: jax.Array | None, caller: str
+) -> jax.Array:
     """Refuse arguments that do not fit together, before anything is compiled.
 
     Returns:
@@ -31,39 +33,53 @@ def check_run(model: Model, task: Task | TaskStream, rule: AbstractRule, key: ja
         raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")
     if not isinstance(rule, AbstractRule):
         raise ValueError(
-            f"{caller}: rule must be ol.GradientFlow, ol.GradientDescent, ol.DirectDescent or (at full N) ol.Optimiser, "
-            f"got {rule!r}. For example: ol.GradientDescent(learning_rate=5e-3, n_steps=2000)."
+            f"{caller}: rule must be ol.GradientFlow, ol.GradientDescent, ol.DirectDescent or (at full N) "
+            f"ol.Optimiser, got {rule!r}. For example: ol.GradientDescent(learning_rate=5e-3, n_steps=2000)."
         )
     if not isinstance(task, (Task, TaskStream)):
         raise ValueError(f"{caller}: task must be an ol.Task or an ol.tasks.stream(...), got {type(task).__name__}.")
     is_stream = isinstance(task, TaskStream)
     if is_stream and isinstance(rule, GradientFlow):
         raise ValueError(
-            f"{caller}: GradientFlow needs a fixed batch (a flow takes no steps in which to draw trials); take one with "
-            "stream.sample(key), or use ol.GradientDescent."
+            f"{caller}: GradientFlow needs a fixed batch (a flow takes no steps in which to draw trials); take one "
+            "with stream.sample(key), or use ol.GradientDescent."
         )
     batch = jax.eval_shape(task.sample, jax.random.key(0)) if is_stream else task
     check_task(model, batch, caller)
     check_channels(model.layout, batch, caller)
     if isinstance(rule, AbstractDescent):
         if rule.batch_size is not None and rule.batch_size > batch.n_trials:
-            raise ValueError(f"{caller}: batch_size={rule.batch_size} is larger than the task's {batch.n_trials} trials.")
+            raise ValueError(
+                f"{caller}: batch_size={rule.batch_size} is larger than the task's {batch.n_trials} trials."
+            )
         noisy = is_traced(rule.label_noise) or float(rule.label_noise) > 0
-        for needed, why in ((is_stream, "a task stream"), (rule.batch_size is not None, "batch_size"), (noisy, "label_noise")):
+        for needed, why in (
+            (is_stream, "a task stream"),
+            (rule.batch_size is not None, "batch_size"),
+            (noisy, "label_noise"),
+        ):
             if needed and key is None:
-                raise ValueError(f"{caller}: {why} draws at random and needs a key: ol.{caller}(..., key=jax.random.key(0)).")
+                raise ValueError(
+                    f"{caller}: {why} draws at random and needs a key: ol.{caller}(..., key=jax.random.key(0))."
+                )
     return jax.random.key(0) if key is None else key
 
 
 def follow(
-    learner: AbstractLearner, rule: AbstractRule, task: Task | TaskStream, position: jax.Array, key: jax.Array, **calls: Any
+    learner: AbstractLearner,
+    rule: AbstractRule,
+    task: Task | TaskStream,
+    position: jax.Array,
+    key: jax.Array,
+    **calls: Any,
 ) -> Outcome:
     """Move a learner by a rule; `calls` are `descend`'s keyword arguments."""
     if isinstance(rule, AbstractDescent):
         return descend(learner, _bare(rule), task, position, key, **calls)
-    return flow(learner, _bare(rule), task, position)
+    # check_run has refused a flow on a stream.
+    return flow(learner, _bare(rule), cast(Task, task), position)
 
 
 def _bare(rule: Any) -> Any:
-    """The rule without its rates, which the learner has as an array: a mapping's numbers would compile anew for each value."""
+    """The rule without its rates, which the learner has as an array: a mapping's numbers would each compile anew."""
     return eqx.tree_at(lambda r: r.rates, rule, None, is_leaf=lambda x: x is rule.rates)

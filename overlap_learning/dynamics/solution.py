@@ -28,14 +28,15 @@ class Solution(eqx.Module):
 
     Attributes:
         model: the `Model`.
-        time: learning time of each saved point, shape [S]: the sum of the learning rates so far (steps so far for an `Optimiser`).
+        time: learning time of each saved point, shape [S]: the sum of the learning rates so far (steps so far for an
+            `Optimiser`).
         step: number of steps done at each saved point, shape [S]; None for a flow.
         loss: the loss, without label noise, shape [S]; each on the trials of its own step.
         overlaps: `Overlaps` with gram [S, d, d].
         transfer: M of `V(tau) = V(0) M(tau)`, shape [S, d, d]; None where there is none (full N, direct descent).
         final: what was learned, of the kind that was passed in: `Overlaps` or `Network`.
-        stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps; for a nonlinear theory the largest
-            `field_variance` met at start and end, and the `gain_error` there.
+        stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps; for a nonlinear theory the
+            largest `field_variance` met at start and end, and the `gain_error` there.
         result: a member of `ol.RESULTS`.
         interpolation: the interpolant of M, if asked for with `GradientFlow(dense=True)`.
 
@@ -87,14 +88,16 @@ class Solution(eqx.Module):
         times = jnp.asarray(time, dtype=float)
         first, last = self.interpolation.t0, self.interpolation.t1
         if not is_traced(times, last) and not np.all((np.asarray(times) >= first) & (np.asarray(times) <= last)):
-            raise ValueError(f"Solution.at: time must be from {float(first):g} to {float(last):g}, got {np.asarray(times)}.")
+            raise ValueError(
+                f"Solution.at: time must be from {float(first):g} to {float(last):g}, got {np.asarray(times)}."
+            )
         transfer = jnp.vectorize(self.interpolation.evaluate, signature="()->(d,d)")(times)
         inverse = jnp.linalg.inv(self.transfer[0])
         start = inverse.T @ self.overlaps.gram[0] @ inverse
         return with_gram(self.overlaps, jnp.swapaxes(transfer, -1, -2) @ start @ transfer)
 
     def to_xarray(self) -> "xarray.Dataset":
-        """A labelled dataset: dimensions `time`, `vector`, `overlap` (and `neuron`), units and versions in the attributes."""
+        """A labelled dataset: dimensions `time`, `vector`, `overlap` (`neuron`); units and versions as attributes."""
         from overlap_learning.dynamics.storage import to_dataset
 
         return to_dataset(self)
@@ -111,7 +114,9 @@ class Solution(eqx.Module):
 
     def __repr__(self) -> str:
         if is_traced(self.time, self.loss) or self.loss.ndim != 1:
-            return f"Solution(points of shape {self.loss.shape}, {self.model.layout}, a batch: index or vmap to read one)"
+            return (
+                f"Solution(points of shape {self.loss.shape}, {self.model.layout}, a batch: index or vmap to read one)"
+            )
         rows = [f"Solution: {RESULTS[self.result]}"]
         span = f"learning time {float(self.time[0]):g} to {float(self.time[-1]):g}"
         if self.step is not None:
@@ -129,7 +134,9 @@ class Solution(eqx.Module):
         return "\n".join(rows)
 
 
-def finish(model: Model, outcome: Outcome, final: Overlaps | Network, stats: dict[str, Any], *, throw: bool) -> Solution:
+def finish(
+    model: Model, outcome: Outcome, final: Overlaps | Network, stats: dict[str, Any], *, throw: bool
+) -> Solution:
     """The Solution of a run, or the error that carries it.
 
     Raises:
@@ -155,10 +162,18 @@ def finish(model: Model, outcome: Outcome, final: Overlaps | Network, stats: dic
     good = (outcome.result == RESULTS.successful) | (outcome.result == RESULTS.loss_reached)
     if is_traced(good):
         # Inside jit or vmap the outcome is known only when the program runs.
-        return eqx.error_if(solution, ~good, "Learning ended badly in at least one member; pass throw=False to keep the good ones.")
+        return eqx.error_if(
+            solution, ~good, "Learning ended badly in at least one member; pass throw=False to keep the good ones."
+        )
     if bool(outcome.result == RESULTS.interrupted):
         raise LearningInterrupted(solution)
     if not bool(good):
-        where = f"at step {int(solution.stats['n_steps'])}" if "n_steps" in stats else f"at learning time {float(record.time[-1]):g}"
-        raise LearningError(f"{RESULTS[outcome.result]} (Ended {where}; pass throw=False for the solution up to there.)", solution)
+        where = (
+            f"at step {int(solution.stats['n_steps'])}"
+            if "n_steps" in stats
+            else f"at learning time {float(record.time[-1]):g}"
+        )
+        raise LearningError(
+            f"{RESULTS[outcome.result]} (Ended {where}; pass throw=False for the solution up to there.)", solution
+        )
     return solution

@@ -13,7 +13,7 @@ import numpy as np
 
 from overlap_learning.dynamics.results import RESULTS
 from overlap_learning.dynamics.solution import Solution
-from overlap_learning.model.activations import AbstractActivation, Activation, Erf, Linear, ReLU, Tanh
+from overlap_learning.model.activations import AbstractActivation, Erf, Linear, ReLU, Tanh
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Version of the file's layout. A reader refuses any other.
 SCHEMA = 1
 RESULT_NAMES = ("successful", "loss_reached", "diverged", "max_steps_reached", "solver_failed", "interrupted")
-_RESTORABLE = {"Linear": Linear, "Erf": Erf, "Tanh": Tanh, "ReLU": ReLU}
+_RESTORABLE: dict[str, Any] = {"Linear": Linear, "Erf": Erf, "Tanh": Tanh, "ReLU": ReLU}
 _QUADRATURES = {"GaussHermite": GaussHermite, "Trapezoid": Trapezoid}
 _STAT = "stat_"
 
@@ -51,19 +51,35 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
             {"long_name": "overlaps by name", "units": "1"},
         ),
         "gram": ((*point, *matrix), solution.overlaps.gram, {"long_name": "Gram matrix V^T V / N", "units": "1"}),
-        "result": (batch, _code(solution.result), {"flag_values": list(range(len(RESULT_NAMES))), "flag_meanings": " ".join(RESULT_NAMES)}),
+        "result": (
+            batch,
+            _code(solution.result),
+            {"flag_values": list(range(len(RESULT_NAMES))), "flag_meanings": " ".join(RESULT_NAMES)},
+        ),
     }
     if solution.step is not None:
         variables["step"] = (point, solution.step, {"long_name": "learning steps done", "units": "1"})
     if solution.transfer is not None:
-        variables["transfer"] = ((*point, *matrix), solution.transfer, {"long_name": "M of V(tau) = V(0) M(tau)", "units": "1"})
+        variables["transfer"] = (
+            (*point, *matrix),
+            solution.transfer,
+            {"long_name": "M of V(tau) = V(0) M(tau)", "units": "1"},
+        )
     if isinstance(solution.final, Network):
         variables["final_vectors"] = (
             (*batch, "neuron", "vector"), solution.final.vectors, {"long_name": "learned vectors V", "units": "1"}
         )  # fmt: skip
-        variables["final_weights"] = ((*batch, "neuron"), solution.final.weights, {"long_name": "weights of the neurons", "units": "1"})
+        variables["final_weights"] = (
+            (*batch, "neuron"),
+            solution.final.weights,
+            {"long_name": "weights of the neurons", "units": "1"},
+        )
     else:
-        variables["final_gram"] = ((*batch, *matrix), solution.final.gram, {"long_name": "learned Gram matrix", "units": "1"})
+        variables["final_gram"] = (
+            (*batch, *matrix),
+            solution.final.gram,
+            {"long_name": "learned Gram matrix", "units": "1"},
+        )
     for name, value in solution.stats.items():
         variables[_STAT + name] = (batch, value, {"long_name": name.replace("_", " "), "units": "1"})
     dataset = xarray.Dataset(
@@ -78,7 +94,9 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
             "title": "Course of learning of a low-rank recurrent network",
             "overlap_learning_schema": SCHEMA,
             "model": json.dumps(_describe(model), sort_keys=True),
-            "versions": json.dumps({name: version(name) for name in ("overlap_learning", "jax", "equinox", "diffrax", "numpy")}),
+            "versions": json.dumps(
+                {name: version(name) for name in ("overlap_learning", "jax", "equinox", "diffrax", "numpy")}
+            ),
         },
     )
     return dataset.set_coords(["time"])
@@ -116,7 +134,8 @@ def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None 
 
     Args:
         path: the file.
-        activation: the activation, for a model with a function of your own (`ol.Activation(phi)`), which no file can hold.
+        activation: the activation, for a model with a function of your own (`ol.Activation(phi)`), which no file can
+            hold.
 
     Returns:
         The solution, equal to the saved one to the last bit (without the interpolant of a dense flow).
@@ -146,14 +165,16 @@ def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None 
             data = opened.load()
     # Whatever a broken file makes the HDF5 layer raise, it means one thing.
     except Exception as error:
-        raise ValueError(f"load: {str(path)!r} is not a readable NetCDF-4 file ({type(error).__name__}: {error}).") from error
+        raise ValueError(
+            f"load: {str(path)!r} is not a readable NetCDF-4 file ({type(error).__name__}: {error})."
+        ) from error
     schema = data.attrs.get("overlap_learning_schema")
     if schema is None or "sha256" not in data.attrs:
         raise ValueError(f"load: {str(path)!r} is a NetCDF file, but none that Solution.save wrote.")
     if int(schema) != SCHEMA:
         raise ValueError(
-            f"load: {str(path)!r} has file version {int(schema)}, this package reads version {SCHEMA}; it was written with "
-            f"{data.attrs.get('versions')}."
+            f"load: {str(path)!r} has file version {int(schema)}, this package reads version {SCHEMA}; it was written "
+            f"with {data.attrs.get('versions')}."
         )
     written = data.attrs.pop("sha256")
     if _digest(data) != written:
@@ -163,7 +184,7 @@ def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None 
 
 def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None) -> Solution:
     model = _restore(json.loads(data.attrs["model"]), activation)
-    arrays = {name: jnp.asarray(data[name].values) for name in data.variables if data[name].dtype.kind in "fiu"}
+    arrays = {str(name): jnp.asarray(data[name].values) for name in data.variables if data[name].dtype.kind in "fiu"}
     blank = Overlaps(jnp.eye(model.layout.size), model.layout)
     if "final_vectors" in arrays:
         final = Network(arrays["final_vectors"], model.layout, arrays["final_weights"])
@@ -208,8 +229,9 @@ def _restore(description: dict[str, Any], activation: AbstractActivation | None)
                 "load: this solution's model has an activation of its own, which no file can hold; pass it: "
                 "ol.load(path, activation=ol.Activation(phi))."
             )
-        activation = _RESTORABLE[name]() if rule is None else _RESTORABLE[name](_QUADRATURES[rule[0]](rule[1]))
-    elif type(activation).__name__ != name and not isinstance(activation, Activation):
+        settings = [] if rule is None else [_QUADRATURES[rule[0]](rule[1])]
+        return Model(Layout(**description["layout"]), _RESTORABLE[name](*settings))
+    if type(activation).__name__ != name:
         raise ValueError(f"load: the solution was made with {name}, got activation={activation!r}.")
     return Model(Layout(**description["layout"]), activation)
 

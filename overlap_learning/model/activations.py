@@ -76,9 +76,9 @@ class Erf(AbstractActivation):
 class Activation(AbstractActivation):
     """Any function phi, its gain by one-dimensional quadrature.
 
-    `g(D) = sum_q w_q phi'(sqrt(D) x_q)`, phi' by automatic differentiation. Quadrature converges fast for smooth phi and
-    slowly for one with kinks off zero: `gain_error` says how well it did (against twice the nodes), and `ol.integrate` reports
-    that for the field variances it met (`Solution.stats["gain_error"]`).
+    `g(D) = sum_q w_q phi'(sqrt(D) x_q)`, phi' by automatic differentiation. Quadrature converges fast for smooth phi
+    and slowly for one with kinks off zero: `gain_error` says how well it did (against twice the nodes), and
+    `ol.integrate` reports that for the field variances it met (`Solution.stats["gain_error"]`).
 
     Args:
         phi: a function of jax arrays, element by element. A named function: a fresh lambda in every call compiles anew.
@@ -103,7 +103,9 @@ class Activation(AbstractActivation):
             raise ValueError(f"Activation: phi must be a function of jax arrays, such as jnp.tanh, got {phi!r}.")
         probe = phi(jnp.linspace(-1.0, 1.0, 3))
         if getattr(probe, "shape", None) != (3,) or not jnp.issubdtype(probe.dtype, jnp.floating):
-            raise ValueError(f"Activation: phi must map an array to a real array of the same shape; for shape [3] it gave {probe!r}.")
+            raise ValueError(
+                f"Activation: phi must map an array to a real array of the same shape; for shape [3] it gave {probe!r}."
+            )
         self.phi = phi
         self.quadrature = quadrature
 
@@ -144,7 +146,7 @@ class Tanh(AbstractActivation):
 
 
 class ReLU(AbstractActivation):
-    """phi(h) = max(h, 0). Its gain is 1/2 at every variance, which a symmetric quadrature without a node at 0 gives exactly.
+    """phi(h) = max(h, 0). Its gain is 1/2 at every variance, which symmetric nodes without one at 0 give exactly.
 
     Args:
         quadrature: as in `Activation`.
@@ -173,11 +175,13 @@ def _quadrature_gain(phi: Callable[[jax.Array], jax.Array], variance: jax.Array,
     variance = floating(variance, "gain: variance")
     nodes, weights = (jnp.asarray(a, variance.dtype) for a in quadrature.nodes())
     shape = (quadrature.order,) + (1,) * variance.ndim
-    # sqrt has no derivative at 0, where every trial starts. There dD vanishes with D (D is a quadratic form), so a floor
-    # far below rounding, whose derivative is 0, leaves value and gradient right.
+    # sqrt has no derivative at 0, where every trial starts. There dD vanishes with D (D is a quadratic form), so a
+    # floor far below rounding, whose derivative is 0, leaves value and gradient right.
     floor = jnp.finfo(variance.dtype).tiny
     deviation = jnp.sqrt(jnp.where(variance > floor, variance, 1.0)) * (variance > floor)
-    _, slope = jax.jvp(phi, (deviation * nodes.reshape(shape),), (jnp.ones(shape[:1] + variance.shape, variance.dtype),))
+    _, slope = jax.jvp(
+        phi, (deviation * nodes.reshape(shape),), (jnp.ones(shape[:1] + variance.shape, variance.dtype),)
+    )
     return jnp.sum(weights.reshape(shape) * slope, axis=0)
 
 

@@ -91,8 +91,8 @@ def _reduced(model: Model, gram: jax.Array, task: Stimulus) -> tuple[jax.Array, 
     spread = gram[:n_fields, :n_fields]
     inputs = jnp.moveaxis(task.inputs, 0, -1)
 
-    # Trials are the last axis and products are sums over an explicit axis: XLA then fuses a whole step into one loop over
-    # trials, several times faster than a matrix product of this size.
+    # Trials are the last axis and products are sums over an explicit axis: XLA then fuses a whole step into one loop
+    # over trials, several times faster than a matrix product of this size.
     def times(matrix, vector):
         return jnp.sum(matrix[:, :, None] * vector[None], axis=1)
 
@@ -172,8 +172,8 @@ def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlap
         array = part.gram if isinstance(part, Overlaps) else part.vectors
         if array.ndim != 2:
             raise ValueError(
-                f"{caller}: {name} is a batch of shape {list(array.shape[:-2])}; use jax.vmap over its leading axes, as in "
-                f"jax.vmap(lambda x: ol.{caller}(model, ..., x, ...))({name})."
+                f"{caller}: {name} is a batch of shape {list(array.shape[:-2])}; use jax.vmap over its leading axes, "
+                f"as in jax.vmap(lambda x: ol.{caller}(model, ..., x, ...))({name})."
             )
     n_in = jnp.shape(task.inputs)[-1]
     if n_in != layout.n_in:

@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.model.precision import is_traced
+
 BLOCKS = ("m", "u", "v", "z")
 
-# The visible overlaps are named as in the field (readout or selection vector first); all others in the order m, u, v, z.
+# The visible overlaps are named as in the field (readout or selection vector first); all others in the order m, u, v,
+# z.
 _NAME = re.compile(r"([muvz])(\d*)([muvz])(\d*)")
 
 
@@ -169,6 +172,6 @@ class Layout:
             result = jnp.asarray(rates, dtype=float)
             if result.shape != (self.size,):
                 raise ValueError(f"{allowed}; got an array of shape {list(result.shape)}.")
-        if not isinstance(result, jax.core.Tracer) and not np.all(np.isfinite(result) & (np.asarray(result) >= 0)):
+        if not is_traced(result) and not np.all(np.isfinite(result) & (np.asarray(result) >= 0)):
             raise ValueError(f"{allowed}, each rate finite and not negative; got {np.asarray(result).tolist()}.")
         return result

@@ -54,7 +54,9 @@ class Network(eqx.Module):
         else:
             self.weights = floating(weights, "Network: weights").astype(self.vectors.dtype)
             if self.weights.shape != shape[:-1]:
-                raise ValueError(f"Network: weights must have shape {list(shape[:-1])}, got {list(self.weights.shape)}.")
+                raise ValueError(
+                    f"Network: weights must have shape {list(shape[:-1])}, got {list(self.weights.shape)}."
+                )
         if not is_traced(self.vectors, self.weights):
             _check(np.asarray(self.vectors), np.asarray(self.weights))
 
@@ -86,7 +88,7 @@ class Network(eqx.Module):
         values, axes = jnp.linalg.eigh(overlaps.gram)
         # Eigenvalues of a positive semi-definite matrix may round to just below zero.
         factor = jnp.sqrt(jnp.clip(values, 0))[..., :, None] * jnp.swapaxes(axes, -1, -2)
-        frame = jax.random.normal(key, overlaps.gram.shape[:-2] + (n, d), overlaps.gram.dtype)
+        frame = jax.random.normal(key, (*overlaps.gram.shape[:-2], n, d), overlaps.gram.dtype)
         if exact:
             left, _, right = jnp.linalg.svd(frame, full_matrices=False)
             frame = jnp.sqrt(jnp.asarray(n, frame.dtype)) * (left @ right)
@@ -137,7 +139,9 @@ def weighted_gram(vectors: jax.Array, weights: jax.Array) -> jax.Array:
 
 def _check(vectors: np.ndarray, weights: np.ndarray) -> None:
     if not np.all(np.isfinite(vectors)):
-        raise ValueError(f"Network: vectors must be finite; {np.sum(~np.isfinite(vectors))} of {vectors.size} values are not.")
+        raise ValueError(
+            f"Network: vectors must be finite; {np.sum(~np.isfinite(vectors))} of {vectors.size} values are not."
+        )
     total = weights.sum(-1, dtype=float)
     # Rounding of a sum of N terms.
     tolerance = 4 * np.sqrt(weights.shape[-1]) * np.finfo(weights.dtype).eps

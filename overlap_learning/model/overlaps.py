@@ -64,7 +64,8 @@ class Overlaps(eqx.Module):
 
         Args:
             layout: the `Layout`.
-            **entries: overlaps by name: "zm" sets the z-m block (a number where it is 1 x 1, else an array of the block's
+            **entries: overlaps by name: "zm" sets the z-m block (a number where it is 1 x 1, else an array of the
+            block's
                 shape), "z1u2" one entry. The mirror image is set with it.
 
         Raises:
@@ -116,7 +117,7 @@ class Overlaps(eqx.Module):
             shape = (rows.stop - rows.start, columns.stop - columns.start)
             block = floating(value, f"overlap {name!r}")
             if block.ndim < 2 and shape == (1, 1):
-                block = block.reshape(block.shape + (1, 1)) if block.ndim == 0 else block
+                block = block.reshape((*block.shape, 1, 1)) if block.ndim == 0 else block
             if block.shape != shape:
                 raise ValueError(
                     f"Overlap {name!r} must have shape {list(shape)} in {layout}, got {list(block.shape)}. "
@@ -130,7 +131,7 @@ class Overlaps(eqx.Module):
             changed += [(i, j) for i in range(rows.start, rows.stop) for j in range(columns.start, columns.stop)]
         try:
             return cls(gram, layout)
-        except _NotPositive as error:
+        except _NotPositiveError as error:
             raise ValueError(f"{error} {_advice(np.asarray(gram), layout, changed)}") from None
 
     # -- reading overlaps --------------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ def with_gram(overlaps: Overlaps, gram: jax.Array) -> Overlaps:
     return eqx.tree_at(lambda o: o.gram, overlaps, gram)
 
 
-class _NotPositive(ValueError):
+class _NotPositiveError(ValueError):
     """A Gram matrix that no network has."""
 
 
@@ -174,7 +175,7 @@ def _check_gram(gram: np.ndarray, layout: Layout) -> None:
         )
     eigenvalues = np.linalg.eigvalsh((gram + np.swapaxes(gram, -1, -2)) / 2)
     if np.any(eigenvalues < -tolerance * scale):
-        raise _NotPositive(
+        raise _NotPositiveError(
             "Overlaps: gram must be positive semi-definite (no network has these overlaps); "
             f"its smallest eigenvalue is {eigenvalues.min():.6g}."
         )
@@ -223,5 +224,7 @@ def _advice(gram: np.ndarray, layout: Layout, changed: list[tuple[int, int]]) ->
         if found is None:
             lines.append(f"{name} = {gram[i, j]:.6g} (no value is feasible with the others as given)")
         else:
-            lines.append(f"{name} = {gram[i, j]:.6g} (feasible with the others as given: {found[0]:.6g} to {found[1]:.6g})")
+            lines.append(
+                f"{name} = {gram[i, j]:.6g} (feasible with the others as given: {found[0]:.6g} to {found[1]:.6g})"
+            )
     return "Of the overlaps given: " + "; ".join(dict.fromkeys(lines)) + "."

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -39,7 +40,9 @@ def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf
     """
     array = floating(value, name)
     if array.ndim > 0:
-        raise ValueError(f"{name} must be one number, {allowed}, got shape {list(array.shape)}; use jax.vmap for several.")
+        raise ValueError(
+            f"{name} must be one number, {allowed}, got shape {list(array.shape)}; use jax.vmap for several."
+        )
     if not is_traced(array):
         number = float(array)
         if not (number > low if open_low else number >= low) or not number <= high or not np.isfinite(number):

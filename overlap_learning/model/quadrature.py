@@ -61,9 +61,9 @@ class GaussHermite:
 class Trapezoid:
     """The trapezoidal rule on an even grid over -9 to 9, the range that holds all but 2e-19 of the normal distribution.
 
-    It converges exponentially for functions that are analytic near the real axis, and for those with poles (tanh at large
-    variance) far faster than Gauss-Hermite, whose nodes reach out to where nothing is: for phi = tanh with 128 nodes, the error of the
-    gain at variance 10 is 6e-9 against 2e-4.
+    It converges exponentially for functions that are analytic near the real axis, and for those with poles (tanh at
+    large variance) far faster than Gauss-Hermite, whose nodes reach out to where nothing is: for phi = tanh with 128
+    nodes, the error of the gain at variance 10 is 6e-9 against 2e-4.
 
     Args:
         order: number of nodes, even, so that none sits on a kink at zero.
@@ -93,7 +93,9 @@ class Trapezoid:
 
 def _check_order(order: int, caller: str) -> None:
     if count(order, f"{caller}: order", least=2) % 2:
-        raise ValueError(f"{caller}: order must be even (no node at a kink at zero), got {order}; use order={order + 1}.")
+        raise ValueError(
+            f"{caller}: order must be even (no node at a kink at zero), got {order}; use order={order + 1}."
+        )
 
 
 @functools.cache

@@ -26,7 +26,8 @@ def decision_making(
 ) -> Task:
     """Perceptual decision: fixation 1, stimulus 9, delay 1, response 9 (neuronal time constants).
 
-    Input: independent noise at every step, plus `coherence * 3.2 / 100` during the stimulus. Target during the response:
+    Input: independent noise at every step, plus `coherence * 3.2 / 100` during the stimulus. Target during the
+        response:
     `target_amplitude * coherence / 16`, or `target_amplitude * sign(coherence)` if categorical. The loss is the mean of
     the squared error over the response.
 

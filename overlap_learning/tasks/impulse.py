@@ -15,8 +15,8 @@ def exponential_filter(
     """Low-pass filter: answer an impulse with `exp(-c t)`.
 
     Input `1/dt` at step 0, so that the state just after it is m; the output is read after the update, at times
-    `t = 0, dt, ..., duration - dt` after the impulse; loss = `sum (y - target)^2 dt`. The reading y[0], taken before the
-    impulse acts, has weight 0. For linear phi and rank 1 the continuous-time solution is `s_zm = 1`,
+    `t = 0, dt, ..., duration - dt` after the impulse; loss = `sum (y - target)^2 dt`. The reading y[0], taken before
+    the impulse acts, has weight 0. For linear phi and rank 1 the continuous-time solution is `s_zm = 1`,
     `s_zu s_vm = 1 - c`, `s_vu = 1 - c`.
 
     Args:
@@ -85,8 +85,8 @@ def _stable_decay(decay: ArrayLike, dt: float, caller: str) -> jax.Array:
     decay = scalar(decay, f"{caller}: decay", "positive", 0)
     if not is_traced(decay) and not float(decay) * dt < 2:
         raise ValueError(
-            f"{caller}: decay * dt must be below 2 (beyond, Euler's step 1 - decay dt is unstable), got decay={float(decay):g} "
-            f"with dt={dt:g}; use dt < {2 / float(decay):.3g}."
+            f"{caller}: decay * dt must be below 2 (beyond, Euler's step 1 - decay dt is unstable), "
+            f"got decay={float(decay):g} with dt={dt:g}; use dt < {2 / float(decay):.3g}."
         )
     return decay
 

@@ -56,7 +56,9 @@ class Task(eqx.Module):
                 + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
                 + "."
             )
-        self.dt = scalar(dt, "Task: dt", "above 0 and below 2 (else Euler's leak 1 - dt makes every state grow)", 0, 2 - 1e-9)
+        self.dt = scalar(
+            dt, "Task: dt", "above 0 and below 2 (else Euler's leak 1 - dt makes every state grow)", 0, 2 - 1e-9
+        )
         for name in shapes:
             array = getattr(self, name)
             if not is_traced(array):

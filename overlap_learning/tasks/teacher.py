@@ -30,8 +30,8 @@ def teacher(
     """Imitate the reduced activity of a rank-1 erf network on noise and pulses.
 
     Input: `white_noise` times normal noise, new at each step, plus `pulses` times the input of `flip_flop`. Target: the
-    teacher's output (eq. 4). Loss: the time integral of the squared difference, `sum (y - target)^2 dt`, averaged over trials
-    (the mean squared difference times the duration).
+    teacher's output (eq. 4). Loss: the time integral of the squared difference, `sum (y - target)^2 dt`, averaged over
+    trials (the mean squared difference times the duration).
 
     Args:
         key: a jax random key.
@@ -41,7 +41,8 @@ def teacher(
         white_noise: standard deviation of the noise per step.
         pulses: amplitude of the pulses.
         wait_range: shortest and longest wait between pulses, as in `flip_flop`.
-        visible: the teacher's visible overlaps as (name, value) pairs; those not named are those of orthonormal vectors.
+        visible: the teacher's visible overlaps as (name, value) pairs; those not named are those of orthonormal
+            vectors.
 
     Returns:
         A `Task` with inputs [B, T, 1], targets [B, T, 1].

@@ -11,9 +11,10 @@ from overlap_learning.tasks.task import Task
 def neuron_loss(model: Model, vectors: jax.Array, weights: jax.Array, task: Task) -> jax.Array:
     """The loss of a network of N neurons, of which reverse-mode differentiation needs O(N d + B T d) memory.
 
-    Eq. (1) from h(0) = 0 keeps the field of every neuron in the span of its input and recurrent vectors, `h_i = B_i . k`, whatever
-    phi is: k(t) filters the inputs and the recurrent currents `v^T phi(h) / N`. So each step stores k [n_in + rank, B], and the
-    backward pass recomputes the N x B fields from it. No overlap is formed: currents and outputs are sums over neurons.
+    Eq. (1) from h(0) = 0 keeps every neuron's field in the span of its input and recurrent vectors, `h_i = B_i . k`,
+    whatever phi is: k(t) filters the inputs and the recurrent currents `v^T phi(h) / N`. So each step stores k
+    [n_in + rank, B], and the backward pass recomputes the N x B fields from it. No overlap is formed: currents and
+    outputs are sums over neurons.
 
     Args:
         model: the `Model`.

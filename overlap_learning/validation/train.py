@@ -57,16 +57,17 @@ def train(
 ) -> Solution:
     """Full N: the same question as `ol.integrate`, answered by training every neuron.
 
-    Gradients are backpropagated through simulated time; overlaps are only measured. Memory is O(N d + B T d): the states of the
-    neurons are recomputed, not stored. Runs in the dtype of `network.vectors` (float64 to compare with theory to rounding, float32 for
-    speed) on the device that jax chooses.
+    Gradients are backpropagated through simulated time; overlaps are only measured. Memory is O(N d + B T d): the
+    states of the neurons are recomputed, not stored. Runs in the dtype of `network.vectors` (float64 to compare with
+    theory to rounding, float32 for speed) on the device that jax chooses.
 
     Args:
         model: the `Model`.
         task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
         network: the start.
         rule: `GradientDescent`, `GradientFlow` or `Optimiser`.
-        key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.integrate` draws the same trials from the same key.
+        key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.integrate` draws the same
+            trials from the same key.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
         progress: show a progress bar; None: if a person is watching (standard error is a terminal).
 
@@ -91,11 +92,18 @@ def train(
         True
     """
     if not isinstance(network, Network):
-        raise ValueError(f"train: network must be an ol.Network, got {type(network).__name__}; make one with ol.Network.sample(overlaps, n_neurons, key=key).")
+        raise ValueError(
+            f"train: network must be an ol.Network, got {type(network).__name__}; make one with "
+            "ol.Network.sample(overlaps, n_neurons, key=key)."
+        )
     if isinstance(rule, DirectDescent):
-        raise ValueError("train: DirectDescent moves overlaps without neurons, so there is nothing to train; use ol.integrate.")
+        raise ValueError(
+            "train: DirectDescent moves overlaps without neurons, so there is nothing to train; use ol.integrate."
+        )
     key = check_run(model, task, rule, key, "train")
-    check_channels(model.layout, task if isinstance(task, Task) else jax.eval_shape(task.sample, key), "train", network=network)
+    check_channels(
+        model.layout, task if isinstance(task, Task) else jax.eval_shape(task.sample, key), "train", network=network
+    )
     learner = NeuronLearner(model, model.layout.rates(getattr(rule, "rates", None)), network.weights)
     with _progress(rule, progress, network) as calls:
         outcome = follow(learner, rule, task, network.vectors, key, **calls)

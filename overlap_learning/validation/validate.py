@@ -50,7 +50,8 @@ class Validation(eqx.Module):
             `layout.entry_names`.
         loss: the loss at full N, shape [len(n_neurons), n_seeds, S].
         early: index of the saved point that stands for early training.
-        tolerance: for linear networks, the largest deviation that rounding (and a flow's solver) explains, per N, shape [len(n_neurons)].
+        tolerance: for linear networks, the largest deviation that rounding (and a flow's solver) explains, per N, shape
+            [len(n_neurons)].
     """
 
     theory: Solution
@@ -89,8 +90,8 @@ class Validation(eqx.Module):
     def exponent(self, index: int | None = None) -> tuple[float, float]:
         """The fitted exponent a of `rms ~ N^a`, with its standard error.
 
-        Weighted least squares of log rms on log N; the error is the larger of what the error bars say and of what the scatter about the
-        line says.
+        Weighted least squares of log rms on log N; the error is the larger of what the error bars say and of what the
+        scatter about the line says.
 
         Args:
             index: the saved point; None for early training.
@@ -112,30 +113,31 @@ class Validation(eqx.Module):
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict: rounding at every N for a linear network, finite-N scaling of early training for a nonlinear one."""
+        """The verdict: for a linear network rounding at every N, for others finite-N scaling of early training."""
         if self.model.is_linear:
             largest = self.largest.max(axis=1)
             worst = int(np.argmax(largest / self.tolerance))
             passed = bool(np.all(largest <= self.tolerance))
             return Verdict(
                 passed,
-                f"The theory of a linear network is exact: the largest deviation, {largest[worst]:.2g} at N = {self.n_neurons[worst]}, "
-                f"is {'within' if passed else 'BEYOND'} the {self.tolerance[worst]:.2g} that rounding explains.",
+                f"The theory of a linear network is exact: the largest deviation, {largest[worst]:.2g} at "
+                f"N = {self.n_neurons[worst]}, is {'within' if passed else 'BEYOND'} the {self.tolerance[worst]:.2g} "
+                "that rounding explains.",
             )
         slope, error = self.exponent()
         found = f"the early deviation scales as N^({slope:.3f} +- {error:.3f})"
         if not error <= DECISIVE_ERROR:
             return Verdict(
                 False,
-                f"Undecided: {found}, too uncertain to tell N^(-1/2) from no decay; use more seeds, or N further apart.",
+                f"Undecided: {found}, too uncertain to tell N^(-1/2) from no decay; use more seeds or other N.",
             )
         passed = abs(slope + 0.5) <= 2 * error
         ending, _ = self.rms()
         return Verdict(
             passed,
-            f"Early in training the network is {'' if passed else 'NOT '}the theory up to finite N: {found}, expected -1/2. "
-            f"At the end the deviation is {ending[-1]:.2g} at N = {self.n_neurons[-1]}; what of it does not fall with N is the error of "
-            "the Gaussian theory, which grows with training.",
+            f"Early in training the network is {'' if passed else 'NOT '}the theory up to finite N: {found}, "
+            f"expected -1/2. At the end the deviation is {ending[-1]:.2g} at N = {self.n_neurons[-1]}; what of it does not "
+            "fall with N is the error of the Gaussian theory, which grows with training.",
         )
 
     def to_xarray(self) -> "xarray.Dataset":
@@ -146,8 +148,16 @@ class Validation(eqx.Module):
         axes = ("n_neurons", "seed", "time")
         data["deviation"] = ((*axes, "overlap"), self.deviation, {"long_name": "full N minus theory", "units": "1"})
         data["full_loss"] = (axes, self.loss, {"long_name": "loss at full N", "units": "1"})
-        data["tolerance"] = ("n_neurons", self.tolerance, {"long_name": "deviation explained by rounding", "units": "1"})
-        data.attrs |= {"title": "Theory of learning against full N", "verdict": self.verdict.sentence, "early_index": self.early}
+        data["tolerance"] = (
+            "n_neurons",
+            self.tolerance,
+            {"long_name": "deviation explained by rounding", "units": "1"},
+        )
+        data.attrs |= {
+            "title": "Theory of learning against full N",
+            "verdict": self.verdict.sentence,
+            "early_index": self.early,
+        }
         return data
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -162,17 +172,22 @@ class Validation(eqx.Module):
         early_rms, early_error = self.rms(self.early)
         final_rms, final_error = self.rms()
         time = self.theory.time
+        early_title, final_title = f"rms at {float(time[self.early]):.3g}", f"rms at {float(time[-1]):.3g} (end)"
         rows = [
-            f"Validation: theory against full N, {self.n_seeds} networks per N, {self.model.layout}, "
-            f"{type(self.model.activation).__name__}",
-            f"  {'N':>9}{'largest':>12}  {f'rms at {float(time[self.early]):.3g}':<22}{f'rms at {float(time[-1]):.3g} (end)':<22}",
+            f"Validation: theory against full N, {self.n_seeds} network{'s' * (self.n_seeds > 1)} per N, "
+            f"{self.model.layout}, {type(self.model.activation).__name__}",
+            f"  {'N':>9}{'largest':>12}  {early_title:<22}{final_title}",
         ]
         for i, n in enumerate(self.n_neurons):
-            early = f"{early_rms[i]:.3e} +- {early_error[i]:.1e}"
-            final = f"{final_rms[i]:.3e} +- {final_error[i]:.1e}"
-            rows.append(f"  {n:>9}{self.largest[i].max():>12.3e}  {early:<22}{final:<22}")
+            early, final = (
+                f"{rms[i]:.3e}" + (f" +- {error[i]:.1e}" if self.n_seeds > 1 else "")
+                for rms, error in ((early_rms, early_error), (final_rms, final_error))
+            )
+            rows.append(f"  {n:>9}{self.largest[i].max():>12.3e}  {early:<22}{final}")
         largest = np.abs(self.deviation[-1, :, -1]).max(axis=0)
-        named = ", ".join(f"{name} {value:.1e}" for name, value in zip(self.model.layout.entry_names, largest, strict=True))
+        named = ", ".join(
+            f"{name} {value:.1e}" for name, value in zip(self.model.layout.entry_names, largest, strict=True)
+        )
         rows.append(f"  at the end, N = {self.n_neurons[-1]}, largest over networks: {named}")
         rows.append(f"  {'confirmed' if self.verdict.passed else 'NOT confirmed'}: {self.verdict.sentence}")
         return "\n".join(rows)
@@ -191,13 +206,15 @@ def validate(
     early: float = 0.1,
     progress: bool | None = None,
 ) -> Validation:
-    """The theory and full networks, from the same overlaps on the same trials; how far apart they end, and whether they should.
+    """The theory and full networks, from the same overlaps on the same trials: how far apart they end, and why.
 
-    * Linear networks: theory and full N are equal at every N, to rounding. With the rounding unit eps, gradients that sum over T times
-      and N neurons, a path of length L that the overlaps move along in n steps, and overlaps of size |G|, rounding explains a deviation of
-      `eps ((T + N) L + n |G|)`; a flow's solver adds its tolerance `rtol |G| + atol` per step.
-    * Nonlinear networks: early in training the deviation comes from finite N and falls as N^(-1/2), which is fitted. Later a part
-      remains that does not fall: neurons stop being Gaussian, and the theory is off also at infinite N. It is reported as it is.
+    * Linear networks: theory and full N are equal at every N, to rounding. With the rounding unit eps, gradients that
+      sum over T times and N neurons, a path of length L that the overlaps move along in n steps, and overlaps of size
+      |G|, rounding explains a deviation of `eps ((T + N) L + n |G|)`; a flow's solver adds its tolerance `rtol |G| +
+      atol` per step.
+    * Nonlinear networks: early in training the deviation comes from finite N and falls as N^(-1/2), which is fitted.
+      Later a part remains that does not fall: neurons stop being Gaussian, and the theory is off also at infinite N. It
+      is reported as it is.
 
     Args:
         model: the `Model`.
@@ -233,14 +250,20 @@ def validate(
     require_float64("ol.validate")
     sizes = tuple(count(n, "validate: n_neurons") for n in n_neurons)
     if not sizes or list(sizes) != sorted(set(sizes)):
-        raise ValueError(f"validate: n_neurons must be one or more increasing numbers, such as (250, 500, 1000), got {n_neurons}.")
+        raise ValueError(
+            f"validate: n_neurons must be one or more increasing numbers, such as (250, 500, 1000), got {n_neurons}."
+        )
     n_seeds = count(n_seeds, "validate: n_seeds")
     if not 0 < early <= 1:
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")
     if isinstance(rule, DirectDescent):
-        raise ValueError("validate: DirectDescent is no theory of a network; compare it by plotting its solution beside ol.train's.")
+        raise ValueError(
+            "validate: DirectDescent is no theory of a network; compare it by plotting its solution beside ol.train's."
+        )
     if getattr(rule, "stop_loss", None) is not None:
-        raise ValueError("validate: the rule must not have a stop_loss, so that theory and networks have the same saved points.")
+        raise ValueError(
+            "validate: the rule must not have a stop_loss, so that theory and networks have the same saved points."
+        )
     trial_key, network_key = jax.random.split(key)
     theory = integrate(model, task, overlaps, rule, key=trial_key)
     theory_entries = _entries(theory)
@@ -277,7 +300,7 @@ def _entries(solution: Solution) -> np.ndarray:
 
 
 def _rounding(theory: Solution, rule: AbstractRule, task: Task | TaskStream, sizes: np.ndarray) -> np.ndarray:
-    """The deviation that rounding, and a flow's solver, explain in a linear network; the sum is in `validate`'s docstring."""
+    """The deviation that rounding, and a flow's solver, explain in a linear network; see `validate`."""
     gram = np.asarray(theory.overlaps.gram)
     size = np.abs(gram).max()
     path = np.abs(np.diff(gram, axis=0)).sum(axis=0).max() if len(gram) > 1 else 0.0

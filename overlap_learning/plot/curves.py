@@ -1,0 +1,95 @@
+"""Curves: the solutions that a picture compares, their names, looks and axis of learning time."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from overlap_learning.dynamics.solution import Solution
+from overlap_learning.model.network import Network
+from overlap_learning.plot.style import DIRECT, FULL, THEORY, Look, looks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One of the compared solutions.
+
+    Args:
+        solution: the `Solution`.
+        label: its name in the legend.
+        look: how it is drawn.
+        time: learning time of its saved points, shape [S].
+    """
+
+    solution: Solution
+    label: str
+    look: Look
+    time: np.ndarray
+
+    @property
+    def end(self) -> int:
+        """Index of the last saved point that was reached."""
+        return int(np.flatnonzero(np.isfinite(self.time))[-1])
+
+    def settings(self, *, invisible: bool = False) -> dict[str, Any]:
+        """Settings of matplotlib's Line2D for a series of this solution."""
+        return self.look.settings(len(self.time), invisible=invisible)
+
+
+def curves(solutions: Sequence[Solution], labels: Sequence[str] | None, caller: str) -> list[Curve]:
+    """The solutions with their names and looks: lines for theory, circles for full N, dotted lines for direct descent.
+
+    Raises:
+        ValueError: if there is none, one is no `Solution` or a batch of them, layouts differ, or labels do not fit.
+    """
+    if not solutions:
+        raise ValueError(f"{caller}: pass one or more solutions, such as ol.plot.{caller}(theory, full).")
+    for solution in solutions:
+        if not isinstance(solution, Solution):
+            raise ValueError(f"{caller}: solutions must be ol.Solution, got {type(solution).__name__}.")
+        if solution.loss.ndim != 1:
+            raise ValueError(
+                f"{caller}: this solution is a batch of shape {list(solution.loss.shape[:-1])}; draw one member: "
+                "jax.tree.map(lambda a: a[0], solution)."
+            )
+        if solution.model.layout != solutions[0].model.layout:
+            raise ValueError(
+                f"{caller}: solutions must share a layout, got {solutions[0].model.layout} and {solution.model.layout}."
+            )
+    if labels is None:
+        labels = [_name(solution) for solution in solutions]
+        labels = [
+            f"{name} ({labels[:i].count(name) + 1})" if labels.count(name) > 1 else name
+            for i, name in enumerate(labels)
+        ]
+    if isinstance(labels, str) or len(labels) != len(solutions):
+        raise ValueError(f"{caller}: labels must be {len(solutions)} names, one for each solution, got {labels!r}.")
+    times = [np.asarray(solution.time) for solution in solutions]
+    return [Curve(*parts) for parts in zip(solutions, labels, _looks(solutions), times, strict=True)]
+
+
+def label_learning_time(ax: "Axes", compared: Sequence[Curve]) -> None:
+    """Name the axis of learning time."""
+    # The learning time of an optimiser of unknown rate is its number of steps.
+    steps = [curve.solution.step is not None and np.array_equal(curve.time, curve.solution.step) for curve in compared]
+    ax.set_xlabel("learning steps" if all(steps) else r"learning time $\tau$ (sum of learning rates)")
+    ax.margins(x=0.02)
+
+
+def _name(solution: Solution) -> str:
+    if isinstance(solution.final, Network):
+        return f"full N = {solution.final.n_neurons:,}"
+    return "direct descent" if solution.transfer is None else "theory"
+
+
+def _looks(solutions: Sequence[Solution]) -> list[Look]:
+    """The look of each kind of solution; a single one is a line."""
+    if len(solutions) == 1:
+        return [THEORY]
+    return looks(
+        [FULL if isinstance(s.final, Network) else DIRECT if s.transfer is None else THEORY for s in solutions]
+    )
