@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from overlap_learning import model, tasks
+from overlap_learning import model, plot, studies, tasks
 from overlap_learning.dynamics import (
     RESULTS,
     DirectDescent,
@@ -32,6 +32,7 @@ from overlap_learning.model import (
     rollout,
     simulate,
 )
+from overlap_learning.studies import Comparison, compare, equivalent, feasible, protocol
 from overlap_learning.tasks import Task, TaskStream
 from overlap_learning.validation import Validation, train, validate
 
@@ -40,6 +41,7 @@ __version__ = version("overlap_learning")
 __all__ = [
     "RESULTS",
     "Activation",
+    "Comparison",
     "DirectDescent",
     "Erf",
     "GradientDescent",
@@ -58,6 +60,9 @@ __all__ = [
     "Task",
     "TaskStream",
     "Validation",
+    "compare",
+    "equivalent",
+    "feasible",
     "integrate",
     "invariants",
     "load",
@@ -65,8 +70,11 @@ __all__ = [
     "loss_gradient",
     "metric",
     "model",
+    "plot",
+    "protocol",
     "rollout",
     "simulate",
+    "studies",
     "tasks",
     "train",
     "validate",

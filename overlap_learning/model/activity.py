@@ -6,11 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.precision import is_traced, scalar
 
 
 class Stimulus(Protocol):
@@ -107,7 +109,14 @@ def _reduced(model: Model, gram: jax.Array, task: Stimulus) -> tuple[jax.Array, 
     return outputs, variance
 
 
-def simulate(model: Model, network: Network, task: Stimulus) -> jax.Array:
+def simulate(
+    model: Model,
+    network: Network,
+    task: Stimulus,
+    *,
+    state_noise: ArrayLike = 0.0,
+    key: jax.Array | None = None,
+) -> jax.Array:
     """Outputs of the full network: the state h of each of the N neurons is integrated, overlaps appear nowhere.
 
     `dh/dt = -h + W phi(h) + m x`, `W = u v^T / N`, `y = z^T phi(h) / N`, by Euler steps; y[k] is read before the k-th
@@ -117,12 +126,14 @@ def simulate(model: Model, network: Network, task: Stimulus) -> jax.Array:
         model: the `Model`.
         network: the `Network`.
         task: an `ol.Task` (its inputs [B, T, n_in] and its step dt are used).
+        state_noise: standard deviation of normal noise added to the state of each neuron at each step.
+        key: a jax random key; needed with state_noise.
 
     Returns:
         Outputs y, shape [B, T, n_out], in the dtype of the network's vectors.
 
     Raises:
-        ValueError: if the layouts or the number of inputs do not match.
+        ValueError: if the layouts or the number of inputs do not match, or noise has no key.
 
     Source: Ger & Barak 2026, eq. 1; theory page, eq. (1).
 
@@ -136,24 +147,35 @@ def simulate(model: Model, network: Network, task: Stimulus) -> jax.Array:
         True
     """
     check_channels(model.layout, task, "simulate", network=network)
-    return _simulate(model, network, task)
+    noise = scalar(state_noise, "simulate: state_noise", "at least 0", 0, open_low=False)
+    silent = not is_traced(noise) and float(noise) == 0
+    if key is None and not silent:
+        raise ValueError(
+            "simulate: state_noise draws at random and needs a key: ol.simulate(..., key=jax.random.key(0))."
+        )
+    return _simulate(model, network, task, noise, None if silent else key)
 
 
 @eqx.filter_jit
-def _simulate(model: Model, network: Network, task: Stimulus) -> jax.Array:
+def _simulate(model: Model, network: Network, task: Stimulus, noise: jax.Array, key: jax.Array | None) -> jax.Array:
     dtype = network.vectors.dtype
     inputs = jnp.moveaxis(task.inputs, 0, 1).astype(dtype)
     dt = task.dt.astype(dtype)
     readers = network.weights[:, None] * jnp.concatenate([network.v, network.z], axis=1)
     rank = model.layout.rank
 
-    def step(h, x):
+    def step(h, now):
+        x, step_key = now
         read = model.activation(h) @ readers
         drive = x @ network.m.T + read[:, :rank] @ network.u.T
-        return h + dt * (drive - h), read[:, rank:]
+        h = h + dt * (drive - h)
+        if step_key is not None:
+            h = h + noise.astype(dtype) * jax.random.normal(step_key, h.shape, dtype)
+        return h, read[:, rank:]
 
+    keys = None if key is None else jax.random.split(key, len(inputs))
     with jax.default_matmul_precision("highest"):
-        _, outputs = lax.scan(step, jnp.zeros((inputs.shape[1], network.n_neurons), dtype), inputs)
+        _, outputs = lax.scan(step, jnp.zeros((inputs.shape[1], network.n_neurons), dtype), (inputs, keys))
     return jnp.moveaxis(outputs, 1, 0)
 
 

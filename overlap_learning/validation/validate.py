@@ -135,9 +135,9 @@ class Validation(eqx.Module):
         ending, _ = self.rms()
         return Verdict(
             passed,
-            f"Early in training the network is {'' if passed else 'NOT '}the theory up to finite N: {found}, "
-            f"expected -1/2. At the end the deviation is {ending[-1]:.2g} at N = {self.n_neurons[-1]}; what of it does not "
-            "fall with N is the error of the Gaussian theory, which grows with training.",
+            f"Early in training theory and network {'agree' if passed else 'do NOT agree'} up to finite N: {found}, "
+            f"expected -1/2. At the end the deviation is {ending[-1]:.2g} at N = {self.n_neurons[-1]}; what of it "
+            "does not fall with N is the error of the Gaussian theory, which grows with training.",
         )
 
     def to_xarray(self) -> "xarray.Dataset":

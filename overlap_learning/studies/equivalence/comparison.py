@@ -1,0 +1,145 @@
+"""Comparison: several networks side by side, before learning and through it."""
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from overlap_learning.dynamics.gradient import check_task, gram_loss_gradient
+from overlap_learning.dynamics.integrate import integrate
+from overlap_learning.dynamics.metric import check_layout, metric
+from overlap_learning.dynamics.rules import AbstractRule
+from overlap_learning.dynamics.solution import Solution
+from overlap_learning.model.activity import rollout
+from overlap_learning.model.model import Model
+from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.precision import require_float64
+from overlap_learning.tasks.task import Task
+
+
+class Comparison(eqx.Module):
+    """What `ol.compare` returns: the members in the order given, the first as the reference.
+
+    Attributes:
+        solutions: the learning of each member.
+        outputs: the output of each before learning, shape [members, B, T, n_out].
+        outputs_after: the same after learning.
+        loss: the loss of each before learning, shape [members].
+        velocity: the initial `dsigma/dtau` of every overlap under gradient flow, shape [members, p], in the order of
+            `layout.entry_names`.
+    """
+
+    solutions: tuple[Solution, ...]
+    outputs: jax.Array
+    outputs_after: jax.Array
+    loss: jax.Array
+    velocity: jax.Array
+
+    @property
+    def model(self) -> Model:
+        """The `Model` of all members."""
+        return self.solutions[0].model
+
+    @property
+    def difference(self) -> jax.Array:
+        """Largest difference of any visible overlap from the first member, shape [members, S]."""
+        visible = jnp.asarray(self.model.visible)
+        first = self.solutions[0].overlaps.gram
+        return jnp.stack([jnp.max(jnp.abs(s.overlaps.gram - first) * visible, axis=(1, 2)) for s in self.solutions])
+
+    @property
+    def direction(self) -> dict[str, jax.Array]:
+        """Along which visible overlaps learning first tells the members apart: velocity minus the first's, by name."""
+        names = self.model.layout.entry_names
+        excess = self.velocity - self.velocity[0]
+        return {name: excess[:, names.index(name)] for name in self.model.visible_names}
+
+    def told_apart(self, tolerance: ArrayLike) -> jax.Array:
+        """Learning time of the first saved point at which a member's visible overlaps differ from the first member's.
+
+        Args:
+            tolerance: the difference that counts.
+
+        Returns:
+            Times, shape [members]; infinity where it never happens.
+        """
+        apart = self.difference > jnp.asarray(tolerance)
+        first = jnp.argmax(apart, axis=1)
+        return jnp.where(jnp.any(apart, axis=1), self.solutions[0].time[first], jnp.inf)
+
+    def __repr__(self) -> str:
+        n = len(self.solutions)
+        rows = [f"Comparison of {n} networks, {self.model.layout}, {type(self.model.activation).__name__}"]
+        rows.append(f"  {'':<24}" + "".join(f"{f'network {i}':>14}" for i in range(n)))
+
+        def row(name: str, values: Iterable[jax.Array]) -> None:
+            rows.append(f"  {name:<24}" + "".join(f"{float(value):>14.6g}" for value in values))
+
+        row("loss before", self.loss)
+        row("loss after", [s.loss[-1] for s in self.solutions])
+        apart = jnp.max(jnp.abs(self.outputs - self.outputs[0]), axis=(1, 2, 3))
+        row("output off first, before", apart)
+        row("output off first, after", jnp.max(jnp.abs(self.outputs_after - self.outputs_after[0]), axis=(1, 2, 3)))
+        for kind, names in (("visible", self.model.visible_names), ("invisible", self.model.invisible_names)):
+            for name in names:
+                series = [s.overlaps.entries()[name] for s in self.solutions]
+                row(f"{name} before ({kind})", [v[0] for v in series])
+                row(f"{name} after", [v[-1] for v in series])
+        return "\n".join(rows)
+
+
+def compare(
+    model: Model, task: Task, overlaps: Sequence[Overlaps], rule: AbstractRule, key: jax.Array | None = None
+) -> Comparison:
+    """Several networks on one task: what they do, and how learning tells them apart.
+
+    Args:
+        model: the `Model`.
+        task: a fixed batch.
+        overlaps: the networks' `Overlaps`, two or more; the first is the reference.
+        rule: a rule that `ol.integrate` takes.
+        key: a jax random key, for rules that draw at random; all members get the same draws.
+
+    Returns:
+        A `Comparison`; print it.
+
+    Raises:
+        ValueError: if the arguments do not fit together.
+
+    Source: Ger & Barak 2026, Fig. 2; theory page, section 6.
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> first = ol.Overlaps.from_entries(model.layout, zm=0.2, zu=0.5)
+        >>> pair = [first, ol.equivalent(first, model, uu=2.0, mu=0.8)]
+        >>> found = ol.compare(model, ol.tasks.exponential_filter(), pair, ol.GradientDescent(5e-3, 300))
+        >>> float(jnp.abs(found.outputs[1] - found.outputs[0]).max()), bool(found.told_apart(1e-3)[1] > 0)
+        (0.0, True)
+    """
+    require_float64("ol.compare")
+    check_task(model, task, "compare")
+    if len(overlaps) < 2:
+        raise ValueError(f"compare: overlaps must be two or more ol.Overlaps, got {len(overlaps)}.")
+    for member in overlaps:
+        check_layout(model, member, "compare")
+    solutions = tuple(integrate(model, task, member, rule, key) for member in overlaps)
+    if len({s.time.shape for s in solutions}) > 1:
+        raise ValueError("compare: the members stopped at different times; use a rule without stop_loss.")
+    rows, columns = model.layout.entry_indices
+    losses, velocity = [], []
+    for member in overlaps:
+        value, slope = gram_loss_gradient(model, member.gram, task)
+        per_overlap = slope[rows, columns] * np.where(rows == columns, 0.5, 1.0)
+        losses.append(value)
+        velocity.append(-metric(model, member, getattr(rule, "rates", None)) @ per_overlap)
+    return Comparison(
+        solutions=solutions,
+        outputs=jnp.stack([rollout(model, member, task) for member in overlaps]),
+        outputs_after=jnp.stack([rollout(model, cast(Overlaps, s.final), task) for s in solutions]),
+        loss=jnp.stack(losses),
+        velocity=jnp.stack(velocity),
+    )

@@ -1,0 +1,72 @@
+"""Protocol: one network learns several tasks, one after another."""
+
+from collections.abc import Sequence
+
+import jax
+
+from overlap_learning.dynamics.integrate import integrate
+from overlap_learning.dynamics.rules import AbstractRule
+from overlap_learning.dynamics.run import check_run
+from overlap_learning.dynamics.solution import Solution
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
+from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.tasks.stream import TaskStream
+from overlap_learning.tasks.task import Task
+from overlap_learning.validation.train import train
+
+
+def protocol(
+    model: Model,
+    tasks: Sequence[Task | TaskStream],
+    start: Overlaps | Network,
+    rule: AbstractRule | Sequence[AbstractRule],
+    key: jax.Array | None = None,
+    *,
+    throw: bool = True,
+) -> list[Solution]:
+    """Learn tasks one after another, each from where the last one ended.
+
+    Args:
+        model: the `Model`.
+        tasks: the task of each phase, such as `[task_a, task_b, task_a]`.
+        start: `Overlaps` for the theory (`ol.integrate`), or a `Network` for full N (`ol.train`).
+        rule: one rule for all phases, or one per phase.
+        key: a jax random key; phase p draws from `fold_in(key, p)`, in theory and at full N alike.
+        throw: as in `ol.integrate`.
+
+    Returns:
+        One `Solution` per phase.
+
+    Raises:
+        ValueError: if a task has other channels than the model (the phase is named), or the numbers of tasks and rules
+            differ.
+        LearningError: if a phase ended badly, and throw.
+
+    Source: Ger & Barak 2026, Figs. 3, 6.
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> a, b = ol.tasks.exponential_filter(decay=0.2), ol.tasks.exponential_filter(decay=0.4)
+        >>> start = ol.Overlaps.from_entries(model.layout, zu=0.3, vm=0.2)
+        >>> phases = ol.protocol(model, [a, b, a], start, ol.GradientFlow(30.0))
+        >>> bool(jnp.abs(phases[2].visible["vu"][-1] - phases[0].visible["vu"][-1]) < 1e-4)
+        True
+    """
+    rules = [rule] * len(tasks) if isinstance(rule, AbstractRule) else list(rule)
+    if not tasks or len(rules) != len(tasks):
+        raise ValueError(f"protocol: give one rule, or one per task; got {len(tasks)} tasks and {len(rules)} rules.")
+    # All phases are checked before the first one runs.
+    for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
+        check_run(model, task, each, key, f"protocol, phase {phase}")
+    solutions: list[Solution] = []
+    learned = start
+    for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
+        phase_key = None if key is None else jax.random.fold_in(key, phase)
+        if isinstance(learned, Network):
+            solution = train(model, task, learned, each, phase_key, throw=throw)
+        else:
+            solution = integrate(model, task, learned, each, phase_key, throw=throw)
+        solutions.append(solution)
+        learned = solution.final
+    return solutions

@@ -1,0 +1,179 @@
+"""validate: the theory against full N."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import overlap_learning as ol
+
+# Rounding over 2,000 steps; the bound that this package promises for linear networks. `Validation.tolerance`, derived
+# in `ol.validate`, is tighter, and is asserted beside it.
+PROMISED = 1e-10
+
+
+def _task(n_in, n_out, n_steps=60, dt=0.1):
+    """Damped oscillations, another one for each pair of input and output, after impulses at different times."""
+    times = dt * np.arange(n_steps)
+    inputs = np.zeros((n_in, n_steps, n_in))
+    targets = np.zeros((n_in, n_steps, n_out))
+    for i in range(n_in):
+        inputs[i, 2 * i, i] = 1 / dt
+        for o in range(n_out):
+            targets[i, :, o] = np.exp(-0.3 * times) * np.cos((o + 0.5 * i) * times)
+    return ol.Task(inputs, targets, np.full_like(targets, dt), dt)
+
+
+SINGLE, DOUBLE = ol.Layout(1, 1, 1), ol.Layout(2, 2, 2)
+CASES = {
+    "rank 1": (SINGLE, {}),
+    "rank 2, two inputs, two outputs": (DOUBLE, {}),
+    "momentum": (SINGLE, {"momentum": 0.9}),
+    "weight decay": (DOUBLE, {"weight_decay": 0.05}),
+    "frozen vectors": (DOUBLE, {"rates": {"m": 0.0, "v2": 0.0}}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_linear_theory_is_full_n_to_rounding_over_2000_steps(case):
+    layout, settings = CASES[case]
+    model = ol.Model(layout, ol.Linear())
+    start = ol.Overlaps.random(layout, key=jax.random.key(0), scale=0.2)
+    rule = ol.GradientDescent(learning_rate=5e-3, n_steps=2000, **settings)
+    found = ol.validate(
+        model, _task(layout.n_in, layout.n_out), start, rule, n_neurons=(50, 500), n_seeds=1, key=jax.random.key(1)
+    )
+    assert found.largest.max() < PROMISED
+    assert found.verdict.passed, found.verdict.sentence
+    # The networks did learn, so the agreement says something.
+    assert found.theory.loss[-1] < 0.5 * found.theory.loss[0]
+    assert np.abs(np.diff(np.asarray(found.theory.overlaps.gram), axis=0)).sum(0).max() > 0.1
+
+
+def test_linear_theory_is_full_n_on_minibatches_with_label_noise():
+    model = ol.Model(DOUBLE, ol.Linear())
+    start = ol.Overlaps.random(DOUBLE, key=jax.random.key(0), scale=0.2)
+    rule = ol.GradientDescent(learning_rate=5e-3, n_steps=100, batch_size=1, label_noise=0.3)
+    found = ol.validate(model, _task(2, 2), start, rule, n_neurons=(50,), n_seeds=2, key=jax.random.key(1))
+    assert found.verdict.passed, found.verdict.sentence
+
+
+def test_flow_of_linear_network_agrees_within_the_solvers_tolerance():
+    model = ol.Model(SINGLE, ol.Linear())
+    start = ol.Overlaps.random(SINGLE, key=jax.random.key(0), scale=0.2)
+    rule = ol.GradientFlow(3.0)
+    found = ol.validate(model, _task(1, 1), start, rule, n_neurons=(20,), n_seeds=1, key=jax.random.key(1))
+    assert found.verdict.passed, found.verdict.sentence
+
+
+def test_verdict_condemns_a_theory_that_is_wrong():
+    """The check can fail: a deviation just beyond the tolerance is not confirmed."""
+    model = ol.Model(SINGLE, ol.Linear())
+    start = ol.Overlaps.random(SINGLE, key=jax.random.key(0), scale=0.2)
+    rule = ol.GradientDescent(5e-3, 20)
+    found = ol.validate(model, _task(1, 1), start, rule, n_neurons=(20,), n_seeds=1, key=jax.random.key(1))
+    wrong = ol.Validation(
+        theory=found.theory,
+        n_neurons=found.n_neurons,
+        deviation=found.deviation + 1.5 * found.tolerance,
+        loss=found.loss,
+        early=found.early,
+        tolerance=found.tolerance,
+    )
+    assert found.verdict.passed
+    assert not wrong.verdict.passed
+    assert "BEYOND" in wrong.verdict.sentence
+
+
+@pytest.fixture(scope="module", params=[ol.Erf(), ol.Tanh(ol.model.Trapezoid(64))], ids=["erf", "tanh"])
+def early_training(request):
+    model = ol.Model(SINGLE, request.param)
+    # Near-orthonormal, so that fields stay small and the neurons Gaussian over these few steps.
+    start = ol.Overlaps.random(SINGLE, key=jax.random.key(0), scale=0.1)
+    task = ol.tasks.flip_flop(key=jax.random.key(3), n_trials=4, duration=8.0, dt=0.1, wait_range=(1.0, 2.0))
+    rule = ol.GradientDescent(0.1, 10, save_every=5)
+    return ol.validate(
+        model, task, start, rule, n_neurons=(64, 512, 4096), n_seeds=16, key=jax.random.key(1), early=0.5
+    )
+
+
+def test_early_deviation_of_nonlinear_network_falls_as_the_square_root_of_n(early_training):
+    slope, error = early_training.exponent()
+    # 16 networks give each rms to about 1/sqrt(2 * 16 * overlaps that vary independently) < 18 %; three N over a factor
+    # of 64 then fix the exponent to about 0.18 * sqrt(2) / log(64) = 0.06.
+    assert error < 0.12
+    assert abs(slope + 0.5) < 2.6 * error  # 1 % two-sided
+    assert early_training.verdict.passed, early_training.verdict.sentence
+
+
+def test_exponent_of_made_up_deviations_is_recovered(early_training):
+    n = np.array([100, 1000, 10000])
+    draws = np.random.default_rng(0).normal(size=(3, 200, 2, 10))
+    for true in (-0.5, 0.0, -1.0):
+        made = ol.Validation(
+            theory=early_training.theory,
+            n_neurons=tuple(n.tolist()),
+            deviation=draws * n[:, None, None, None] ** true,
+            loss=early_training.loss,
+            early=1,
+            tolerance=np.zeros(3),
+        )
+        slope, error = made.exponent()
+        # 200 networks of 10 overlaps: each rms to 1/sqrt(2 * 2000) = 1.6 %, the slope to
+        # 0.016 sqrt(2) / log(100) = 0.005.
+        assert error < 0.01
+        assert abs(slope - true) < 4 * error
+        assert made.verdict.passed == (true == -0.5)
+
+
+def test_too_few_networks_leave_the_verdict_undecided(early_training):
+    few = ol.Validation(
+        theory=early_training.theory,
+        n_neurons=(64, 65),
+        deviation=early_training.deviation[:2, :2],
+        loss=early_training.loss[:2, :2],
+        early=1,
+        tolerance=np.zeros(2),
+    )
+    assert not few.verdict.passed
+    assert "Undecided" in few.verdict.sentence
+
+
+def test_prints_as_a_table_and_saves_with_labels(early_training, tmp_path):
+    import xarray
+
+    text = repr(early_training)
+    for expected in ("4096", "rms at", "confirmed", "zu"):
+        assert expected in text
+    early_training.save(tmp_path / "validation.nc")
+    with xarray.open_dataset(tmp_path / "validation.nc", engine="h5netcdf") as data:
+        assert data["deviation"].dims == ("n_neurons", "seed", "time", "overlap")
+        np.testing.assert_array_equal(data["deviation"], early_training.deviation)
+        assert list(data["n_neurons"]) == [64, 512, 4096]
+        assert "-1/2" in data.attrs["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_neurons": ()}, "n_neurons must be one or more increasing"),
+        ({"n_neurons": (100, 50)}, "n_neurons must be one or more increasing"),
+        ({"n_neurons": (3,)}, "need at least 4 neurons"),
+        ({"n_seeds": 0}, "n_seeds must be an integer of at least 1"),
+        ({"early": 0.0}, "early must be a fraction"),
+        ({"rule": ol.DirectDescent(5e-3, 5)}, "no theory of a network"),
+        ({"rule": ol.GradientDescent(5e-3, 5, stop_loss=1.0)}, "must not have a stop_loss"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    model = ol.Model(SINGLE, ol.Linear())
+    arguments = {
+        "task": _task(1, 1),
+        "overlaps": ol.Overlaps(jnp.eye(4), SINGLE),
+        "rule": ol.GradientDescent(5e-3, 5),
+        "n_neurons": (10,),
+        "n_seeds": 1,
+        "key": jax.random.key(0),
+    }
+    with pytest.raises(ValueError, match=message):
+        ol.validate(model, **(arguments | change))
