@@ -8,7 +8,7 @@ import numpy as np
 
 from overlap_learning.dynamics.solution import Solution
 from overlap_learning.model.network import Network
-from overlap_learning.plot.style import DIRECT, FULL, THEORY, Look, looks
+from overlap_learning.plot.style import DIRECT, FULL, THEORY, Look, looks, numbered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,11 +61,7 @@ def curves(solutions: Sequence[Solution], labels: Sequence[str] | None, caller: 
                 f"{caller}: solutions must share a layout, got {solutions[0].model.layout} and {solution.model.layout}."
             )
     if labels is None:
-        labels = [_name(solution) for solution in solutions]
-        labels = [
-            f"{name} ({labels[:i].count(name) + 1})" if labels.count(name) > 1 else name
-            for i, name in enumerate(labels)
-        ]
+        labels = numbered([_name(solution) for solution in solutions])
     if isinstance(labels, str) or len(labels) != len(solutions):
         raise ValueError(f"{caller}: labels must be {len(solutions)} names, one for each solution, got {labels!r}.")
     times = [np.asarray(solution.time) for solution in solutions]

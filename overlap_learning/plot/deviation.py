@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def deviation(
     reference: Solution, *solutions: Solution, labels: Sequence[str] | None = None, ax: "Axes | None" = None
 ) -> "Axes":
-    """The largest deviation of any overlap from a reference at each saved point after the start.
+    """The largest deviation of any overlap from a reference at each saved point after the start that both reached.
 
     Args:
         reference: the `Solution` to compare with, such as full N.
@@ -28,7 +28,7 @@ def deviation(
         The Axes.
 
     Raises:
-        ValueError: if an argument is of another kind, a solution is a batch, or the saved points differ.
+        ValueError: if an argument is of another kind, a solution is a batch, or no saved points agree.
 
     Source: Ger & Barak 2026, Figs. 1, 5.
 
@@ -46,19 +46,13 @@ def deviation(
             "deviation: pass a reference and one or more solutions, such as ol.plot.deviation(full, theory)."
         )
     first, *compared = curves((reference, *solutions), labels, "deviation")
-    for curve in compared:
-        if len(curve.time) != len(first.time) or not np.allclose(curve.time, first.time, rtol=1e-6, equal_nan=True):
-            raise ValueError(
-                f"deviation: {curve.label} and the reference must have the same saved points, got "
-                f"{len(curve.time)} and {len(first.time)}; run them with the same rule."
-            )
     ax = axes_of(ax, "deviation")
     for curve in compared:
         values = largest_deviation(reference, curve.solution)
         # A logarithmic axis has no place for no deviation at all.
         values = np.where(values > 0, values, np.nan)
         settings = curve.look.settings(len(values) - 1)
-        ax.plot(curve.time[1:], values[1:], color=curve.look.colour, label=curve.label, **settings)
+        ax.plot(curve.time[1 : len(values)], values[1:], color=curve.look.colour, label=curve.label, **settings)
     ax.set_yscale("log")
     ax.set_ylabel(f"largest overlap deviation\nfrom {first.label}")
     label_learning_time(ax, compared)
@@ -67,5 +61,18 @@ def deviation(
 
 
 def largest_deviation(reference: Solution, solution: Solution) -> np.ndarray:
-    """The largest deviation of any overlap at each saved point, shape [S]."""
-    return np.abs(np.asarray(solution.overlaps.gram) - np.asarray(reference.overlaps.gram)).max(axis=(-2, -1))
+    """The largest deviation of any overlap at each saved point that both reached, shape [at most S].
+
+    Raises:
+        ValueError: if no point after the start is the same in both.
+    """
+    n = min(len(reference.time), len(solution.time))
+    same = np.isclose(np.asarray(reference.time)[:n], np.asarray(solution.time)[:n], rtol=1e-6)
+    n_same = int(np.argmin(same)) if not same.all() else n
+    if n_same < 2:
+        raise ValueError(
+            "deviation: solutions must have the same saved points; run them with the same rate and save_every."
+        )
+    return np.abs(np.asarray(solution.overlaps.gram)[:n_same] - np.asarray(reference.overlaps.gram)[:n_same]).max(
+        axis=(1, 2)
+    )

@@ -9,7 +9,7 @@ from overlap_learning.model.activity import rollout, simulate
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.plot.style import COLOURS, FULL, THEORY, axes_of, legend_above, looks
+from overlap_learning.plot.style import COLOURS, FULL, THEORY, axes_of, legend_above, looks, numbered
 from overlap_learning.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _check(
     if not 0 <= trial < task.n_trials:
         raise ValueError(f"output: trial must be from 0 to {task.n_trials - 1}, got {trial}.")
     if labels is None:
-        return [f"full N = {network.n_neurons:,}" if isinstance(network, Network) else "theory" for network in networks]
+        return numbered([f"full N = {n.n_neurons:,}" if isinstance(n, Network) else "theory" for n in networks])
     if isinstance(labels, str) or len(labels) != len(networks):
         raise ValueError(f"output: labels must be {len(networks)} names, one for each network, got {labels!r}.")
     return labels

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 #: Paul Tol's muted colours, those that are readable as text first: for up to nine lines, also safe.
 MANY_COLOURS = (
-    "#332288", "#CC6677", "#117733", "#882255", "#44AA99", "#999933", "#AA4499", "#88CCEE", "#DDCC77",
+    "#332288", "#CC6677", "#117733", "#44AA99", "#882255", "#999933", "#AA4499", "#88CCEE", "#DDCC77",
 )  # fmt: skip
 #: Marks along a curve that is drawn as marks.
 N_MARKS = 20
@@ -40,7 +41,11 @@ class Look:
     def settings(self, n_points: int, *, invisible: bool = False) -> dict[str, Any]:
         """Settings for a curve of `n_points` points, all but its colour."""
         chosen = dict(self.invisible_line if invisible else self.line)
-        return chosen | {"markevery": max(1, n_points // N_MARKS)} if self.spaced else chosen
+        if not self.spaced:
+            return chosen
+        # The last point is marked too.
+        marked = np.unique(np.linspace(0, n_points - 1, min(n_points, N_MARKS + 1)).round().astype(int))
+        return chosen | {"markevery": marked.tolist()}
 
 
 def _line(colour: str, style: Any, width: float, invisible_style: Any = None) -> Look:
@@ -77,6 +82,14 @@ def looks(own: Sequence[Look]) -> list[Look]:
     return chosen
 
 
+def numbered(labels: Sequence[str]) -> list[str]:
+    """The labels, those that occur more than once with a number."""
+    return [
+        f"{label} ({labels[:i].count(label) + 1})" if labels.count(label) > 1 else label
+        for i, label in enumerate(labels)
+    ]
+
+
 def axes_of(ax: "Axes | None", caller: str) -> "Axes":
     """The Axes to draw on: the given one, or that of a new figure.
 
@@ -105,7 +118,12 @@ def symbol(name: str) -> str:
 def legend_above(ax: "Axes", handles: Sequence[Any] | None = None, **settings: Any) -> None:
     """A legend in rows above the Axes, where no data are."""
     handles = ax.get_legend_handles_labels()[0] if handles is None else handles
-    settings = {"ncols": min(3, max(1, len(handles))), "columnspacing": 1.2, "handlelength": 1.8} | settings
+    settings = {
+        "ncols": {1: 1, 2: 2, 4: 2}.get(len(handles), 3),
+        "columnspacing": 1.0,
+        "handlelength": 1.7,
+        "handletextpad": 0.6,
+    } | settings
     ax.legend(
         handles=list(handles),
         loc="lower center",
@@ -141,19 +159,13 @@ def label_ends(ax: "Axes", ends: Sequence[tuple[float, float]], texts: Sequence[
 def spread(wanted: np.ndarray, gap: float) -> np.ndarray:
     """Heights in [0, 1] nearest to the wanted ones (least squares) of which no two are closer than `gap`.
 
-    Isotonic regression by pooling neighbours that collide; with more than fit, they are evenly spaced.
+    With `gap` times the rank taken off, the heights need only not decrease: isotonic regression, whose solution between
+    bounds is the free one, clipped. If more are wanted than fit, they are evenly spaced.
     """
     n = len(wanted)
     gap = min(gap, 1 / max(1, n - 1))
     order = np.argsort(wanted, kind="stable")
-    pools: list[list[float]] = []
-    for rank, index in enumerate(order):
-        pools.append([float(wanted[index]) - rank * gap])
-        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
-            last = pools.pop()
-            pools[-1] += last
-    levels = np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
+    steps = gap * np.arange(n)
     result = np.empty(n)
-    # Below 0 or above 1 the nearest allowed heights are the bounded ones of the same order.
-    result[order] = np.clip(levels, 0.0, 1.0 - (n - 1) * gap) + gap * np.arange(n)
+    result[order] = np.clip(isotonic_regression(wanted[order] - steps).x, 0.0, 1.0 - (n - 1) * gap) + steps
     return result

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def validation(result: Validation, *, ax: "Axes | None" = None) -> "Axes":
     """The deviation of full N from the theory against N, early in training and at its end, on logarithmic axes.
 
-    The deviation is the root mean square over overlaps and networks; bars are standard errors. For nonlinear networks a
-    grey line falls as N^(-1/2) from the first early point; for linear ones it is the deviation that rounding explains.
+    Root mean square over overlaps and networks; bars are standard errors. For nonlinear networks a grey line falls as
+    N^(-1/2) from the first early point. For linear ones it is the deviation that rounding explains, to be held against
+    the largest deviation of all, which is drawn too.
 
     Args:
         result: the `Validation` of `ol.validate`.
@@ -45,22 +46,37 @@ def validation(result: Validation, *, ax: "Axes | None" = None) -> "Axes":
     early, _ = result.rms(result.early)
     # First, so that it is drawn behind.
     if result.model.is_linear:
-        ax.plot(sizes, result.tolerance, color="0.6", linewidth=1.2, label="explained by rounding")
-    else:
+        ax.plot(
+            sizes,
+            result.tolerance,
+            color="0.6",
+            marker="_",
+            markersize=16,
+            linewidth=1.2,
+            label="explained by rounding",
+        )
+        largest = result.largest.max(axis=1)
+        ax.plot(sizes[largest > 0], largest[largest > 0], "^", color="0.3", markersize=5, label="largest of all")
+    elif len(sizes) > 1:
         ax.plot(sizes, early[0] * np.sqrt(sizes[0] / sizes), color="0.6", linewidth=1.2, label=r"$N^{-1/2}$")
-    for when, index, marker, colour in (("early", result.early, "o", COLOURS[0]), ("end", -1, "s", COLOURS[1])):
+    # Open marks for the end, through which equal ones of the beginning are seen.
+    for when, index, marker, colour, face in (
+        ("early", result.early, "o", COLOURS[0], COLOURS[0]),
+        ("end", -1, "s", COLOURS[1], "none"),
+    ):
         rms, error = result.rms(index)
         positive = rms > 0
         ax.errorbar(
             sizes[positive], rms[positive], yerr=None if np.isnan(error).any() else error[positive], color=colour,
-            marker=marker, markersize=5, linestyle="none", capsize=3, label=rf"{when}, $\tau$ = {time[index]:.3g}",
+            marker=marker, markersize=6, markerfacecolor=face, linestyle="none", capsize=3,
+            label=rf"rms {when}, $\tau$ = {time[index]:.3g}",
         )  # fmt: skip
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xticks(sizes, [f"{n:,}" for n in result.n_neurons])
     ax.set_xticks([], minor=True)
     ax.set_xlabel("number of neurons N")
-    ax.set_ylabel("rms deviation of overlaps, full N from theory")
+    ax.set_ylabel("deviation of overlaps, full N from theory")
     ax.margins(x=0.1)
     legend_above(ax)
     return ax

@@ -11,24 +11,32 @@ from overlap_learning.studies.equivalence import (
     output_noise,
 )
 from overlap_learning.studies.memory import (
+    Decoding,
     Drift,
     SolutionManifold,
+    Twins,
     connection,
     curvature,
+    decode_history,
     label_noise_drift,
     protocol,
+    random_starts,
     solution_manifold,
+    train_twins,
     transport,
 )
 
 __all__ = [
     "Comparison",
+    "Decoding",
     "Drift",
     "Interval",
     "SolutionManifold",
+    "Twins",
     "compare",
     "connection",
     "curvature",
+    "decode_history",
     "equivalent",
     "feasible",
     "gauge",
@@ -36,6 +44,8 @@ __all__ = [
     "members",
     "output_noise",
     "protocol",
+    "random_starts",
     "solution_manifold",
+    "train_twins",
     "transport",
 ]

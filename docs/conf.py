@@ -1,0 +1,145 @@
+"""How Sphinx builds the documentation: `sphinx-build -W --keep-going -b html docs docs/_build/html`."""
+
+import importlib
+import inspect
+import os
+import pydoc
+import re
+
+import jax
+
+# The API pages import the package, and the theory computes in 64 bits. Before any jax call.
+jax.config.update("jax_enable_x64", True)
+
+from jax.typing import ArrayLike  # noqa: E402
+from sphinx.util import logging  # noqa: E402
+from sphinx.util.typing import stringify_annotation  # noqa: E402
+
+import overlap_learning  # noqa: E402
+
+project = "overlap_learning"
+author = "The overlap_learning maintainers"
+project_copyright = "the overlap_learning maintainers"
+version = release = overlap_learning.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "jupyter_execute"]
+
+html_theme = "furo"
+html_title = f"overlap_learning {release}"
+html_copy_source = False
+html_show_sourcelink = False
+
+# -- pages: MyST, their cells executed at every build -----------------------------------------------------------------
+
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+# Forced, not cached: a cache knows when a page changes, not when the package does.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+# What a cell writes to standard error is a warning here too. A progress bar that lacks Jupyter's widgets is not news.
+nb_output_stderr = "remove-warn"
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
+
+# -- API reference: autodoc on Google docstrings ----------------------------------------------------------------------
+
+# Docstrings write code and equations in single backticks.
+default_role = "literal"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints = "signature"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+# Attributes as a list like that of parameters: those that are properties have entries of their own.
+napoleon_custom_sections = [("Attributes", "params_style")]
+smartquotes_action = "qD"
+python_maximum_signature_line_length = 88
+
+#: The modules whose public names the reference must list.
+PUBLIC_MODULES = ["overlap_learning"] + [
+    f"overlap_learning.{layer}" for layer in ("model", "tasks", "dynamics", "validation", "studies", "plot")
+]
+_LINK = re.compile(r"(?<![`:\w])`(?:ol\.)?([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
+
+
+def public_objects():
+    """Every public name of the package, with the object that it names."""
+    found = {}
+    for module_name in PUBLIC_MODULES:
+        module = importlib.import_module(module_name)
+        names = getattr(module, "__all__", None)
+        for name in dir(module) if names is None else names:
+            value = getattr(module, name)
+            foreign = not getattr(value, "__module__", module_name).startswith("overlap_learning")
+            if names is None and (name.startswith("_") or inspect.ismodule(value) or foreign):
+                continue
+            found[f"{module_name}.{name}"] = value
+    return found
+
+
+def check_public_names(app, env):
+    """Warn (an error under -W) of public names that no page documents. An object counts under any of its names."""
+    documented = {id(pydoc.locate(name)) for name in env.domains.python_domain.objects}
+    missing = [name for name, value in public_objects().items() if id(value) not in documented]
+    if missing:
+        logging.getLogger(__name__).warning(
+            "public names that no page of the API reference documents: %s", ", ".join(sorted(missing))
+        )
+
+
+def link_names(app, what, name, obj, options, lines):
+    """Turn `Layout`, `ol.integrate` and the like into links; all else in backticks stays literal, and |g| stays |g|."""
+
+    def link(match):
+        text, path = match.group(0)[1:-1], match.group(1)
+        for prefix in ("overlap_learning.", "overlap_learning.model.", "overlap_learning.studies."):
+            if (text.startswith("ol.") or text[0].isupper()) and pydoc.locate(prefix + path) is not None:
+                return f":py:obj:`{text} <{prefix}{path}>`"
+        return match.group(0)
+
+    def plain(text):
+        return text.replace("|", r"\|").replace("theory page", ":doc:`theory page </theory>`")
+
+    block = None
+    for i, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if block is not None and line.strip() and indent <= block:
+            block = None
+        if block is None and not line.lstrip().startswith((">>>", "...")):
+            # Odd parts are in backticks. A | elsewhere would start a substitution.
+            parts = re.split(r"(``?[^`]+``?)", line)
+            lines[i] = "".join(_LINK.sub(link, part) if k % 2 else plain(part) for k, part in enumerate(parts))
+            if line.rstrip().endswith("::"):
+                block = indent
+
+
+def list_members(app, what, name, obj, options, lines):
+    """Append an enumeration's members, which autodoc does not see."""
+    if getattr(obj, "_name_to_item", None) and inspect.isclass(obj):
+        for member in obj._name_to_item:
+            lines += [f"* ``{member}``: {obj[getattr(obj, member)]}"]
+        lines.append("")
+
+
+def shorten_signature(app, what, name, obj, options, signature, returns):
+    """Write `ArrayLike` for the union that it stands for."""
+
+    def shorten(text):
+        return text and text.replace(_ARRAY_LIKE, "ArrayLike")
+
+    return shorten(signature), shorten(returns)
+
+
+_ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
+
+
+def setup(app):
+    """Connect the above."""
+    app.connect("autodoc-process-docstring", list_members, priority=400)
+    app.connect("autodoc-process-docstring", link_names, priority=900)
+    app.connect("autodoc-process-signature", shorten_signature)
+    app.connect("env-check-consistency", check_public_names)
+    return {"parallel_read_safe": True}

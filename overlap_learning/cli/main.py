@@ -1,0 +1,107 @@
+"""main: the commands, their arguments, and how the program ends."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+import overlap_learning as ol
+from overlap_learning.cli.config import ConfigError, load_config
+from overlap_learning.cli.demo import demo
+from overlap_learning.cli.doctor import doctor
+from overlap_learning.cli.folder import Folder
+from overlap_learning.cli.run import integrate, validate
+
+SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        argv: the arguments; None: those of the command line.
+
+    Returns:
+        The exit code: 0 success; 1 learning diverged, or a check failed; 2 bad arguments or a bad configuration;
+        130 interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    # Theory is float64. A program may say so for the whole process; importing the package never does.
+    jax.config.update("jax_enable_x64", True)
+    folder = Folder()
+    try:
+        return SUCCESS if _run(arguments, folder) else FAILURE
+    except ConfigError as error:
+        return _end(BAD_INPUT, str(error), folder)
+    except ol.LearningError as error:
+        return _end(FAILURE, str(error), folder)
+    except OSError as error:
+        return _end(FAILURE, str(error), folder)
+    except KeyboardInterrupt:
+        return _end(INTERRUPTED, "interrupted.", folder)
+
+
+def _run(arguments: argparse.Namespace, folder: Folder) -> bool:
+    """Run the chosen command; whether what it checked holds."""
+    if arguments.command == "doctor":
+        return doctor()
+    if arguments.command == "demo":
+        folder.open(arguments.out)
+        return demo(folder)
+    config = load_config(arguments.config)
+    folder.open(config.folder if arguments.out is None else arguments.out)
+    return integrate(config, folder) if arguments.command == "integrate" else validate(config, folder)
+
+
+def _end(code: int, message: str, folder: Folder) -> int:
+    print(f"overlap-learning: {message}", file=sys.stderr)
+    if code in (FAILURE, INTERRUPTED):
+        kept = "".join(f"\n  {path}" for path in folder.written) or " nothing."
+        print(f"Kept:{kept}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="overlap-learning", description="Learning in low-rank recurrent networks, in the space of overlaps."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {ol.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, summary: str, description: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=summary, description=description)
+
+    command = add(
+        "demo",
+        "theory against full N on two tasks of Ger & Barak 2026",
+        "Train a linear network on an exponential filter and an erf network on a flip-flop, by the theory of overlaps, "
+        "at full N, and by direct descent of the overlaps; print how far apart they are, draw one figure per task, and "
+        "save every run. Takes about a minute.",
+    )
+    command.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("demo"), help="where to write (default: ./demo)"
+    )
+    integrate_command = add(
+        "integrate",
+        "integrate the learning that a file describes",
+        "Integrate learning in the space of overlaps; save the solution (NAME.nc) and a picture of it (NAME.png).",
+    )
+    validate_command = add(
+        "validate",
+        "hold the theory against full networks",
+        "Compare the theory with full networks of several N on the same trials; print deviations and a verdict, save "
+        "them (NAME-validation.nc) and a picture (NAME-validation.png). Ends with code 1 if the verdict is negative.",
+    )
+    for command in (integrate_command, validate_command):
+        command.add_argument("config", metavar="CONFIG.toml", type=Path, help="a configuration; see examples/")
+        command.add_argument(
+            "--out", metavar="DIR", type=Path, help="where to write (default: [output] dir of the file)"
+        )
+    add(
+        "doctor",
+        "versions, devices, precision, a self-check",
+        "Print versions, devices and precision; check a small run.",
+    )
+    return parser

@@ -1,0 +1,308 @@
+"""Storage: files give back what was saved to the last bit, and what is no such file is refused with the reason."""
+
+import json
+import pickle
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import xarray
+from dynamics_helpers import N_STEPS, RANK_1, SAVE_EVERY, descent, make_network, make_overlaps, make_task
+
+import overlap_learning as ol
+
+LINEAR = ol.Model(RANK_1, ol.Linear())
+TASK = make_task(RANK_1)
+START = make_overlaps(RANK_1)
+
+
+def softplus(x):
+    return jax.nn.softplus(x) - np.log(2.0)
+
+
+def stepped(model=LINEAR):
+    return ol.integrate(model, TASK, START, descent())
+
+
+def flowing():
+    return ol.integrate(LINEAR, TASK, START, ol.GradientFlow(3.0))
+
+
+def trained():
+    return ol.train(LINEAR, TASK, make_network(START, 12), descent())
+
+
+def trained_with_weights():
+    weights = np.linspace(1.0, 2.0, 12)
+    network = ol.Network(make_network(START, 12).vectors, RANK_1, weights / weights.sum())
+    return ol.train(LINEAR, TASK, network, descent())
+
+
+def trained_in_single_precision():
+    network = ol.Network(np.asarray(make_network(START, 12).vectors, np.float32), RANK_1)
+    return ol.train(LINEAR, TASK, network, descent())
+
+
+def optimised():
+    rule = ol.Optimiser(optax.adam(1e-2), N_STEPS, save_every=SAVE_EVERY)
+    return ol.train(LINEAR, TASK, make_network(START, 12), rule)
+
+
+def batch():
+    grams = jnp.stack([START.gram, make_overlaps(RANK_1, seed=1).gram, 100 * START.gram])
+    return jax.vmap(lambda gram: ol.integrate(LINEAR, TASK, ol.Overlaps(gram, RANK_1), descent(), throw=False))(grams)
+
+
+def diverged():
+    return ol.integrate(LINEAR, TASK, START, descent(20.0), throw=False)
+
+
+def direct():
+    return ol.integrate(LINEAR, TASK, START, ol.DirectDescent(0.02, N_STEPS, save_every=SAVE_EVERY))
+
+
+def with_model(activation):
+    """A solution of another model, without the time of another run."""
+    known = stepped()
+    return ol.Solution(
+        model=ol.Model(RANK_1, activation),
+        time=known.time,
+        step=known.step,
+        loss=known.loss,
+        overlaps=known.overlaps,
+        transfer=known.transfer,
+        final=known.final,
+        stats=known.stats | {"gain_error": jnp.asarray(1e-9)},
+        result=known.result,
+    )
+
+
+def tanh():
+    return with_model(ol.Tanh(ol.model.Trapezoid(64)))
+
+
+def relu():
+    return with_model(ol.ReLU(ol.model.GaussHermite(4)))
+
+
+def erf():
+    return with_model(ol.Erf())
+
+
+RUNS = [
+    stepped, flowing, trained, trained_with_weights, trained_in_single_precision, optimised, batch, diverged, direct,
+    tanh, relu, erf,
+]  # fmt: skip
+
+
+def assert_same(loaded, saved):
+    """Every array to the last bit (NaN included), of the same dtype, and every setting."""
+    assert loaded.model == saved.model
+    assert loaded.overlaps.layout == saved.overlaps.layout
+    assert type(loaded.final) is type(saved.final)
+    assert set(loaded.stats) == set(saved.stats)
+    assert np.array_equal(loaded.result == saved.result, np.ones(saved.loss.shape[:-1], bool))
+    pairs = [
+        (loaded.time, saved.time),
+        (loaded.step, saved.step),
+        (loaded.loss, saved.loss),
+        (loaded.overlaps.gram, saved.overlaps.gram),
+        (loaded.transfer, saved.transfer),
+        *((loaded.stats[name], saved.stats[name]) for name in saved.stats),
+        *zip(jax.tree.leaves(loaded.final), jax.tree.leaves(saved.final), strict=True),
+    ]
+    for new, old in pairs:
+        if old is None:
+            assert new is None
+            continue
+        new, old = np.asarray(new), np.asarray(old)
+        assert new.dtype == old.dtype
+        assert new.shape == old.shape
+        assert new.tobytes() == old.tobytes()
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
+def test_a_file_gives_back_the_solution_to_the_last_bit(run, tmp_path):
+    saved = run()
+    saved.save(tmp_path / "run.nc")
+    assert_same(ol.load(tmp_path / "run.nc"), saved)
+
+
+def test_a_path_may_be_a_string(tmp_path):
+    saved = stepped()
+    saved.save(str(tmp_path / "run.nc"))
+    assert_same(ol.load(str(tmp_path / "run.nc")), saved)
+
+
+def test_a_file_can_be_saved_again_and_is_still_the_same(tmp_path):
+    saved = stepped()
+    saved.save(tmp_path / "first.nc")
+    ol.load(tmp_path / "first.nc").save(tmp_path / "second.nc")
+    assert_same(ol.load(tmp_path / "second.nc"), saved)
+
+
+def test_a_loaded_network_can_be_trained_on(tmp_path):
+    trained().save(tmp_path / "run.nc")
+    network = ol.load(tmp_path / "run.nc").final
+    assert float(ol.train(LINEAR, TASK, network, descent()).loss[-1]) < float(trained().loss[-1])
+
+
+def test_other_programs_read_the_file_as_netcdf(tmp_path):
+    saved = stepped()
+    saved.save(tmp_path / "run.nc")
+    with xarray.open_dataset(tmp_path / "run.nc", engine="h5netcdf") as data:
+        assert np.array_equal(data["overlaps"].sel(overlap="zm"), saved.visible["zm"])
+        assert data["time"].attrs["units"] == "sum of learning rates"
+
+
+def test_the_file_is_no_pickle_and_none_is_ever_read(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("pickle was used")
+
+    for name in ("load", "loads", "dump", "dumps"):
+        monkeypatch.setattr(pickle, name, refuse)
+    saved = stepped()
+    saved.save(tmp_path / "run.nc")
+    assert_same(ol.load(tmp_path / "run.nc"), saved)
+    # The first bytes of an HDF5 file, on which NetCDF-4 is built.
+    assert (tmp_path / "run.nc").read_bytes()[:8] == b"\x89HDF\r\n\x1a\n"
+
+
+class TestActivations:
+    def test_a_function_of_ones_own_must_be_given_again(self, tmp_path):
+        saved = with_model(ol.Activation(softplus))
+        saved.save(tmp_path / "run.nc")
+        with pytest.raises(ValueError, match=r"activation of its own.*ol\.load\(path, activation=ol\.Activation\(phi\)\)"):
+            ol.load(tmp_path / "run.nc")
+        assert_same(ol.load(tmp_path / "run.nc", activation=ol.Activation(softplus)), saved)
+
+    def test_another_kind_than_the_saved_one_is_refused(self, tmp_path):
+        stepped().save(tmp_path / "run.nc")
+        with pytest.raises(ValueError, match=r"was made with Linear, got activation=Tanh\("):
+            ol.load(tmp_path / "run.nc", activation=ol.Tanh())
+
+    def test_a_function_of_ones_own_is_refused_where_the_file_knows_better(self, tmp_path):
+        """With another activation other overlaps would be called visible."""
+        stepped().save(tmp_path / "run.nc")
+        with pytest.raises(ValueError, match=r"was made with Linear, got activation=Activation\("):
+            ol.load(tmp_path / "run.nc", activation=ol.Activation(softplus))
+
+
+@pytest.fixture
+def path(tmp_path):
+    stepped().save(tmp_path / "run.nc")
+    return tmp_path / "run.nc"
+
+
+class TestDamage:
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"load: there is no file '.*absent\.nc'"):
+            ol.load(tmp_path / "absent.nc")
+
+    def test_a_folder_is_no_file(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="load: there is no file"):
+            ol.load(tmp_path)
+
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+    def test_a_truncated_file_is_refused(self, path, share):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=r"load: '.*run\.nc' is (not a readable NetCDF-4 file|damaged)"):
+            ol.load(path)
+
+    def test_an_altered_byte_of_a_value_is_noticed(self, path):
+        saved = ol.load(path)
+        content = bytearray(path.read_bytes())
+        # The last Gram matrix stands in the file as it stands in memory.
+        place = bytes(content).find(np.asarray(saved.overlaps.gram[-1]).tobytes())
+        assert place > 0
+        content[place] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is damaged: its contents do not match the checksum"):
+            ol.load(path)
+
+    @pytest.mark.parametrize("name", ["loss", "gram", "time", "step", "transfer", "final_gram", "result", "stat_n_steps"])
+    def test_an_altered_value_is_noticed_whichever_it_is(self, path, name):
+        with h5py.File(path, "r+") as file:
+            value = file[name][...]
+            file[name][...] = np.where(value == 0, 1, 0).astype(value.dtype)
+        with pytest.raises(ValueError, match="is damaged: its contents do not match the checksum"):
+            ol.load(path)
+
+    def test_an_altered_model_is_noticed(self, path):
+        with h5py.File(path, "r+") as file:
+            description = json.loads(file.attrs["model"])
+            file.attrs["model"] = json.dumps(description | {"activation": "Erf"})
+        with pytest.raises(ValueError, match="is damaged: its contents do not match the checksum"):
+            ol.load(path)
+
+    def test_a_value_that_is_gone_is_noticed(self, path):
+        with h5py.File(path, "r+") as file:
+            del file["transfer"]
+        with pytest.raises(ValueError, match="is damaged: its contents do not match the checksum"):
+            ol.load(path)
+
+    def test_a_netcdf_file_of_another_kind_is_refused(self, tmp_path):
+        xarray.Dataset({"loss": ("time", np.zeros(3))}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+        with pytest.raises(ValueError, match=r"is a NetCDF file, but none that Solution\.save wrote"):
+            ol.load(tmp_path / "other.nc")
+
+    def test_a_file_of_another_kind_is_refused(self, tmp_path):
+        (tmp_path / "other.nc").write_text("loss,0.1\n")
+        with pytest.raises(ValueError, match="is not a readable NetCDF-4 file"):
+            ol.load(tmp_path / "other.nc")
+
+    def test_a_pickle_is_refused_unread(self, tmp_path):
+        (tmp_path / "other.nc").write_bytes(pickle.dumps({"loss": [0.1]}))
+        with pytest.raises(ValueError, match="is not a readable NetCDF-4 file"):
+            ol.load(tmp_path / "other.nc")
+
+    def test_a_file_of_another_version_is_refused_with_both_numbers_and_what_wrote_it(self, path):
+        with h5py.File(path, "r+") as file:
+            file.attrs["overlap_learning_schema"] = 99
+        with pytest.raises(ValueError, match=r"has file version 99, this package reads version 1; .*jax"):
+            ol.load(path)
+
+
+class TestWriting:
+    def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(self, path, monkeypatch):
+        before = path.read_bytes()
+
+        def fail(self, target, **settings):
+            with open(target, "wb") as file:
+                file.write(b"half")
+            raise OSError("no space left on device")
+
+        monkeypatch.setattr(xarray.Dataset, "to_netcdf", fail)
+        with pytest.raises(OSError, match="no space left"):
+            diverged().save(path)
+        assert list(path.parent.iterdir()) == [path]
+        assert path.read_bytes() == before
+
+    def test_an_interrupted_write_leaves_nothing(self, tmp_path, monkeypatch):
+        def interrupt(self, target, **settings):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(xarray.Dataset, "to_netcdf", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            stepped().save(tmp_path / "run.nc")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_existing_file_is_replaced(self, path):
+        new = diverged()
+        new.save(path)
+        assert_same(ol.load(path), new)
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_the_file_is_readable_as_a_usual_new_file_is(self, path, tmp_path):
+        """A temporary file is private; the finished one must not be."""
+        usual = tmp_path / "usual"
+        usual.touch()
+        assert path.stat().st_mode == usual.stat().st_mode
+
+    def test_a_folder_that_does_not_exist_is_named(self, tmp_path):
+        with pytest.raises(ValueError, match=r"save: there is no folder '.*absent'; make it first"):
+            stepped().save(tmp_path / "absent" / "run.nc")

@@ -1,0 +1,143 @@
+"""Task: the loss that it states, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import overlap_learning as ol
+
+B, T, N_IN, N_OUT = 2, 5, 3, 2
+
+
+def arrays(**changed):
+    """Arguments of a valid task, some of them changed."""
+    rng = np.random.default_rng(0)
+    valid = {
+        "inputs": rng.normal(size=(B, T, N_IN)),
+        "targets": rng.normal(size=(B, T, N_OUT)),
+        "weights": rng.uniform(size=(B, T, N_OUT)),
+        "dt": 0.1,
+    }
+    return valid | changed
+
+
+def test_the_loss_is_the_weighted_sum_of_squared_errors():
+    given = arrays()
+    task = ol.Task(**given)
+    outputs = np.random.default_rng(1).normal(size=(B, T, N_OUT))
+    expected = 0.0
+    for index in np.ndindex(B, T, N_OUT):
+        expected += given["weights"][index] * (outputs[index] - given["targets"][index]) ** 2
+    # A sum of 20 positive terms.
+    assert float(task.loss(outputs)) == pytest.approx(expected, rel=20 * np.finfo(float).eps)
+
+
+def test_the_loss_ignores_what_has_no_weight():
+    task = ol.Task(**arrays(weights=np.zeros((B, T, N_OUT))))
+    assert float(task.loss(jnp.ones((B, T, N_OUT)))) == 0.0
+
+
+def test_sizes_and_times_are_those_of_the_arrays():
+    task = ol.Task(**arrays(dt=0.25))
+    assert (task.n_trials, task.n_steps) == (B, T)
+    assert task.times.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_lists_and_integers_become_arrays_of_floats():
+    task = ol.Task([[[1], [0]]], [[[0], [1]]], [[[1], [1]]], 1)
+    assert task.inputs.dtype == task.targets.dtype == task.weights.dtype == task.dt.dtype == np.float64
+
+
+def test_astype_changes_every_array():
+    task = ol.Task(**arrays()).astype(np.float32)
+    assert {leaf.dtype for leaf in jax.tree.leaves(task)} == {np.dtype(np.float32)}
+
+
+def test_a_task_passes_through_jit_and_vmap():
+    task = ol.Task(**arrays())
+    outputs = jnp.zeros((B, T, N_OUT))
+    # The same sum of 20 positive terms in another order.
+    assert float(jax.jit(lambda t: t.loss(outputs))(task)) == pytest.approx(float(task.loss(outputs)), rel=1e-14)
+
+    def loss_at(dt):
+        return ol.Task(**arrays(dt=dt)).times[-1]
+
+    assert jax.vmap(loss_at)(jnp.array([0.1, 0.5])).tolist() == pytest.approx([0.4, 2.0], rel=1e-15)
+
+
+# -- errors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["inputs", "targets", "weights"])
+@pytest.mark.parametrize("shape", [(T,), (B, T), (0, T, 1), (B, T, 0), (1, B, T, 1)])
+def test_an_array_of_wrong_rank_or_empty_is_refused_with_the_right_shape(name, shape):
+    with pytest.raises(ValueError, match=f"Task: {name} must have shape") as caught:
+        ol.Task(**arrays(**{name: np.zeros(shape)}))
+    message = str(caught.value)
+    assert f"[B, T, {'n_in' if name == 'inputs' else 'n_out'}]" in message
+    assert f"got {list(shape)}." in message
+    assert f"{name}[None, :, None]" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("inputs", (B, T + 1, N_IN)),
+        ("inputs", (B + 1, T, N_IN)),
+        ("targets", (B, T + 1, N_OUT)),
+        ("targets", (B, T, N_OUT + 1)),
+        ("weights", (B, T, 1)),
+        ("weights", (1, T, N_OUT)),
+    ],
+)
+def test_arrays_that_do_not_agree_are_refused_with_all_shapes(name, shape):
+    given = arrays(**{name: np.zeros(shape)})
+    with pytest.raises(ValueError, match="must agree; got") as caught:
+        ol.Task(**given)
+    for part in ("inputs", "targets", "weights"):
+        assert f"{part} {list(given[part].shape)}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["inputs", "targets", "weights"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused_with_the_place_of_the_first(name, bad):
+    given = arrays()
+    given[name][1, 3, 1] = given[name][1, 4, 0] = bad
+    with pytest.raises(ValueError, match=f"Task: {name} must be finite; 2 values are not") as caught:
+        ol.Task(**given)
+    assert "the first at trial 1, step 3, channel 1." in str(caught.value)
+
+
+def test_negative_weights_are_refused_with_the_smallest():
+    given = arrays()
+    given["weights"][0, 2, 1] = -0.25
+    with pytest.raises(ValueError, match=r"Task: weights must not be negative; the smallest is -0\.25\."):
+        ol.Task(**given)
+
+
+@pytest.mark.parametrize("dt", [0.0, -0.1, 2.0, 5.0, np.nan, np.inf])
+def test_a_step_that_makes_euler_unstable_is_refused(dt):
+    with pytest.raises(ValueError, match=r"Task: dt must be above 0 and below 2 .*Euler's leak 1 - dt") as caught:
+        ol.Task(**arrays(dt=dt))
+    assert str(caught.value).endswith(f"got {dt:g}.")
+
+
+def test_a_step_just_below_the_limit_is_accepted_and_the_leak_alone_then_decays():
+    task = ol.Task(np.ones((1, 400, 1)), np.zeros((1, 400, 1)), np.ones((1, 400, 1)), dt=1.9)
+    model = ol.Model(ol.Layout(rank=0), ol.Linear())
+    outputs = ol.rollout(model, ol.Overlaps.from_entries(model.layout, zm=1.0), task)
+    # k -> x with the factor 1 - dt = -0.9 per step: 0.9^399 is 5e-19.
+    assert float(outputs[0, -1, 0]) == pytest.approx(1.0, abs=1e-14)
+
+
+def test_several_steps_are_refused_with_the_way_to_map():
+    with pytest.raises(ValueError, match=r"Task: dt must be one number, .*got shape \[2\]; use jax.vmap for several"):
+        ol.Task(**arrays(dt=[0.1, 0.2]))
+
+
+def test_what_is_no_number_is_refused_by_name():
+    with pytest.raises(ValueError, match="Task: inputs must hold real numbers, got dtype complex128"):
+        ol.Task(**arrays(inputs=np.zeros((B, T, N_IN), complex)))
+    with pytest.raises(ValueError, match="Task: targets must be an array of real numbers"):
+        ol.Task(**arrays(targets=None))
