@@ -87,7 +87,7 @@ def decode_history(
     for _ in range(n_permutations):
         swap = rng.random(len(first))[:, None] < 0.5
         exchanged = _held_out(np.where(swap, second, first), np.where(swap, first, second), folds, training_noise, rng)
-        at_least += exchanged.mean() >= accuracy
+        at_least += int(exchanged.mean() >= accuracy)
     # The observed labelling is itself one of the permutations.
     return Decoding(accuracy, float(low), float(high), (at_least + 1) / (n_permutations + 1), len(first))
 

@@ -1,5 +1,7 @@
 """Twins: networks that start alike, learn different tasks, and then the same one."""
 
+from typing import cast
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -49,7 +51,7 @@ class Twins(eqx.Module):
 
 
 def random_starts(layout: Layout, n_pairs: int, *, key: jax.Array) -> Overlaps:
-    """Starts as in the published experiment: overlaps |N(0, 0.4)|, norms U(0.5, 2), drawn again until a network has them.
+    """Starts as in the published experiment: overlaps |N(0, 0.4)|, norms U(0.5, 2), anew until a network has them.
 
     Args:
         layout: the `Layout`.
@@ -125,12 +127,12 @@ def train_twins(
         def one(overlaps):
             solution = integrate(model, task, overlaps, rule, key, throw=False)
             good = (solution.result == RESULTS.successful) | (solution.result == RESULTS.loss_reached)
-            return solution.final, solution.loss[-1], good
+            return cast(Overlaps, solution.final).gram, solution.loss[-1], good
 
         return eqx.filter_jit(jax.vmap(one))
 
     halves = [learn(task, rules[0], k)(starts) for task, k in zip(first, keys[:2], strict=True)]
-    after = with_gram(starts, jnp.concatenate([half[0].gram for half in halves]))
+    after = with_gram(starts, jnp.concatenate([half[0] for half in halves]))
     both, losses, good = learn(common, rules[1], keys[2])(after)
     pairs = (2, len(starts.gram))
     shape = (*pairs, *starts.gram.shape[1:])
@@ -138,7 +140,7 @@ def train_twins(
         model=model,
         start=starts,
         after_first=with_gram(starts, after.gram.reshape(shape)),
-        after_common=with_gram(starts, both.gram.reshape(shape)),
+        after_common=with_gram(starts, both.reshape(shape)),
         losses=jnp.stack([jnp.stack([half[1] for half in halves]), losses.reshape(pairs)]),
         good=halves[0][2] & halves[1][2] & jnp.all(good.reshape(pairs), axis=0),
     )
