@@ -68,14 +68,13 @@ def _solve(learner: AbstractLearner, rule: GradientFlow, task: Task, position: j
     result = RESULTS.where(solution.result == codes.event_occurred, RESULTS.loss_reached, result)
     result = RESULTS.where(solution.result == codes.max_steps_reached, RESULTS.max_steps_reached, result)
 
-    # Points that were not reached hold inf; a run that stopped early ends with where it stopped.
-    reached = jnp.isfinite(saved.time)
+    # Points that were not reached hold inf. A run that stopped early ends with where it stopped, in place of the first.
     stopped = save(end[0], final[0], None)
-    early = jnp.logical_not(jnp.any(saved.time == end[0]))
+    reached = jnp.isfinite(saved.time)
+    saved = eqx.tree_at(lambda r: r.time, saved, jnp.where(reached, saved.time, jnp.nan))
+    is_end = (jnp.arange(len(reached)) == jnp.sum(reached)) & (result != RESULTS.successful)
     record = jax.tree.map(
-        lambda points, last: jnp.concatenate([points, last[None]]),
-        eqx.tree_at(lambda r: r.time, saved, jnp.where(reached, saved.time, jnp.nan)),
-        eqx.tree_at(lambda r: r.time, stopped, jnp.where(early & (result != RESULTS.successful), end[0], jnp.nan)),
+        lambda points, last: jnp.where(is_end.reshape(-1, *[1] * last.ndim), last, points), saved, stopped
     )
     stats = {name: solution.stats[f"num_{name}_steps"] for name in ("accepted", "rejected")}
     return Outcome(record, final[0], result, stats, solution.interpolation)

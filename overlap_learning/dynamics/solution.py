@@ -141,7 +141,7 @@ def finish(
 
     Raises:
         LearningError: if throw, and the run ended badly.
-        LearningInterrupted: if throw, and the run was interrupted.
+        LearningInterrupted: if the run was interrupted.
     """
     record = outcome.record
     overlaps = final.overlaps if isinstance(final, Network) else final
@@ -157,6 +157,9 @@ def finish(
         result=outcome.result,
         interpolation=outcome.interpolation,
     )
+    if not is_traced(outcome.result) and bool(jnp.any(outcome.result == RESULTS.interrupted)):
+        # Whoever presses Ctrl-C wants the loop around this run to end too.
+        raise LearningInterrupted(solution)
     if not throw:
         return solution
     good = (outcome.result == RESULTS.successful) | (outcome.result == RESULTS.loss_reached)
@@ -165,8 +168,6 @@ def finish(
         return eqx.error_if(
             solution, ~good, "Learning ended badly in at least one member; pass throw=False to keep the good ones."
         )
-    if bool(outcome.result == RESULTS.interrupted):
-        raise LearningInterrupted(solution)
     if not bool(good):
         where = (
             f"at step {int(solution.stats['n_steps'])}"

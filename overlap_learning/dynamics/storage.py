@@ -123,6 +123,10 @@ def write(dataset: "xarray.Dataset", path: str | os.PathLike[str]) -> None:
     os.close(handle)
     try:
         dataset.to_netcdf(draft, engine="h5netcdf")
+        # A temporary file is private to its owner; a result has the permissions of any new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(draft, 0o666 & ~mask)
         os.replace(draft, target)
     except BaseException:
         Path(draft).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.model.precision import floating
-from overlap_learning.model.quadrature import GaussHermite, Quadrature, Trapezoid
+from overlap_learning.model.quadrature import Quadrature, Trapezoid
 
 
 class AbstractActivation(eqx.Module):
@@ -146,43 +146,51 @@ class Tanh(AbstractActivation):
 
 
 class ReLU(AbstractActivation):
-    """phi(h) = max(h, 0). Its gain is 1/2 at every variance, which symmetric nodes without one at 0 give exactly.
+    """phi(h) = max(h, 0), with the gain 1/2 at every variance.
 
-    Args:
-        quadrature: as in `Activation`.
+    Source: theory page, eq. (4).
 
     Examples:
         >>> ol.ReLU().gain(jnp.array([0.1, 10.0]))
         Array([0.5, 0.5], dtype=float64)
     """
 
-    quadrature: Quadrature = eqx.field(static=True)
-
-    def __init__(self, quadrature: Quadrature = GaussHermite(2)):
-        self.quadrature = quadrature
-
     def __call__(self, field: jax.Array) -> jax.Array:
         return jax.nn.relu(field)
 
     def gain(self, variance: jax.Array) -> jax.Array:
-        return _quadrature_gain(jax.nn.relu, variance, self.quadrature)
+        return jnp.full_like(variance, 0.5)
 
     def gain_error(self, variance: jax.Array) -> jax.Array:
-        return _quadrature_error(jax.nn.relu, variance, self.quadrature)
+        return jnp.zeros_like(variance)
+
+
+#: Below this variance the gain is the mean slope, above it Stein's form of it.
+_SMALL_VARIANCE = 0.01
 
 
 def _quadrature_gain(phi: Callable[[jax.Array], jax.Array], variance: jax.Array, quadrature: Quadrature) -> jax.Array:
+    """<phi'(sqrt(D) zeta)>, which by Stein's lemma is also <zeta phi(sqrt(D) zeta)> / sqrt(D).
+
+    The second form needs no derivative: it is smoother by one order, so that quadrature converges faster, and right for
+    functions with kinks. It divides rounding by sqrt(D), so at small variance, where phi is nearly a polynomial on the
+    range that counts, the first one is used.
+    """
     variance = floating(variance, "gain: variance")
     nodes, weights = (jnp.asarray(a, variance.dtype) for a in quadrature.nodes())
-    shape = (quadrature.order,) + (1,) * variance.ndim
-    # sqrt has no derivative at 0, where every trial starts. There dD vanishes with D (D is a quadratic form), so a
-    # floor far below rounding, whose derivative is 0, leaves value and gradient right.
-    floor = jnp.finfo(variance.dtype).tiny
-    deviation = jnp.sqrt(jnp.where(variance > floor, variance, 1.0)) * (variance > floor)
-    _, slope = jax.jvp(
-        phi, (deviation * nodes.reshape(shape),), (jnp.ones(shape[:1] + variance.shape, variance.dtype),)
-    )
-    return jnp.sum(weights.reshape(shape) * slope, axis=0)
+    shape = (quadrature.order, *[1] * variance.ndim)
+    nodes, weights = nodes.reshape(shape), weights.reshape(shape)
+    small = variance < _SMALL_VARIANCE
+    # Each form sees only variances at which it and its derivative are finite (jnp.where differentiates both sides).
+    # sqrt has no derivative at 0, where every trial starts; there dD vanishes with D (D is a quadratic form), so a floor
+    # below rounding, whose derivative is 0, leaves value and gradient of the loss right.
+    floor = jnp.finfo(variance.dtype).eps ** 2
+    low = jnp.where(small & (variance > floor), variance, 1.0)
+    low = jnp.sqrt(low) * (variance > floor)
+    _, slope = jax.jvp(phi, (low * nodes,), (jnp.ones(shape[:1] + variance.shape, variance.dtype),))
+    high = jnp.sqrt(jnp.where(small, 1.0, variance))
+    stein = jnp.sum(weights * nodes * phi(high * nodes), axis=0) / high
+    return jnp.where(small, jnp.sum(weights * slope, axis=0), stein)
 
 
 def _quadrature_error(phi: Callable[[jax.Array], jax.Array], variance: jax.Array, quadrature: Quadrature) -> jax.Array:

@@ -185,7 +185,10 @@ def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlap
     Raises:
         ValueError: naming the argument, what it was, and what the model allows.
     """
+    kinds = {"overlaps": Overlaps, "network": Network}
     for name, part in parts.items():
+        if not isinstance(part, kinds[name]):
+            raise ValueError(f"{caller}: {name} must be an ol.{kinds[name].__name__}, got {type(part).__name__}.")
         if getattr(part, "layout", None) != layout:
             raise ValueError(
                 f"{caller}: {name} has {getattr(part, 'layout', type(part).__name__)}, the model has {layout}. "

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.model.precision import is_traced
+from overlap_learning.model.precision import floating, is_traced
 
 BLOCKS = ("m", "u", "v", "z")
 
@@ -161,15 +161,19 @@ class Layout:
             result = jnp.ones(self.size)
             names = self.vector_names
             # Blocks first, so that a vector named beside its block keeps its own rate.
-            for key in sorted(rates, key=len):
+            for key in sorted(rates, key=lambda k: len(str(k))):
                 if key in BLOCKS:
-                    result = result.at[self.block(key)].set(rates[key])
+                    columns = self.block(key)
                 elif key in names:
-                    result = result.at[names.index(key)].set(rates[key])
+                    columns = slice(names.index(key), names.index(key) + 1)
                 else:
                     raise ValueError(f"{allowed}; got the key {key!r}.")
+                rate = floating(rates[key], f"rates[{key!r}]")
+                if rate.shape not in ((), (columns.stop - columns.start,)):
+                    raise ValueError(f"{allowed}; rates[{key!r}] has shape {list(rate.shape)}.")
+                result = result.at[columns].set(rate)
         else:
-            result = jnp.asarray(rates, dtype=float)
+            result = floating(rates, "rates").astype(float)
             if result.shape != (self.size,):
                 raise ValueError(f"{allowed}; got an array of shape {list(result.shape)}.")
         if not is_traced(result) and not np.all(np.isfinite(result) & (np.asarray(result) >= 0)):

@@ -89,10 +89,12 @@ class Network(eqx.Module):
         # Eigenvalues of a positive semi-definite matrix may round to just below zero.
         factor = jnp.sqrt(jnp.clip(values, 0))[..., :, None] * jnp.swapaxes(axes, -1, -2)
         frame = jax.random.normal(key, (*overlaps.gram.shape[:-2], n, d), overlaps.gram.dtype)
-        if exact:
-            left, _, right = jnp.linalg.svd(frame, full_matrices=False)
-            frame = jnp.sqrt(jnp.asarray(n, frame.dtype)) * (left @ right)
-        return cls(frame @ factor, layout)
+        # Exact in single precision too: GPUs round matrix products to fewer bits by default.
+        with jax.default_matmul_precision("highest"):
+            if exact:
+                left, _, right = jnp.linalg.svd(frame, full_matrices=False)
+                frame = jnp.sqrt(jnp.asarray(n, frame.dtype)) * (left @ right)
+            return cls(frame @ factor, layout)
 
     @property
     def n_neurons(self) -> int:

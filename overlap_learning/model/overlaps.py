@@ -87,8 +87,8 @@ class Overlaps(eqx.Module):
         Args:
             layout: the `Layout`.
             key: a jax random key.
-            scale: standard deviation of the overlap of two different vectors, positive and at most 1; vectors drawn
-                with independent normal entries for N neurons have scale `1/sqrt(N)`.
+            scale: positive and at most 1; the overlap of two different vectors has standard deviation
+                `1 / sqrt(d + 1/scale^2)`, about scale where it is small (`1/sqrt(N)` is that of N random neurons).
 
         Examples:
             >>> ol.Overlaps.random(ol.Layout(), key=jax.random.key(0)).gram.shape
@@ -111,9 +111,15 @@ class Overlaps(eqx.Module):
 
     @classmethod
     def _with_entries(cls, gram: jax.Array, layout: Layout, entries: dict[str, Any]) -> Self:
-        changed = []
+        changed: list[tuple[int, int]] = []
         for name, value in entries.items():
             rows, columns = layout.locate(name)
+            pairs = [(i, j) for i in range(rows.start, rows.stop) for j in range(columns.start, columns.stop)]
+            if {frozenset(pair) for pair in pairs} & {frozenset(pair) for pair in changed}:
+                raise ValueError(
+                    f"Overlap {name!r} is given twice (by another name too); give each overlap once: {list(entries)}."
+                )
+            changed += pairs
             shape = (rows.stop - rows.start, columns.stop - columns.start)
             block = floating(value, f"overlap {name!r}")
             if block.ndim < 2 and shape == (1, 1):
@@ -128,7 +134,6 @@ class Overlaps(eqx.Module):
             if rows == columns and not is_traced(block) and not np.array_equal(np.asarray(block), np.asarray(mirror)):
                 raise ValueError(f"Overlap {name!r} must be a symmetric block, got {np.asarray(block).tolist()}.")
             gram = gram.at[..., columns, rows].set(mirror)
-            changed += [(i, j) for i in range(rows.start, rows.stop) for j in range(columns.start, columns.stop)]
         try:
             return cls(gram, layout)
         except _NotPositiveError as error:
@@ -163,7 +168,7 @@ def _check_gram(gram: np.ndarray, layout: Layout) -> None:
         where = [n for n, i, j in zip(layout.entry_names, *layout.entry_indices, strict=True)
                  if not np.all(np.isfinite(gram[..., i, j]))]  # fmt: skip
         raise ValueError(f"Overlaps: gram must be finite; these overlaps are not: {', '.join(where)}.")
-    scale = np.max(np.abs(gram), initial=0.0)
+    scale = np.max(np.abs(gram), axis=(-1, -2), keepdims=True, initial=0.0)
     tolerance = 100 * layout.size * np.finfo(gram.dtype).eps
     asymmetry = np.abs(gram - np.swapaxes(gram, -1, -2))
     if np.any(asymmetry > tolerance * scale):
@@ -174,7 +179,8 @@ def _check_gram(gram: np.ndarray, layout: Layout) -> None:
             f"{asymmetry.max():.3g}. Pass (gram + gram.T) / 2 if the difference is rounding."
         )
     eigenvalues = np.linalg.eigvalsh((gram + np.swapaxes(gram, -1, -2)) / 2)
-    if np.any(eigenvalues < -tolerance * scale):
+    # Each member of a batch by its own scale.
+    if np.any(eigenvalues[..., 0] < -tolerance * np.abs(eigenvalues).max(axis=-1)):
         raise _NotPositiveError(
             "Overlaps: gram must be positive semi-definite (no network has these overlaps); "
             f"its smallest eigenvalue is {eigenvalues.min():.6g}."

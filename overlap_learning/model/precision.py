@@ -43,8 +43,9 @@ def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf
         raise ValueError(
             f"{name} must be one number, {allowed}, got shape {list(array.shape)}; use jax.vmap for several."
         )
-    if not is_traced(array):
-        number = float(array)
+    # The value as it was passed: inside jit even a plain number becomes a traced array.
+    if not is_traced(value):
+        number = float(np.asarray(value))
         if not (number > low if open_low else number >= low) or not number <= high or not np.isfinite(number):
             raise ValueError(f"{name} must be {allowed}, got {number:g}.")
     return array

@@ -62,8 +62,7 @@ class Trapezoid:
     """The trapezoidal rule on an even grid over -9 to 9, the range that holds all but 2e-19 of the normal distribution.
 
     It converges exponentially for functions that are analytic near the real axis, and for those with poles (tanh at
-    large variance) far faster than Gauss-Hermite, whose nodes reach out to where nothing is: for phi = tanh with 128
-    nodes, the error of the gain at variance 10 is 6e-9 against 2e-4.
+    large variance) far faster than Gauss-Hermite, whose nodes reach out to where nothing is.
 
     Args:
         order: number of nodes, even, so that none sits on a kink at zero.

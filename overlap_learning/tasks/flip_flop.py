@@ -60,16 +60,24 @@ def flip_flop(
     n_trials = count(n_trials, "flip_flop: n_trials")
     input_amplitude = scalar(input_amplitude, "flip_flop: input_amplitude", "a finite number", -np.inf)
     target_amplitude = scalar(target_amplitude, "flip_flop: target_amplitude", "a finite number", -np.inf)
-    shortest, longest = wait_range
-    if not 0 <= shortest <= longest < np.inf:
-        raise ValueError(f"flip_flop: wait_range must be 0 <= shortest <= longest, got {wait_range}.")
-    settled = round((FIRST_PULSE + PULSE_DURATION + DECISION_DELAY) / dt)
-    if n <= settled:
+    try:
+        shortest, longest = wait_range
+        allowed = 2 * dt <= shortest <= longest < np.inf
+    except TypeError:
+        allowed = False
+    if not allowed:
+        raise ValueError(
+            "flip_flop: wait_range must be (shortest, longest), with a shortest wait of at least two steps "
+            f"({2 * dt:g}; the loss is read in the wait, up to one step before the next pulse), got {wait_range}."
+        )
+    cycle = PULSE_DURATION + DECISION_DELAY
+    if round(PULSE_DURATION / dt) < 1:
+        raise ValueError(f"flip_flop: a pulse of {PULSE_DURATION} needs at least one step; use dt below 1, got {dt}.")
+    if n <= round(FIRST_PULSE / dt) + round(cycle / dt):
         raise ValueError(
             f"flip_flop: duration must be above {FIRST_PULSE + PULSE_DURATION + DECISION_DELAY} (the end of the first "
             f"decision delay, where the loss begins), got {duration}."
         )
-    cycle = PULSE_DURATION + DECISION_DELAY
     n_pulses = int((duration - FIRST_PULSE) // (cycle + shortest)) + 2
 
     wait_key, sign_key = jax.random.split(key)

@@ -52,7 +52,8 @@ def stream(generator: Callable[..., Task], **settings: Any) -> TaskStream:
     except TypeError:
         raise ValueError(f"stream: settings must be numbers, strings or tuples, got {settings!r}.") from None
     try:
-        batch = jax.eval_shape(result.sample, jax.random.key(0))
+        # One real batch: traced settings could not be checked against their ranges.
+        batch = result.sample(jax.random.key(0))
     except TypeError as error:
         raise ValueError(f"stream: the generator must be called as generator(key=..., **settings): {error}.") from None
     if not isinstance(batch, Task):

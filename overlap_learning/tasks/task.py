@@ -56,9 +56,13 @@ class Task(eqx.Module):
                 + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
                 + "."
             )
-        self.dt = scalar(
+        dtype = jnp.result_type(self.inputs, self.targets, self.weights)
+        dt = scalar(
             dt, "Task: dt", "above 0 and below 2 (else Euler's leak 1 - dt makes every state grow)", 0, 2 - 1e-9
         )
+        # One dtype, and none of them weak: the same program serves whatever dt was written as.
+        self.inputs, self.targets, self.weights = (a.astype(dtype) for a in (self.inputs, self.targets, self.weights))
+        self.dt = jax.lax.convert_element_type(dt, dtype)
         for name in shapes:
             array = getattr(self, name)
             if not is_traced(array):

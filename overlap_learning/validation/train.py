@@ -77,7 +77,7 @@ def train(
     Raises:
         ValueError: if the arguments do not fit together.
         LearningError: if learning diverged, and throw.
-        LearningInterrupted: on Ctrl-C, if throw; `.solution` holds what was saved.
+        LearningInterrupted: on Ctrl-C; `.solution` holds what was saved.
 
     Source: Ger & Barak 2026, section 4; theory page, eqs. (1), (5).
 

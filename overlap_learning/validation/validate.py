@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.dynamics.integrate import integrate
+from overlap_learning.dynamics.results import RESULTS, LearningError
 from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, DirectDescent, GradientFlow
 from overlap_learning.dynamics.solution import Solution
 from overlap_learning.dynamics.storage import to_dataset, write
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: The largest standard error of an exponent that still tells -1/2 from 0 and from -1, by four standard errors.
 DECISIVE_ERROR = 0.125
+
+#: Neurons of the networks that are trained side by side: enough that small networks do not wait for overhead.
+NEURONS_AT_ONCE = 10_000
 
 
 class Verdict(NamedTuple):
@@ -274,29 +278,60 @@ def validate(
     disable = None if progress is None else not progress
     with tqdm(total=len(sizes) * n_seeds, disable=disable, unit="network", desc="validate") as bar:
         for n, size_key in zip(sizes, jax.random.split(network_key, len(sizes)), strict=True):
-            for seed_key in jax.random.split(size_key, n_seeds):
+            keys = jax.random.split(size_key, n_seeds)
+            group = max(1, NEURONS_AT_ONCE // n)
+            for first in range(0, n_seeds, group):
                 bar.set_postfix_str(f"N={n}")
-                network = Network.sample(overlaps, n, key=seed_key, exact=exact)
-                full = train(model, task, network, rule, key=trial_key, progress=False)
+                full = _train_group(model, task, overlaps, rule, n, keys[first : first + group], trial_key, exact)
                 deviation.append(_entries(full) - theory_entries)
                 loss.append(np.asarray(full.loss))
-                bar.update()
+                bar.update(len(full.loss))
     shape = (len(sizes), n_seeds)
     time = np.asarray(theory.time)
     return Validation(
         theory=theory,
         n_neurons=sizes,
-        deviation=np.stack(deviation).reshape(*shape, *theory_entries.shape),
-        loss=np.stack(loss).reshape(*shape, -1),
+        deviation=np.concatenate(deviation).reshape(*shape, *theory_entries.shape),
+        loss=np.concatenate(loss).reshape(*shape, -1),
         early=max(1, int(np.argmin(np.abs(time - early * time[-1])))),
         tolerance=_rounding(theory, rule, task, np.asarray(sizes)),
     )
 
 
+def _train_group(
+    model: Model,
+    task: Task | TaskStream,
+    overlaps: Overlaps,
+    rule: AbstractRule,
+    n: int,
+    keys: jax.Array,
+    trial_key: jax.Array,
+    exact: bool,
+) -> Solution:
+    """Several networks of one N, trained side by side.
+
+    Raises:
+        LearningError: if one of them ended badly.
+    """
+
+    def one(key: jax.Array) -> Solution:
+        network = Network.sample(overlaps, n, key=key, exact=exact)
+        return train(model, task, network, rule, key=trial_key, throw=False)
+
+    full = jax.vmap(one)(keys)
+    good = np.asarray(full.result == RESULTS.successful)
+    if not good.all():
+        raise LearningError(
+            f"{np.sum(~good)} of {len(good)} networks of N = {n} ended badly, the theory did not; try a smaller rate.",
+            full,
+        )
+    return full
+
+
 def _entries(solution: Solution) -> np.ndarray:
-    """The distinct overlaps at each saved point, shape [S, p]."""
+    """The distinct overlaps at each saved point, shape [..., S, p]."""
     rows, columns = solution.model.layout.entry_indices
-    return np.asarray(solution.overlaps.gram)[:, rows, columns]
+    return np.asarray(solution.overlaps.gram)[..., rows, columns]
 
 
 def _rounding(theory: Solution, rule: AbstractRule, task: Task | TaskStream, sizes: np.ndarray) -> np.ndarray:

@@ -1,14 +1,13 @@
 """Problems, referees and counters that the tests of the learning dynamics share.
 
-Compilation is what such tests cost, so all of them learn on trials of one shape and save alike: runs that differ in numbers
-only then share one compiled program.
+Compilation is what such tests cost, so all of them learn on trials of one shape and save alike: runs that differ in
+numbers only then share one compiled program.
 """
 
 import contextlib
 import logging
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import overlap_learning as ol
@@ -86,15 +85,11 @@ def compilations():
 def central_difference(function, point, direction, step):
     """The derivative of a function along a direction at a point, and a bound of its error.
 
-    The error of a central difference of step s is c s^2, plus rounding of the function over s. The difference of steps 2 s
-    and s is 3 c s^2 up to higher orders, so that it bounds the first.
+    The error of a central difference of step s is c s^2, plus rounding of the function over s. The difference of
+    steps 2 s and s is 3 c s^2 up to higher orders, so that it bounds the first.
     """
     values = [function(point + s * step * direction) for s in (-2, -1, 1, 2)]
     fine, coarse = (values[2] - values[1]) / (2 * step), (values[3] - values[0]) / (4 * step)
     # A loss is a sum over trials and times of rounded terms.
     rounding = N_TRIALS * N_TIMES * EPS * max(abs(v) for v in values) / step
     return fine, abs(coarse - fine) + rounding
-
-
-def jnp_random(shape, seed):
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))

@@ -29,7 +29,9 @@ TOLERANCE = 10 * N_STEPS * 2 * N_TIMES * EPS
 
 class TestDivergence:
     def test_a_huge_learning_rate_raises_an_error_that_carries_the_run_up_to_the_last_good_state(self):
-        with pytest.raises(ol.LearningError, match=r"diverged.*smaller learning rate.*Ended at step \d+.*throw=False") as caught:
+        with pytest.raises(
+            ol.LearningError, match=r"diverged.*smaller learning rate.*Ended at step \d+.*throw=False"
+        ) as caught:
             ol.integrate(MODEL, TASK, START, descent(20.0))
         solution = caught.value.solution
         assert solution.result == ol.RESULTS.diverged

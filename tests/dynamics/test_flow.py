@@ -34,8 +34,8 @@ def flow(model=LINEAR, *, start=START, **settings):
 def tolerance(solution, growth=2.0):
     """How far the integrated overlaps may be from the exact ones.
 
-    In each step the controller keeps the error of M's entries, in root mean square, below atol + rtol |M|. Later the flow
-    carries the error along; `test_flow_amplifies_no_error_by_more_than_two` measures by how much. The
+    In each step the controller keeps the error of M's entries, in root mean square, below atol + rtol |M|. Later the
+    flow carries the error along; `test_flow_amplifies_no_error_by_more_than_two` measures by how much. The
     overlaps `M^T G(0) M` move by 2 |G(0)| |M| |dM|.
     """
     norm = max(np.linalg.norm(M, 2) for M in np.asarray(solution.transfer))
@@ -55,9 +55,7 @@ def referee(model, times, *, rates=None, decay=0.0, start=START):
         return -(half + half.T).ravel()
 
     # A tolerance that leaves the referee's error far below that of the flow.
-    found = solve_ivp(
-        velocity, (0, DURATION), np.asarray(start.gram).ravel(), "DOP853", times, rtol=1e-11, atol=1e-13
-    )
+    found = solve_ivp(velocity, (0, DURATION), np.asarray(start.gram).ravel(), "DOP853", times, rtol=1e-11, atol=1e-13)
     return found.y.T.reshape(-1, 4, 4)
 
 
@@ -118,7 +116,8 @@ def test_flow_of_all_neurons_is_the_flow_of_the_overlaps_and_their_transfer():
     network = make_network(START, 12)
     theory = flow()
     full = ol.train(LINEAR, TASK, network, ol.GradientFlow(DURATION, rtol=RTOL, atol=ATOL))
-    # The controller bounds the root mean square over the neurons as it does over M; V(0) = sqrt(N) Q F carries M's error.
+    # The controller bounds the root mean square over the neurons as it does over M; V(0) = sqrt(N) Q F carries M's
+    # error.
     assert largest(full.overlaps.gram - theory.overlaps.gram) <= 2 * tolerance(theory)
     assert largest(full.final.vectors - network.vectors @ theory.transfer[-1]) <= 2 * tolerance(theory) * 12**0.5
     assert full.transfer is None

@@ -57,7 +57,8 @@ def case(request):
     return Case(*request.param)
 
 
-# The largest third derivatives here are of order 1, so truncation (1e-10) and rounding (1e-11) are about equal at this step.
+# The largest third derivatives here are of order 1, so truncation (1e-10) and rounding (1e-11) are about equal at
+# this step.
 STEP = 1e-5
 
 
@@ -111,7 +112,7 @@ def test_linear_gradient_equals_backpropagation_through_every_simulated_neuron(s
 
 @pytest.mark.parametrize("activation", [ol.Erf(), ol.Tanh()], ids=["Erf", "Tanh"])
 def test_nonlinear_gradient_is_that_of_many_gaussian_neurons_on_average(activation):
-    """Stein's lemma: for Gaussian neurons `V^T dL/dV` of the simulated network tends to `G S`, network by network to N^-1/2."""
+    """Stein's lemma: for Gaussian neurons `V^T dL/dV` of the simulated network tends to `G S`, each to N^-1/2."""
     model = ol.Model(ol.Layout(), activation)
     task = make_task(model.layout)
     overlaps = make_overlaps(model.layout, scale=0.4)

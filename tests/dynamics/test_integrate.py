@@ -25,7 +25,9 @@ def refuses(message, *, model=MODEL, task=TASK, overlaps=START, rule=None, **arg
 
 class TestBadInput:
     def test_overlaps_of_another_layout(self):
-        refuses(r"integrate: overlaps must be ol\.Overlaps with .*rank=1, .*got Overlaps\(", overlaps=make_overlaps(RANK_2))
+        refuses(
+            r"integrate: overlaps must be ol\.Overlaps with .*rank=1, .*got Overlaps\(", overlaps=make_overlaps(RANK_2)
+        )
 
     def test_a_gram_matrix_that_is_not_overlaps(self):
         refuses(r"integrate: overlaps must be ol\.Overlaps with .*rank=1", overlaps=jnp.eye(4))
@@ -70,7 +72,11 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         ("task", "settings", "why"),
-        [(STREAM, {}, "a task stream"), (TASK, {"batch_size": 2}, "batch_size"), (TASK, {"label_noise": 0.1}, "label_noise")],
+        [
+            (STREAM, {}, "a task stream"),
+            (TASK, {"batch_size": 2}, "batch_size"),
+            (TASK, {"label_noise": 0.1}, "label_noise"),
+        ],
         ids=["stream", "minibatch", "noise"],
     )
     def test_random_draws_without_a_key(self, task, settings, why):

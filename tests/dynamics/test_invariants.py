@@ -1,5 +1,7 @@
 """Conserved quantities of linear networks: under the flow, with decay, in steps, and what breaks them."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,9 +35,9 @@ def flow_of(layout, activation=None, **settings):
 def integration_error(solution):
     """A bound of what the solver's errors do to K = V Sign P^-1 V^T / N, and so, by Weyl, to its eigenvalues.
 
-    K is conserved by the exact flow, so an error made in a step is neither amplified nor damped later: errors add up. The
-    controller keeps the root mean square over M's entries of error / (atol + rtol |M|) below 1 in each step; an error dM
-    moves K by 2 |V(0)|^2 / N |M| |dM| to first order.
+    K is conserved by the exact flow, so an error made in a step is neither amplified nor damped later: errors add
+    up. The controller keeps the root mean square over M's entries of error / (atol + rtol |M|) below 1 in each step;
+    an error dM moves K by 2 |V(0)|^2 / N |M| |dM| to first order.
     """
     largest_entry = largest(solution.transfer)
     norm = max(np.linalg.norm(M, 2) for M in np.asarray(solution.transfer))
@@ -102,7 +104,9 @@ def test_nonlinear_flow_conserves_neither():
     solution = flow_of(RANK_1, ol.Erf())
     assert largest(signed(solution, -1)) > 1e-2
     linear = ol.Model(RANK_1, ol.Linear())
-    moved = ol.invariants(linear, solution.final) - ol.invariants(linear, ol.Overlaps(solution.overlaps.gram[0], RANK_1))
+    moved = ol.invariants(linear, solution.final) - ol.invariants(
+        linear, ol.Overlaps(solution.overlaps.gram[0], RANK_1)
+    )
     assert largest(moved) > 1e-2
 
 
@@ -111,7 +115,7 @@ def test_each_step_of_descent_moves_the_trace_by_eta_squared_tr_S_Sign_S_G():
     solution = ol.integrate(model, task, make_overlaps(RANK_1), ol.GradientDescent(eta, 20, save_every=1))
     sign = np.diag(RANK_1.signature)
     grams = np.asarray(solution.overlaps.gram)
-    for gram, following in zip(grams[:-1], grams[1:], strict=True):
+    for gram, following in itertools.pairwise(grams):
         S = np.asarray(ol.loss_gradient(model, task, ol.Overlaps(gram, RANK_1))[1])
         predicted = eta**2 * np.trace(S @ sign @ S @ gram)
         # G is a product M^T G(0) M of d x d matrices: 3 d^2 roundings of an entry at most, and d entries in the trace.
@@ -131,7 +135,9 @@ def test_a_step_of_all_neurons_moves_K_by_eta_squared_V_S_Sign_S_V_transposed():
     found = after @ sign @ after.T - V @ sign @ V.T
     predicted = eta**2 * V @ S @ sign @ S @ V.T
     # Differences of products of d terms each; S itself carries the roundings of T steps, times eta.
-    rounding = (RANK_1.size + eta * task.n_steps * float(jnp.abs(S).max())) * 4 * EPS * largest(after) ** 2 * RANK_1.size
+    rounding = (
+        (RANK_1.size + eta * task.n_steps * float(jnp.abs(S).max())) * 4 * EPS * largest(after) ** 2 * RANK_1.size
+    )
     assert largest(found - predicted) <= rounding
     assert largest(predicted) > 1e6 * rounding
 

@@ -51,7 +51,8 @@ def test_metric_is_N_J_P_J_transposed_with_J_the_derivative_of_the_overlaps_in_t
 def test_metric_is_symmetric_and_positive_semi_definite(layout, seed, rates):
     vectors = np.random.default_rng(seed).standard_normal((N_NEURONS, layout.size))
     found = np.asarray(ol.metric(ol.Model(layout, ol.Erf()), ol.Overlaps(gram_of(vectors), layout), rates))
-    # Each entry is a sum of d products, and eigenvalues move by at most the norm of the rounding, p times its largest entry.
+    # Each entry is a sum of d products, and eigenvalues move by at most the norm of the rounding, p times its
+    # largest entry.
     rounding = layout.size * EPS * largest(found)
     assert largest(found - found.T) <= rounding
     assert np.linalg.eigvalsh(found).min() >= -layout.n_overlaps * rounding
@@ -64,9 +65,7 @@ def test_metric_times_the_gradient_is_the_velocity_of_the_overlaps_of_all_neuron
     rates = np.asarray(layout.rates({"m": 0.0, "u": 0.5}))
     network = make_network(make_overlaps(layout, scale=0.4), N_NEURONS)
     slope = jax.grad(lambda vectors: simulated_loss(model, vectors, task))(network.vectors)
-    _, velocity = jax.jvp(
-        lambda vectors: sigma(vectors, layout), (network.vectors,), (-N_NEURONS * slope * rates,)
-    )
+    _, velocity = jax.jvp(lambda vectors: sigma(vectors, layout), (network.vectors,), (-N_NEURONS * slope * rates,))
 
     _, S = ol.loss_gradient(model, task, network.overlaps)
     rows, columns = layout.entry_indices
@@ -132,7 +131,9 @@ def test_metric_under_vmap_over_starts_equals_a_loop():
 
 
 def test_overlaps_of_another_layout_are_refused():
-    with pytest.raises(ValueError, match=r"metric: overlaps must be ol.Overlaps with Layout\(n_in=1, rank=1, n_out=1\)"):
+    with pytest.raises(
+        ValueError, match=r"metric: overlaps must be ol.Overlaps with Layout\(n_in=1, rank=1, n_out=1\)"
+    ):
         ol.metric(ol.Model(RANK_1, ol.Linear()), make_overlaps(RANK_2))
 
 

@@ -27,8 +27,9 @@ MODEL = ol.Model(RANK_1, ol.Linear())
 TASK = make_task(RANK_1)
 START = make_overlaps(RANK_1)
 
-# Two programs that do the same sums in another order: each of n steps adds the rounding of a gradient, a chain of T steps forth
-# and back, to overlaps of size 1. Learning here goes downhill towards a solution, which amplifies it by no more than ten.
+# Two programs that do the same sums in another order: each of n steps adds the rounding of a gradient, a chain of T
+# steps forth and back, to overlaps of size 1. Learning here goes downhill towards a solution, which amplifies it by
+# no more than ten.
 LOOP_TOLERANCE = 10 * N_STEPS * 2 * N_TIMES * EPS
 
 

@@ -77,7 +77,7 @@ class TestTable:
     def test_it_tells_the_outcome_the_numbers_and_each_overlap_at_start_and_end(self, stepped):
         lines = repr(stepped).splitlines()
         assert lines[0] == f"Solution: {ol.RESULTS[ol.RESULTS.successful]}"
-        assert lines[1].split() == "31 saved points, learning time 0 to 6, steps 0 to 300".split()
+        assert lines[1].strip() == "31 saved points, learning time 0 to 6, steps 0 to 300"
         assert "Layout(n_in=1, rank=1, n_out=1), Linear, float64" in lines[2]
         assert any(line.split() == ["n_steps:", "300"] for line in lines)
         rows = {line.split()[0]: line.split()[1:] for line in lines if line.split()}

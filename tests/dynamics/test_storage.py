@@ -175,7 +175,9 @@ class TestActivations:
     def test_a_function_of_ones_own_must_be_given_again(self, tmp_path):
         saved = with_model(ol.Activation(softplus))
         saved.save(tmp_path / "run.nc")
-        with pytest.raises(ValueError, match=r"activation of its own.*ol\.load\(path, activation=ol\.Activation\(phi\)\)"):
+        with pytest.raises(
+            ValueError, match=r"activation of its own.*ol\.load\(path, activation=ol\.Activation\(phi\)\)"
+        ):
             ol.load(tmp_path / "run.nc")
         assert_same(ol.load(tmp_path / "run.nc", activation=ol.Activation(softplus)), saved)
 
@@ -224,7 +226,9 @@ class TestDamage:
         with pytest.raises(ValueError, match="is damaged: its contents do not match the checksum"):
             ol.load(path)
 
-    @pytest.mark.parametrize("name", ["loss", "gram", "time", "step", "transfer", "final_gram", "result", "stat_n_steps"])
+    @pytest.mark.parametrize(
+        "name", ["loss", "gram", "time", "step", "transfer", "final_gram", "result", "stat_n_steps"]
+    )
     def test_an_altered_value_is_noticed_whichever_it_is(self, path, name):
         with h5py.File(path, "r+") as file:
             value = file[name][...]

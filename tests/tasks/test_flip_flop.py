@@ -104,6 +104,16 @@ def test_waits_are_uniform_and_signs_are_fair():
     assert abs((first * second).mean()) <= 4 / np.sqrt(n_trials)
 
 
+def test_each_wait_is_drawn_anew():
+    """Two successive waits are hardly ever the same."""
+    pairs = [np.diff([onset for onset, _ in found])[:2] for found in pulses(RANDOM) if len(found) > 2]
+    equal = np.mean([abs(first - second) <= 2 for first, second in pairs])
+    # Both waits fit into a trial if their sum is at most 14.5: 58 % of the square (4, 10)^2. Waits within two steps of
+    # each other take up 1.8 % of it, hence 3.1 % of the trials that count; four standard errors above.
+    assert len(pairs) > 100
+    assert equal <= 0.031 + 4 * np.sqrt(0.031 / len(pairs))
+
+
 def test_the_loss_is_the_mean_of_squares_where_it_counts():
     task = draw(*REGULAR)
     outputs = np.random.default_rng(0).normal(size=task.targets.shape)
@@ -156,7 +166,10 @@ def test_waits_too_short_for_a_reading_that_counts_are_refused(wait_range):
 
 @pytest.mark.parametrize("wait_range", [(5.0, 4.0), (-1.0, 2.0), (1.0, np.inf), (np.nan, 1.0)])
 def test_an_impossible_range_of_waits_is_refused(wait_range):
-    with pytest.raises(ValueError, match="flip_flop: wait_range must be 0 <= shortest <= longest") as caught:
+    with pytest.raises(
+        ValueError,
+        match="flip_flop: wait_range must be .shortest, longest., with a shortest wait of at least two steps",
+    ) as caught:
         ol.tasks.flip_flop(key=jax.random.key(0), wait_range=wait_range)
     assert str(wait_range) in str(caught.value)
 

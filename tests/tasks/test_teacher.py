@@ -117,7 +117,10 @@ def test_defaults_are_those_of_the_publication():
     [
         ({"white_noise": -1.0}, "teacher: white_noise must be at least 0, got -1"),
         ({"n_trials": 0}, "teacher: n_trials must be an integer of at least 1, got 0"),
-        ({"wait_range": (2.0, 1.0)}, "wait_range must be 0 <= shortest <= longest"),
+        (
+            {"wait_range": (2.0, 1.0)},
+            "wait_range must be .shortest, longest., with a shortest wait of at least two steps",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(changed, said):

@@ -1,4 +1,4 @@
-"""train: theory against every neuron, the gradient and its memory, symmetries, precision, optimisers and interruptions."""
+"""train: theory against every neuron, the gradient and its memory, symmetries, precision, interruptions."""
 
 import itertools
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import overlap_learning as ol
 from overlap_learning.validation.backpropagation import neuron_loss
 
-# Compilation is what these tests cost: all share one shape of trials, one number of steps and one way to save, so that runs
-# that differ in numbers only share a program.
+# Compilation is what these tests cost: all share one shape of trials, one number of steps and one way to save, so
+# that runs that differ in numbers only share a program.
 N_TRIALS, N_TIMES, N_STEPS, SAVE_EVERY = 4, 60, 300, 10
 EPS = np.finfo(float).eps
 RANK_1 = ol.Layout(n_in=1, rank=1, n_out=1)
@@ -23,8 +23,8 @@ TWO_BY_TWO = ol.Layout(n_in=2, rank=2, n_out=2)
 LINEAR = ol.Model(RANK_1, ol.Linear())
 
 # What the theory promises for linear networks in float64. Where it comes from: each of 300 steps adds the rounding of a
-# gradient, a chain of 60 time steps forth and back (300 * 2 * 60 * eps = 8e-12), to overlaps of size 1; learning towards a
-# solution amplifies it by less than ten.
+# gradient, a chain of 60 time steps forth and back (300 * 2 * 60 * eps = 8e-12), to overlaps of size 1; learning
+# towards a solution amplifies it by less than ten.
 PROMISED = 1e-10
 
 
@@ -87,7 +87,7 @@ HARD = ["momentum", "momentum, clipping, frozen"]
 GRID = [
     *((RANK_1, 12, name) for name in RULES),
     *((RANK_1, 50, name) for name in SMALL_AND_LARGE),
-    *((layout, n, name) for layout in (RANK_2, TWO_BY_TWO) for n in (12, 50) for name in HARD),
+    *((layout, n, name) for layout, n in ((RANK_2, 50), (TWO_BY_TWO, 12), (TWO_BY_TWO, 50)) for name in HARD),
 ]
 
 
@@ -171,7 +171,7 @@ def test_descent_is_a_loop_of_optax_over_gradients_of_the_simulated_network():
     def step(vectors, memory):
         gradient = jax.grad(lambda v: simulated_loss(LINEAR, v, None, TASK))(vectors)
         updates, memory = optimiser.update(gradient, memory, vectors)
-        return vectors + updates, memory, optax.global_norm(gradient) > clip / n**0.5
+        return vectors + updates, memory, jnp.sqrt(jnp.sum(gradient**2)) > clip / n**0.5
 
     vectors, memory, clipped = network.vectors, optimiser.init(network.vectors), 0
     for _ in range(N_STEPS):
@@ -182,26 +182,31 @@ def test_descent_is_a_loop_of_optax_over_gradients_of_the_simulated_network():
     assert 0 < clipped < N_STEPS
 
 
+# One object: another call of optax.adam makes other functions, which compile anew.
+ADAM = optax.adam(1e-2)
+
+
+def adam(**settings):
+    return ol.Optimiser(ADAM, N_STEPS, save_every=SAVE_EVERY, **settings)
+
+
 def test_adam_trains_all_neurons_and_theory_refuses_it():
-    rule = ol.Optimiser(optax.adam(1e-2), N_STEPS, save_every=SAVE_EVERY)
-    solution = ol.train(LINEAR, TASK, make_network(), rule)
+    solution = ol.train(LINEAR, TASK, make_network(), adam())
     assert float(solution.loss[-1]) < 0.1 * float(solution.loss[0])
     assert solution.time.tolist() == list(range(0, N_STEPS + 1, SAVE_EVERY))
     with pytest.raises(ValueError, match="does not close in overlap space"):
-        ol.integrate(LINEAR, TASK, START, rule)
+        ol.integrate(LINEAR, TASK, START, adam())
 
 
 def test_adam_depends_on_more_than_overlaps():
     """Two networks with the same overlaps, which gradient descent could not tell apart."""
-    rule = ol.Optimiser(optax.adam(1e-2), N_STEPS, save_every=SAVE_EVERY)
-    ends = [ol.train(LINEAR, TASK, make_network(seed=seed), rule).final.overlaps.gram for seed in (1, 2)]
+    ends = [ol.train(LINEAR, TASK, make_network(seed=seed), adam()).final.overlaps.gram for seed in (1, 2)]
     assert largest(ends[0] - ends[1]) > 1e-3
 
 
 def test_rates_multiply_the_updates_of_an_optimiser():
-    rule = ol.Optimiser(optax.adam(1e-2), N_STEPS, save_every=SAVE_EVERY, rates={"m": 0.0})
     network = make_network()
-    solution = ol.train(LINEAR, TASK, network, rule)
+    solution = ol.train(LINEAR, TASK, network, adam(rates={"m": 0.0}))
     assert np.array_equal(solution.final.m, network.m)
     assert largest(solution.final.u - network.u) > 1e-3
 
@@ -251,9 +256,9 @@ def test_the_gradient_needs_memory_for_neurons_and_for_trials_but_not_for_their_
         return compiled.memory_analysis().temp_size_in_bytes
 
     everything = 8 * n_trials * n_times * n_neurons
-    # One step holds fields, their phi and phi', and what flows back to each: 8 arrays [N, B] at most. Of the size of V there are
-    # V, its transposed and weighted copies, and the running sum of the gradient. Of the trials: inputs, outputs, the stored
-    # k, and what flows back to them.
+    # One step holds fields, their phi and phi', and what flows back to each: 8 arrays [N, B] at most. Of the size of
+    # V there are V, its transposed and weighted copies, and the running sum of the gradient. Of the trials: inputs,
+    # outputs, the stored k, and what flows back to them.
     allowed = 8 * (8 * n_neurons * n_trials + 8 * n_neurons * d + 8 * n_trials * n_times * d)
     assert allowed < everything / 5
     assert temporary_bytes(lambda v: neuron_loss(model, v, weights, task)) <= allowed
@@ -264,9 +269,8 @@ def test_the_gradient_needs_memory_for_neurons_and_for_trials_but_not_for_their_
 # -- symmetries ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation", [ol.Linear(), ol.Erf()], ids=["linear", "erf"])
-def test_splitting_neurons_into_weighted_copies_changes_nothing_in_the_overlaps(activation):
-    model = ol.Model(RANK_1, activation)
+def test_splitting_neurons_into_weighted_copies_changes_nothing_in_the_overlaps():
+    model = ol.Model(RANK_1, ol.Erf())
     vectors = np.asarray(make_network().vectors)
     random = np.random.default_rng(0)
     weights = random.uniform(0.5, 1.5, 12)
@@ -275,7 +279,7 @@ def test_splitting_neurons_into_weighted_copies_changes_nothing_in_the_overlaps(
     whole = ol.Network(vectors, RANK_1, weights)
     parts = np.concatenate([share * weights, (1 - share) * weights])
     split = ol.Network(np.concatenate([vectors, vectors]), RANK_1, parts / parts.sum())
-    runs = [ol.train(model, TASK, network, descent(momentum=0.5, clip_norm=0.3)) for network in (whole, split)]
+    runs = [ol.train(model, TASK, network, descent(weight_decay=0.05)) for network in (whole, split)]
     assert largest(runs[0].overlaps.gram - runs[1].overlaps.gram) <= PROMISED
     # Copies stay copies, whatever their share.
     copies = np.asarray(runs[1].final.vectors)
@@ -324,8 +328,8 @@ def test_a_network_in_single_precision_stays_so_and_learns_as_in_double_precisio
     double = ol.train(LINEAR, TASK, network, descent())
     for array in (single.final.vectors, single.final.weights, single.loss, single.overlaps.gram):
         assert array.dtype == jnp.float32
-    # Each step rounds V (eps per step at worst); S is off by T eps, which matters in proportion to the way learned, about 3;
-    # the overlaps move twice as much as V.
+    # Each step rounds V (eps per step at worst); S is off by T eps, which matters in proportion to the way learned,
+    # about 3; the overlaps move twice as much as V.
     tolerance = 2 * (N_STEPS + 3 * N_TIMES) * np.finfo(np.float32).eps
     assert tolerance < 2e-4
     assert largest(single.overlaps.gram - double.overlaps.gram) <= tolerance
@@ -499,7 +503,9 @@ class TestBadInput:
         refuses(r"train: rule must be ol\.GradientFlow, .*For example: ol\.GradientDescent\(", rule=optax.adam(1e-3))
 
     def test_direct_descent_because_it_has_no_neurons(self):
-        refuses(r"train: DirectDescent moves overlaps without neurons.*use ol\.integrate", rule=ol.DirectDescent(0.1, 5))
+        refuses(
+            r"train: DirectDescent moves overlaps without neurons.*use ol\.integrate", rule=ol.DirectDescent(0.1, 5)
+        )
 
     def test_a_stream_for_a_flow(self):
         refuses(
@@ -509,14 +515,22 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         ("task", "settings", "why"),
-        [(STREAM, {}, "a task stream"), (TASK, {"batch_size": 2}, "batch_size"), (TASK, {"label_noise": 0.1}, "label_noise")],
+        [
+            (STREAM, {}, "a task stream"),
+            (TASK, {"batch_size": 2}, "batch_size"),
+            (TASK, {"label_noise": 0.1}, "label_noise"),
+        ],
         ids=["stream", "minibatch", "noise"],
     )
     def test_random_draws_without_a_key(self, task, settings, why):
-        refuses(rf"train: {why} draws at random and needs a key: ol\.train\(.*key=", task=task, rule=descent(**settings))
+        refuses(
+            rf"train: {why} draws at random and needs a key: ol\.train\(.*key=", task=task, rule=descent(**settings)
+        )
 
     def test_a_batch_size_above_the_number_of_trials(self):
-        refuses(r"train: batch_size=5 is larger than the task's 4 trials", rule=descent(batch_size=5), key=jax.random.key(0))
+        refuses(
+            r"train: batch_size=5 is larger than the task's 4 trials", rule=descent(batch_size=5), key=jax.random.key(0)
+        )
 
     def test_rates_that_do_not_fit_the_layout(self):
         refuses(r"rates must be a mapping with keys from m, u, v, z.*got the key 'w'", rule=descent(rates={"w": 0.0}))

@@ -106,7 +106,7 @@ def _held_out(
     for held in folds:
         train = np.setdiff1d(np.arange(len(first)), held)
         scaler = StandardScaler().fit(np.concatenate([first[train], second[train]]))
-        features = scaler.transform(np.concatenate([first[train], second[train]]))
+        features = np.asarray(scaler.transform(np.concatenate([first[train], second[train]])))
         labels = np.repeat([0, 1], len(train))
         decoder = LogisticRegression(max_iter=1000).fit(features + noise * rng.normal(size=features.shape), labels)
         for label, twins in enumerate((first, second)):
