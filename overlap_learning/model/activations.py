@@ -181,8 +181,8 @@ def _quadrature_gain(phi: Callable[[jax.Array], jax.Array], variance: jax.Array,
     shape = (quadrature.order, *[1] * variance.ndim)
     nodes, weights = nodes.reshape(shape), weights.reshape(shape)
     small = variance < _SMALL_VARIANCE
-    # Each form sees only variances at which it and its derivative are finite (jnp.where differentiates both sides).
-    # sqrt has no derivative at 0, where every trial starts; there dD vanishes with D (D is a quadratic form), so a floor
+    # Each form sees only variances at which it and its derivative are finite: jnp.where differentiates both sides.
+    # sqrt has no derivative at 0, where every trial starts; there dD vanishes with D (a quadratic form), so a floor
     # below rounding, whose derivative is 0, leaves value and gradient of the loss right.
     floor = jnp.finfo(variance.dtype).eps ** 2
     low = jnp.where(small & (variance > floor), variance, 1.0)

@@ -473,7 +473,7 @@ def test_another_layout_is_refused_with_both():
 
 def test_what_has_no_layout_is_refused():
     layout = ol.Layout()
-    with pytest.raises(ValueError, match="rollout: overlaps must be an ol.Overlaps, got ndarray"):
+    with pytest.raises(ValueError, match=r"rollout: overlaps must be an ol\.Overlaps, got ndarray"):
         ol.rollout(ol.Model(layout, ol.Linear()), np.eye(4), random_task(layout))
 
 

@@ -168,7 +168,7 @@ def test_waits_too_short_for_a_reading_that_counts_are_refused(wait_range):
 def test_an_impossible_range_of_waits_is_refused(wait_range):
     with pytest.raises(
         ValueError,
-        match="flip_flop: wait_range must be .shortest, longest., with a shortest wait of at least two steps",
+        match=r"flip_flop: wait_range must be .shortest, longest., with a shortest wait of at least two steps",
     ) as caught:
         ol.tasks.flip_flop(key=jax.random.key(0), wait_range=wait_range)
     assert str(wait_range) in str(caught.value)
