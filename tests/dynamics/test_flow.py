@@ -212,21 +212,25 @@ class TestStops:
 
 
 class TestBatches:
-    def test_flow_under_vmap_over_starts_equals_a_loop(self):
-        starts = [make_overlaps(RANK_1, seed=seed) for seed in range(2)]
-        rule = ol.GradientFlow(DURATION, rtol=RTOL, atol=ATOL)
+    def test_flow_under_vmap_over_starts_equals_a_loop_though_members_stop_at_different_times(self):
+        starts = [make_overlaps(RANK_1, seed=seed) for seed in range(3)]
+        threshold = float(flow().loss[60])
+        rule = ol.GradientFlow(DURATION, rtol=RTOL, atol=ATOL, stop_loss=threshold)
         batch = jax.vmap(lambda overlaps: ol.integrate(LINEAR, TASK, overlaps, rule, throw=False))(
             ol.Overlaps(jnp.stack([start.gram for start in starts]), RANK_1)
         )
-        assert (batch.result == ol.RESULTS.successful).tolist() == [True, True]
+        ends = []
         for i, start in enumerate(starts):
-            alone = flow(start=start)
+            alone = flow(start=start, stop_loss=threshold)
+            assert bool(batch.result[i] == alone.result)
             # The same steps, up to rounding.
             assert largest(batch.final.gram[i] - alone.final.gram) <= tolerance(alone)
-            # One more place, for where a run that stops early would end.
             n_saved = len(alone.time)
+            assert largest(batch.time[i][:n_saved] - alone.time) <= 1e-6
             assert largest(batch.overlaps.gram[i][:n_saved] - alone.overlaps.gram) <= tolerance(alone)
             assert np.all(np.isnan(batch.time[i][n_saved:]))
+            ends.append(float(alone.time[-1]))
+        assert len(set(ends)) == 3
 
     def test_a_second_flow_with_other_numbers_compiles_nothing(self):
         def run(scale):

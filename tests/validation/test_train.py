@@ -416,21 +416,21 @@ def interrupted_after_second_call(monkeypatch):
 
 @pytest.mark.usefixtures("interrupted_after_second_call")
 class TestInterruption:
-    def test_ctrl_c_raises_an_error_that_carries_what_was_learned_so_far(self):
+    @pytest.mark.parametrize("throw", [True, False])
+    def test_ctrl_c_raises_an_error_that_carries_what_was_learned_so_far(self, throw):
+        # Without throw too: it is the user who wants to end the program, or the loop around this run.
         with pytest.raises(ol.LearningInterrupted, match=r"\.solution.*holds what was saved") as caught:
-            ol.train(LINEAR, TASK, make_network(), descent())
+            ol.train(LINEAR, TASK, make_network(), descent(), throw=throw)
         assert isinstance(caught.value, KeyboardInterrupt)
         self.check(caught.value.solution)
 
-    def test_without_throw_the_same_is_returned(self):
-        self.check(ol.train(LINEAR, TASK, make_network(), descent(), throw=False))
-
     def test_what_was_learned_so_far_can_be_saved_and_loaded(self, tmp_path):
-        solution = ol.train(LINEAR, TASK, make_network(), descent(), throw=False)
-        solution.save(tmp_path / "run.nc")
+        with pytest.raises(ol.LearningInterrupted) as caught:
+            ol.train(LINEAR, TASK, make_network(), descent())
+        caught.value.solution.save(tmp_path / "run.nc")
         loaded = ol.load(tmp_path / "run.nc")
         assert loaded.result == ol.RESULTS.interrupted
-        assert np.array_equal(loaded.final.vectors, solution.final.vectors)
+        assert np.array_equal(loaded.final.vectors, caught.value.solution.final.vectors)
 
     def check(self, solution):
         assert solution.result == ol.RESULTS.interrupted
