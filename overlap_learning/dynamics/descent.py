@@ -144,7 +144,8 @@ def _draw(rule: AbstractDescent, task: Task | TaskStream, key: jax.Array, state:
             batch.weights[chosen] * (batch.n_trials / rule.batch_size),
             batch.dt,
         )
+    batch = batch.astype(state.position.dtype)
+    if rule.label_noise is None:
+        return batch, batch
     noise = rule.label_noise * jax.random.normal(noise_key, batch.targets.shape)
-    noisy = eqx.tree_at(lambda t: t.targets, batch, batch.targets + noise)
-    dtype = state.position.dtype
-    return batch.astype(dtype), noisy.astype(dtype)
+    return batch, eqx.tree_at(lambda t: t.targets, batch, batch.targets + noise.astype(batch.targets.dtype))

@@ -69,6 +69,8 @@ def integrate(
             "ol.train(model, task, network, rule)."
         )
     key = check_run(model, task, rule, key, "integrate")
+    # Overlaps of a network in single precision are a usual start.
+    overlaps = with_gram(overlaps, overlaps.gram.astype(float))
     learner: AbstractLearner
     if isinstance(rule, DirectDescent):
         learner, position = DirectLearner(model, layout.rates()), overlaps.gram

@@ -56,6 +56,8 @@ def check_layout(model: Model, overlaps: Overlaps, caller: str) -> Layout:
     Raises:
         ValueError: if they differ, or the overlaps are a batch.
     """
+    if not isinstance(model, Model):
+        raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")
     if getattr(overlaps, "layout", None) != model.layout:
         raise ValueError(f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {overlaps!r}.")
     if overlaps.gram.ndim != 2:

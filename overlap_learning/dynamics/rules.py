@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.model.precision import count, floating, is_traced, scalar
+from overlap_learning.model.precision import count, floating, is_traced, is_zero, scalar
 
 if TYPE_CHECKING:
     from overlap_learning.dynamics.learner import AbstractLearner
@@ -30,7 +30,7 @@ class AbstractDescent(AbstractRule):
     n_steps: eqx.AbstractVar[int]
     save_every: eqx.AbstractVar[int]
     batch_size: eqx.AbstractVar[int | None]
-    label_noise: eqx.AbstractVar[jax.Array]
+    label_noise: eqx.AbstractVar[jax.Array | None]
     stop_loss: eqx.AbstractVar[jax.Array | None]
     rates: eqx.AbstractVar[Any]
 
@@ -166,7 +166,7 @@ class GradientDescent(AbstractDescent):
     momentum: jax.Array | None
     nesterov: bool = eqx.field(static=True)
     weight_decay: jax.Array
-    label_noise: jax.Array
+    label_noise: jax.Array | None
     clip_norm: jax.Array | None
     batch_size: int | None = eqx.field(static=True)
     rates: Any
@@ -190,12 +190,12 @@ class GradientDescent(AbstractDescent):
     ):
         self.learning_rate = _learning_rate(learning_rate, "GradientDescent")
         self.n_steps = count(n_steps, "GradientDescent: n_steps")
-        momentum = scalar(momentum, "GradientDescent: momentum", "in [0, 1)", 0, 1 - 1e-9, open_low=False)
-        self.nesterov = bool(nesterov)
+        checked = scalar(momentum, "GradientDescent: momentum", "in [0, 1)", 0, 1 - 1e-9, open_low=False)
         # No momentum: no buffer of the size of the network.
-        self.momentum = None if not is_traced(momentum) and float(momentum) == 0 else momentum
+        self.momentum = None if is_zero(momentum) else checked
+        self.nesterov = bool(nesterov)
         self.weight_decay = scalar(weight_decay, "GradientDescent: weight_decay", "at least 0", 0, open_low=False)
-        self.label_noise = scalar(label_noise, "GradientDescent: label_noise", "at least 0", 0, open_low=False)
+        self.label_noise = _optional_noise(label_noise, "GradientDescent: label_noise")
         self.clip_norm = _optional_positive(clip_norm, "GradientDescent: clip_norm")
         self.batch_size = None if batch_size is None else count(batch_size, "GradientDescent: batch_size")
         self.rates = rates
@@ -256,7 +256,7 @@ class DirectDescent(AbstractDescent):
 
     learning_rate: jax.Array | Callable[[jax.Array], jax.Array]
     n_steps: int = eqx.field(static=True)
-    label_noise: jax.Array
+    label_noise: jax.Array | None
     batch_size: int | None = eqx.field(static=True)
     save_every: int = eqx.field(static=True)
     stop_loss: jax.Array | None
@@ -274,7 +274,7 @@ class DirectDescent(AbstractDescent):
     ):
         self.learning_rate = _learning_rate(learning_rate, "DirectDescent")
         self.n_steps = count(n_steps, "DirectDescent: n_steps")
-        self.label_noise = scalar(label_noise, "DirectDescent: label_noise", "at least 0", 0, open_low=False)
+        self.label_noise = _optional_noise(label_noise, "DirectDescent: label_noise")
         self.batch_size = None if batch_size is None else count(batch_size, "DirectDescent: batch_size")
         self.save_every = _stride(save_every, self.n_steps, "DirectDescent")
         self.stop_loss = _optional_positive(stop_loss, "DirectDescent: stop_loss")
@@ -322,7 +322,7 @@ class Optimiser(AbstractDescent):
 
     transformation: Any
     n_steps: int = eqx.field(static=True)
-    label_noise: jax.Array
+    label_noise: jax.Array | None
     batch_size: int | None = eqx.field(static=True)
     rates: Any
     save_every: int = eqx.field(static=True)
@@ -346,7 +346,7 @@ class Optimiser(AbstractDescent):
             )
         self.transformation = transformation
         self.n_steps = count(n_steps, "Optimiser: n_steps")
-        self.label_noise = scalar(label_noise, "Optimiser: label_noise", "at least 0", 0, open_low=False)
+        self.label_noise = _optional_noise(label_noise, "Optimiser: label_noise")
         self.batch_size = None if batch_size is None else count(batch_size, "Optimiser: batch_size")
         self.rates = rates
         self.save_every = _stride(save_every, self.n_steps, "Optimiser")
@@ -378,6 +378,12 @@ def _rate_at(learning_rate: Any, step: jax.Array) -> jax.Array:
 
 def _optional_positive(value: ArrayLike | None, name: str) -> jax.Array | None:
     return None if value is None else scalar(value, name, "positive, or None", 0)
+
+
+def _optional_noise(value: ArrayLike, name: str) -> jax.Array | None:
+    """The noise, or None if it is known to be 0: drawing it would take longer than all the rest of a small step."""
+    noise = scalar(value, name, "at least 0", 0, open_low=False)
+    return None if is_zero(value) else noise
 
 
 def _stride(save_every: int | None, n_steps: int, caller: str) -> int:

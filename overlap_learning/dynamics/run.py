@@ -13,7 +13,6 @@ from overlap_learning.dynamics.record import Outcome
 from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, GradientFlow
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.model import Model
-from overlap_learning.model.precision import is_traced
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
@@ -52,7 +51,7 @@ def check_run(
             raise ValueError(
                 f"{caller}: batch_size={rule.batch_size} is larger than the task's {batch.n_trials} trials."
             )
-        noisy = is_traced(rule.label_noise) or float(rule.label_noise) > 0
+        noisy = rule.label_noise is not None
         for needed, why in (
             (is_stream, "a task stream"),
             (rule.batch_size is not None, "batch_size"),

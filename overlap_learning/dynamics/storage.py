@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -194,9 +195,9 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None)
         final = Network(arrays["final_vectors"], model.layout, arrays["final_weights"])
     else:
         final = with_gram(blank, arrays["final_gram"])
-    result = RESULTS.successful
-    for code, name in enumerate(RESULT_NAMES):
-        result = RESULTS.where(arrays["result"] == code, getattr(RESULTS, name), result)
+    decode = _result
+    for _ in range(arrays["result"].ndim):
+        decode = jax.vmap(decode)
     return Solution(
         model=model,
         time=arrays["time"],
@@ -206,12 +207,20 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None)
         transfer=arrays.get("transfer"),
         final=final,
         stats={name.removeprefix(_STAT): value for name, value in arrays.items() if name.startswith(_STAT)},
-        result=result,
+        result=decode(arrays["result"]),
     )
 
 
 def _code(result: Any) -> Any:
     return sum(code * (result == getattr(RESULTS, name)).astype(np.int8) for code, name in enumerate(RESULT_NAMES))
+
+
+def _result(code: jax.Array) -> Any:
+    """The member of `RESULTS` that `_code` wrote, for one run."""
+    result: Any = RESULTS.successful
+    for number, name in enumerate(RESULT_NAMES):
+        result = RESULTS.where(code == number, getattr(RESULTS, name), result)
+    return result
 
 
 def _describe(model: Model) -> dict[str, Any]:

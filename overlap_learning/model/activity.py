@@ -12,7 +12,7 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import is_traced, scalar
+from overlap_learning.model.precision import is_zero, scalar
 
 
 class Stimulus(Protocol):
@@ -148,7 +148,7 @@ def simulate(
     """
     check_channels(model.layout, task, "simulate", network=network)
     noise = scalar(state_noise, "simulate: state_noise", "at least 0", 0, open_low=False)
-    silent = not is_traced(noise) and float(noise) == 0
+    silent = is_zero(state_noise)
     if key is None and not silent:
         raise ValueError(
             "simulate: state_noise draws at random and needs a key: ol.simulate(..., key=jax.random.key(0))."

@@ -13,6 +13,11 @@ def is_traced(*arrays: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
 
 
+def is_zero(value: Any) -> bool:
+    """Whether a number is known to be 0, as it was passed (inside jit even a plain number becomes a traced array)."""
+    return not is_traced(value) and float(np.asarray(value)) == 0
+
+
 def floating(value: Any, name: str) -> jax.Array:
     """`value` as a jax array of real numbers; integers become floats.
 

@@ -27,8 +27,8 @@ def decision_making(
     """Perceptual decision: fixation 1, stimulus 9, delay 1, response 9 (neuronal time constants).
 
     The input is independent noise at every step, plus `coherence * 3.2 / 100` during the stimulus. The target during
-    the response is `target_amplitude * coherence / 16`, or `target_amplitude * sign(coherence)` if categorical. The loss
-    is the mean of the squared error over the response.
+    the response is `target_amplitude * coherence / 16`, or `target_amplitude * sign(coherence)` if categorical. The
+    loss is the mean of the squared error over the response.
 
     Args:
         key: a jax random key.

@@ -60,12 +60,8 @@ def flip_flop(
     n_trials = count(n_trials, "flip_flop: n_trials")
     input_amplitude = scalar(input_amplitude, "flip_flop: input_amplitude", "a finite number", -np.inf)
     target_amplitude = scalar(target_amplitude, "flip_flop: target_amplitude", "a finite number", -np.inf)
-    try:
-        shortest, longest = wait_range
-        allowed = 2 * dt <= shortest <= longest < np.inf
-    except TypeError:
-        allowed = False
-    if not allowed:
+    shortest, longest = wait_range if np.shape(wait_range) == (2,) else (np.nan, np.nan)
+    if not 2 * dt <= shortest <= longest < np.inf:
         raise ValueError(
             "flip_flop: wait_range must be (shortest, longest), with a shortest wait of at least two steps "
             f"({2 * dt:g}; the loss is read in the wait, up to one step before the next pulse), got {wait_range}."

@@ -105,15 +105,15 @@ def train(
         model.layout, task if isinstance(task, Task) else jax.eval_shape(task.sample, key), "train", network=network
     )
     learner = NeuronLearner(model, model.layout.rates(getattr(rule, "rates", None)), network.weights)
-    with _progress(rule, progress, network) as calls:
+    with _progress(rule, progress, network, is_traced(network, rule, task, key)) as calls:
         outcome = follow(learner, rule, task, network.vectors, key, **calls)
     return finish(model, outcome, with_vectors(network, outcome.position), outcome.stats, throw=throw)
 
 
 @contextlib.contextmanager
-def _progress(rule: AbstractRule, progress: bool | None, network: Network) -> Iterator[dict[str, Any]]:
+def _progress(rule: AbstractRule, progress: bool | None, network: Network, traced: bool) -> Iterator[dict[str, Any]]:
     """How `descend` is to be called, so that a bar moves and Ctrl-C is heard."""
-    if not isinstance(rule, AbstractDescent) or is_traced(network.vectors):
+    if not isinstance(rule, AbstractDescent) or traced:
         yield {}
         return
     from tqdm.auto import tqdm

@@ -222,10 +222,12 @@ class TestBatches:
         ends = []
         for i, start in enumerate(starts):
             alone = flow(start=start, stop_loss=threshold)
-            assert bool(batch.result[i] == alone.result)
+            assert alone.result == ol.RESULTS.loss_reached
+            assert bool((batch.result == ol.RESULTS.loss_reached)[i])
             # The same steps, up to rounding.
             assert largest(batch.final.gram[i] - alone.final.gram) <= tolerance(alone)
             n_saved = len(alone.time)
+            # Error estimates of 1e-10 carry a rounding of 1e-16, and step lengths follow them.
             assert largest(batch.time[i][:n_saved] - alone.time) <= 1e-6
             assert largest(batch.overlaps.gram[i][:n_saved] - alone.overlaps.gram) <= tolerance(alone)
             assert np.all(np.isnan(batch.time[i][n_saved:]))
