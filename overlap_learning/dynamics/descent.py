@@ -16,6 +16,7 @@ from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
 #: Overlaps this many times the largest initial one mean that learning diverged: from there they square at each step.
+#: So does a loss this many times that of the start and of a silent output together.
 GROWTH_LIMIT = 1e8
 
 
@@ -27,6 +28,20 @@ class State(eqx.Module):
     step: jax.Array
     time: jax.Array
     result: RESULTS
+    # Position, step and time one step back: what a step led to is known to be bad only once its loss is.
+    previous: tuple[jax.Array, jax.Array, jax.Array]
+
+
+class Limits(eqx.Module):
+    """What is beyond learning: the largest overlap, and the loss at the start."""
+
+    overlap: jax.Array
+    first_loss: jax.Array
+
+    def admit(self, loss: jax.Array, task: Task) -> jax.Array:
+        """Whether a loss is that of learning. Comparisons with NaN are false, so NaN is not."""
+        silent = jnp.sum(task.weights * jnp.square(task.targets))
+        return loss <= GROWTH_LIMIT * (self.first_loss + silent)
 
 
 def descend(
@@ -52,17 +67,18 @@ def descend(
             what was saved.
     """
     # A network in single precision learns on trials in single precision; a drawn batch is cast where it is drawn.
-    limit = GROWTH_LIMIT * jnp.max(jnp.abs(learner.gram(position)))
-    zero = jnp.zeros((), dtype=int)
-    state = State(position, rule.init(position), zero, jnp.zeros(()), RESULTS.successful)
+    zero, time = jnp.zeros((), dtype=int), jnp.zeros(())
+    state = State(position, rule.init(position), zero, time, RESULTS.successful, (position, zero, time))
     whole, rest = divmod(rule.n_steps, rule.save_every)
     calls = [min(points_per_call or whole, whole - done) for done in range(0, whole, points_per_call or whole)]
     plan = [(n, rule.save_every) for n in calls] + ([(1, rest)] if rest else [])
     records = [_first(learner, rule, task, key, state)]
+    largest = jnp.max(jnp.abs(records[0].gram))
+    limits = Limits(GROWTH_LIMIT * largest, records[0].loss[0])
     interrupted = False
     try:
         for n_points, stride in plan:
-            state, record = _advance(learner, rule, task, key, limit, state, n_points, stride)
+            state, record = _advance(learner, rule, task, key, limits, state, n_points, stride)
             records.append(record)
             after_call(state)
     except KeyboardInterrupt:
@@ -85,7 +101,7 @@ def _advance(
     rule: AbstractDescent,
     task: Task | TaskStream,
     key: jax.Array,
-    limit: jax.Array,
+    limits: Limits,
     state: State,
     n_points: int,
     stride: int,
@@ -94,13 +110,17 @@ def _advance(
         return state.result == RESULTS.successful
 
     def one_step(state, _):
-        return lax.cond(running(state), lambda s: _step(learner, rule, task, key, limit, s), lambda s: s, state), None
+        return lax.cond(running(state), lambda s: _step(learner, rule, task, key, limits, s), lambda s: s, state), None
 
     def one_point(state, _):
         before = state
         state, _ = lax.scan(one_step, state, length=stride)
         clean, _ = _draw(rule, task, key, state)
-        saved = point(learner, state.position, state.time, state.step, learner.loss(state.position, clean))
+        loss = learner.loss(state.position, clean)
+        good = limits.admit(loss, clean)
+        state = _undo(state, ~good)
+        loss = lax.cond(good, lambda: loss, lambda: learner.loss(state.position, clean))
+        saved = point(learner, state.position, state.time, state.step, loss)
         # A run that ended before this stride has nothing new to save.
         time = jnp.where(running(before) & (state.step > before.step), saved.time, jnp.nan)
         return state, eqx.tree_at(lambda r: r.time, saved, time)
@@ -115,28 +135,39 @@ def _step(
     rule: AbstractDescent,
     task: Task | TaskStream,
     key: jax.Array,
-    limit: jax.Array,
+    limits: Limits,
     state: State,
 ) -> State:
     _, noisy = _draw(rule, task, key, state)
     loss, gradient = learner.gradient(state.position, noisy)
     position, memory = rule.update(learner, state.position, gradient, state.memory, state.step)
-    largest = jnp.max(jnp.abs(learner.gram(position)))
-    # Comparisons with NaN are false, so this catches it too.
-    good = jnp.isfinite(loss) & (largest <= limit)
+    # Where the loss is bad, so was the last step; where the overlaps would be, this one is not taken.
+    arrived = limits.admit(loss, noisy)
+    going = jnp.max(jnp.abs(learner.gram(position))) <= limits.overlap
     there = jnp.zeros((), bool) if rule.stop_loss is None else loss <= rule.stop_loss
-    moved = State(position, memory, state.step + 1, state.time + rule.elapsed(state.step), state.result)
-    kept = jax.tree.map(lambda new, old: jnp.where(good & ~there, new, old), moved, state)
-    result = RESULTS.where(there, RESULTS.loss_reached, RESULTS.where(good, state.result, RESULTS.diverged))
-    return eqx.tree_at(lambda s: s.result, kept, result)
+    here = (state.position, state.step, state.time)
+    moved = State(position, memory, state.step + 1, state.time + rule.elapsed(state.step), state.result, here)
+    kept = jax.tree.map(lambda new, old: jnp.where(arrived & going & ~there, new, old), moved, state)
+    result = RESULTS.where(there, RESULTS.loss_reached, RESULTS.where(going, state.result, RESULTS.diverged))
+    return _undo(eqx.tree_at(lambda s: s.result, kept, result), ~arrived)
+
+
+def _undo(state: State, bad: jax.Array) -> State:
+    """One step back, and the run diverged, where `bad`."""
+    position, step, time = (
+        jnp.where(bad, old, new)
+        for old, new in zip(state.previous, (state.position, state.step, state.time), strict=True)
+    )
+    result = RESULTS.where(bad, RESULTS.diverged, state.result)
+    return State(position, state.memory, step, time, result, state.previous)
 
 
 def _draw(rule: AbstractDescent, task: Task | TaskStream, key: jax.Array, state: State) -> tuple[Task, Task]:
     """The trials of a step, and the same with noise on the targets."""
-    trial_key, noise_key = jax.random.split(jax.random.fold_in(key, state.step))
+    trial_key, choice_key, noise_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
     batch = task.sample(trial_key) if isinstance(task, TaskStream) else task
     if rule.batch_size is not None:
-        chosen = jax.random.choice(trial_key, batch.n_trials, (rule.batch_size,), replace=False)
+        chosen = jax.random.choice(choice_key, batch.n_trials, (rule.batch_size,), replace=False)
         batch = Task(
             batch.inputs[chosen],
             batch.targets[chosen],

@@ -86,9 +86,9 @@ def integrate(
 def _gain_stats(
     model: Model, task: Task | TaskStream, first: jax.Array, last: jax.Array, key: jax.Array
 ) -> dict[str, jax.Array]:
-    """The largest field variance at the start and the end of learning, and the error of the gain there."""
+    """The largest field variance at the start and the end of learning, and the largest error of the gain."""
     if model.is_linear:
         return {}
     batch = task.sample(key) if isinstance(task, TaskStream) else task
-    largest = jnp.maximum(*(jnp.max(reduced_variance(model, gram, batch)) for gram in (first, last)))
-    return {"field_variance": largest, "gain_error": model.activation.gain_error(largest)}
+    met = jnp.stack([reduced_variance(model, gram, batch) for gram in (first, last)])
+    return {"field_variance": jnp.max(met), "gain_error": jnp.max(model.activation.gain_error(met))}

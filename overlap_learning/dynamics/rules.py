@@ -64,7 +64,7 @@ class GradientFlow(AbstractRule):
         rates: relative learning rates P: a mapping from blocks or vectors to rates, or an array [d]; 0 freezes.
         weight_decay: lambda.
         save_every: learning time between saved points; None: `duration / 200`.
-        save_at: the learning times to save, increasing, instead of save_every.
+        save_at: the learning times to save, increasing, instead of save_every (`final` is the end all the same).
         dense: also keep the interpolant, for `Solution.at(time)`.
         stop_loss: stop at the first step at which the loss is at most this.
         max_steps: the most solver steps allowed.
@@ -148,7 +148,8 @@ class GradientDescent(AbstractDescent):
         batch_size: trials per step, drawn anew from the task without replacement; None for all of them.
         rates: relative learning rates P: a mapping from blocks or vectors to rates, or an array [d]; 0 freezes.
         save_every: steps between saved points (the last step is saved too); None: about 200 points.
-        stop_loss: stop at the first step at which the loss, on that step's trials, is at most this.
+        stop_loss: stop at the first step at which the loss, on that step's trials and with its label noise, is at most
+            this.
 
     Raises:
         ValueError: if an argument is out of range.

@@ -166,7 +166,7 @@ class ReLU(AbstractActivation):
 
 
 #: Below this variance the gain is the mean slope, above it Stein's form of it.
-_SMALL_VARIANCE = 0.01
+_SMALL_VARIANCE = 1e-4
 
 
 def _quadrature_gain(phi: Callable[[jax.Array], jax.Array], variance: jax.Array, quadrature: Quadrature) -> jax.Array:

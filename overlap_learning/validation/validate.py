@@ -16,7 +16,7 @@ from overlap_learning.dynamics.solution import Solution
 from overlap_learning.dynamics.storage import to_dataset, write
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
-from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.model.precision import count, require_float64
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 #: The largest standard error of an exponent that still tells -1/2 from 0 and from -1, by four standard errors.
 DECISIVE_ERROR = 0.125
+
+#: How far the start is moved, relative to its size, to see how much learning amplifies; and the deviation, relative to
+#: the overlaps, from which on a comparison says nothing.
+NUDGE, HOPELESS = 1e-10, 1e-3
 
 #: Neurons of the networks that are trained side by side: enough that small networks do not wait for overhead.
 NEURONS_AT_ONCE = 10_000
@@ -121,6 +125,13 @@ class Validation(eqx.Module):
         if self.model.is_linear:
             largest = self.largest.max(axis=1)
             worst = int(np.argmax(largest / self.tolerance))
+            if self.tolerance.max() > HOPELESS * np.abs(self.theory.overlaps.gram).max():
+                return Verdict(
+                    False,
+                    f"Undecided: this learning amplifies rounding to {self.tolerance.max():.2g} (it starts at a "
+                    "saddle, or runs at the edge of stability); the largest deviation is "
+                    f"{largest[worst]:.2g}. Start elsewhere, or use a smaller learning rate.",
+                )
             passed = bool(np.all(largest <= self.tolerance))
             return Verdict(
                 passed,
@@ -268,9 +279,17 @@ def validate(
         raise ValueError(
             "validate: the rule must not have a stop_loss, so that theory and networks have the same saved points."
         )
-    trial_key, network_key = jax.random.split(key)
+    trial_key, network_key, nudge_key = jax.random.split(key, 3)
+    # Networks of overlaps in single precision are compared in double precision all the same.
+    overlaps = with_gram(overlaps, overlaps.gram.astype(float))
     theory = integrate(model, task, overlaps, rule, key=trial_key)
     theory_entries = _entries(theory)
+    tolerance = _rounding(theory, rule, task, np.asarray(sizes))
+    if model.is_linear:
+        nudge = jnp.eye(model.layout.size) + NUDGE * jax.random.normal(nudge_key, overlaps.gram.shape)
+        nudged = integrate(model, task, with_gram(overlaps, nudge.T @ overlaps.gram @ nudge), rule, key=trial_key)
+        largest = np.abs(_entries(nudged) - theory_entries).max()
+        tolerance = tolerance * max(1.0, largest / (NUDGE * np.abs(theory_entries).max()))
 
     deviation, loss = [], []
     from tqdm.auto import tqdm
@@ -294,7 +313,7 @@ def validate(
         deviation=np.concatenate(deviation).reshape(*shape, *theory_entries.shape),
         loss=np.concatenate(loss).reshape(*shape, -1),
         early=max(1, int(np.argmin(np.abs(time - early * time[-1])))),
-        tolerance=_rounding(theory, rule, task, np.asarray(sizes)),
+        tolerance=tolerance,
     )
 
 

@@ -61,10 +61,9 @@ def feasible(overlaps: Overlaps, model: Model, name: str) -> Interval:
         raise ValueError(f"feasible: {name!r} is a block of overlaps; ask for one of {', '.join(layout.entry_names)}.")
     found = interval(np.asarray(overlaps.gram), rows.start, columns.start)
     # Overlaps are positive semi-definite, so their own value is feasible; the interval may round to empty at the edge.
-    if found is None:
-        value = float(overlaps.gram[rows.start, columns.start])
-        return Interval(value, value)
-    return Interval(*found)
+    value = float(overlaps.gram[rows.start, columns.start])
+    low, high = (value, value) if found is None else found
+    return Interval(min(low, value), max(high, value))
 
 
 def equivalent(overlaps: Overlaps, model: Model, *, closest: bool = False, **entries: ArrayLike) -> Overlaps:
@@ -77,7 +76,8 @@ def equivalent(overlaps: Overlaps, model: Model, *, closest: bool = False, **ent
         overlaps: the `Overlaps` of the first network.
         model: the `Model`, which says what is visible.
         closest: if no network has the values asked for, take the closest ones that one has (least sum of squared
-            differences over all invisible overlaps, those not asked for counted from what they are now).
+            differences over the entries of the Gram matrix, so that an overlap of two vectors counts twice; those not
+            asked for are counted from what they are now).
         **entries: invisible overlaps by name, as in `Overlaps.from_entries`.
 
     Returns:
