@@ -77,4 +77,5 @@ def _solve(learner: AbstractLearner, rule: GradientFlow, task: Task, position: j
         lambda points, last: jnp.where(is_end.reshape(-1, *[1] * last.ndim), last, points), saved, stopped
     )
     stats = {name: solution.stats[f"num_{name}_steps"] for name in ("accepted", "rejected")}
+    stats["end_time"] = end[0]
     return Outcome(record, final[0], result, stats, solution.interpolation)

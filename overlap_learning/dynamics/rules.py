@@ -65,7 +65,8 @@ class GradientFlow(AbstractRule):
         weight_decay: lambda.
         save_every: learning time between saved points; None: `duration / 200`.
         save_at: the learning times to save, increasing, instead of save_every (`final` is the end all the same).
-        dense: also keep the interpolant, for `Solution.at(time)`.
+        dense: also keep the interpolant, for `Solution.at(time)` (theory only). It reserves memory for max_steps steps:
+            give a smaller max_steps with it.
         stop_loss: stop at the first step at which the loss is at most this.
         max_steps: the most solver steps allowed.
 

@@ -35,7 +35,8 @@ class Solution(eqx.Module):
         overlaps: `Overlaps` with gram [S, d, d].
         transfer: M of `V(tau) = V(0) M(tau)`, shape [S, d, d]; None where there is none (full N, direct descent).
         final: what was learned, of the kind that was passed in: `Overlaps` or `Network`.
-        stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps; for a nonlinear theory the
+        stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps and the `end_time`; for a
+            nonlinear theory the
             largest `field_variance` met at start and end, and the `gain_error` there.
         result: a member of `ol.RESULTS`.
         interpolation: the interpolant of M, if asked for with `GradientFlow(dense=True)`.
@@ -172,7 +173,7 @@ def finish(
         where = (
             f"at step {int(solution.stats['n_steps'])}"
             if "n_steps" in stats
-            else f"at learning time {float(record.time[-1]):g}"
+            else f"at learning time {float(stats['end_time']):g}"
         )
         raise LearningError(
             f"{RESULTS[outcome.result]} (Ended {where}; pass throw=False for the solution up to there.)", solution

@@ -244,9 +244,10 @@ def _restore(description: dict[str, Any], activation: AbstractActivation | None)
             )
         settings = [] if rule is None else [_QUADRATURES[rule[0]](rule[1])]
         return Model(Layout(**description["layout"]), _RESTORABLE[name](*settings))
-    if type(activation).__name__ != name:
-        raise ValueError(f"load: the solution was made with {name}, got activation={activation!r}.")
-    return Model(Layout(**description["layout"]), activation)
+    model = Model(Layout(**description["layout"]), activation)
+    if _describe(model) != description:
+        raise ValueError(f"load: the solution was made with {name} and {rule}, got activation={activation!r}.")
+    return model
 
 
 def _digest(dataset: "xarray.Dataset") -> str:
@@ -257,7 +258,7 @@ def _digest(dataset: "xarray.Dataset") -> str:
         text = values.dtype.kind in "OUT"
         content = json.dumps(values.tolist()).encode() if text else np.ascontiguousarray(values).tobytes()
         header = f"{name} {dataset[name].dims} {values.shape} {'text' if text else values.dtype.str}"
-        digest.update(header.encode() + content)
+        digest.update(header.encode(errors="surrogatepass") + content)
     for name in ("overlap_learning_schema", "model", "versions", "title"):
-        digest.update(f"{name}={dataset.attrs.get(name)}".encode())
+        digest.update(f"{name}={dataset.attrs.get(name)}".encode(errors="surrogatepass"))
     return digest.hexdigest()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from overlap_learning.dynamics.descent import State
 from overlap_learning.dynamics.learner import AbstractLearner
-from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, DirectDescent
+from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, DirectDescent, GradientFlow
 from overlap_learning.dynamics.run import check_run, follow
 from overlap_learning.dynamics.solution import Solution, finish
 from overlap_learning.model.activity import check_channels
@@ -99,6 +99,10 @@ def train(
     if isinstance(rule, DirectDescent):
         raise ValueError(
             "train: DirectDescent moves overlaps without neurons, so there is nothing to train; use ol.integrate."
+        )
+    if isinstance(rule, GradientFlow) and rule.dense:
+        raise ValueError(
+            "train: dense=True keeps an interpolant of every neuron; save chosen times with save_at instead."
         )
     key = check_run(model, task, rule, key, "train")
     check_channels(

@@ -44,9 +44,8 @@ def label_noise_drift(
 
     Each step changes `K = A A^T - B B^T` by exactly `eta^2 V S Sign S V^T`. At a solution S is the noise part S_xi and
     the fluctuation `S_f = H delta` that earlier noise left behind, `delta <- delta - eta (S_xi + H delta)`, whose
-    covariance solves a discrete Lyapunov
-    equation: along an eigenvector of H with curvature h, `var = eta^2 var_xi / (1 - (1 - eta h)^2)`. So the drift per
-        step is
+    covariance solves a discrete Lyapunov equation: along an eigenvector of H with curvature h,
+    `var = eta^2 var_xi / (1 - (1 - eta h)^2)`. So the drift per step is
     `eta^2 V E[S_xi Sign S_xi + S_f Sign S_f] V^T`.
 
     Args:
