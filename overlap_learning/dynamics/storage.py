@@ -246,7 +246,8 @@ def _restore(description: dict[str, Any], activation: AbstractActivation | None)
         return Model(Layout(**description["layout"]), _RESTORABLE[name](*settings))
     model = Model(Layout(**description["layout"]), activation)
     if _describe(model) != description:
-        raise ValueError(f"load: the solution was made with {name} and {rule}, got activation={activation!r}.")
+        made_with = name if rule is None else f"{name} ({rule[0]} of order {rule[1]})"
+        raise ValueError(f"load: the solution was made with {made_with}, got activation={activation!r}.")
     return model
 
 
