@@ -19,6 +19,9 @@ from overlap_learning.tasks.task import Task
 #: So does a loss this many times that of the start and of a silent output together.
 GROWTH_LIMIT = 1e8
 
+#: Sets the key of a step's parameter noise apart from those of its trials.
+_DIFFUSION = 3
+
 
 class State(eqx.Module):
     """Where a descent is."""
@@ -141,6 +144,9 @@ def _step(
     _, noisy = _draw(rule, task, key, state)
     loss, gradient = learner.gradient(state.position, noisy)
     position, memory = rule.update(learner, state.position, gradient, state.memory, state.step)
+    if rule.parameter_noise is not None:
+        diffusion_key = jax.random.fold_in(jax.random.fold_in(key, state.step), _DIFFUSION)
+        position = learner.diffuse(position, 2 * rule.parameter_noise * rule.elapsed(state.step), diffusion_key)
     # Where the loss is bad, so was the last step; where the overlaps would be, this one is not taken.
     arrived = limits.admit(loss, noisy)
     going = jnp.max(jnp.abs(learner.gram(position))) <= limits.overlap

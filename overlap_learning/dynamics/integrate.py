@@ -4,9 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from overlap_learning.dynamics.learner import AbstractLearner, DirectLearner, TransferLearner
+from overlap_learning.dynamics.learner import AbstractLearner, DirectLearner, FactorLearner, TransferLearner
 from overlap_learning.dynamics.metric import check_layout
-from overlap_learning.dynamics.rules import AbstractRule, DirectDescent, Optimiser
+from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, DirectDescent, Optimiser
 from overlap_learning.dynamics.run import check_run, follow
 from overlap_learning.dynamics.solution import Solution, finish
 from overlap_learning.model.activity import reduced_variance
@@ -69,17 +69,32 @@ def integrate(
             "ol.train(model, task, network, rule)."
         )
     key = check_run(model, task, rule, key, "integrate")
+    diffuses = isinstance(rule, AbstractDescent) and rule.parameter_noise is not None
+    if diffuses and getattr(rule, "momentum", None) is not None:
+        raise ValueError(
+            "integrate: parameter_noise with momentum needs the overlaps of noise and velocity too, which are not "
+            "followed. Use momentum=0, or run it at full N: ol.train(model, task, network, rule, key)."
+        )
     # Overlaps of a network in single precision are a usual start.
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
     learner: AbstractLearner
     if isinstance(rule, DirectDescent):
         learner, position = DirectLearner(model, layout.rates()), overlaps.gram
+    elif diffuses:
+        learner, position = FactorLearner(model, layout.rates(rule.rates)), _factor(overlaps.gram)
     else:
         learner = TransferLearner(model, layout.rates(getattr(rule, "rates", None)), overlaps.gram)
         position = jnp.eye(layout.size, dtype=overlaps.gram.dtype)
     outcome = follow(learner, rule, task, position, key)
     stats = outcome.stats | _gain_stats(model, task, overlaps.gram, learner.gram(outcome.position), key)
     return finish(model, outcome, with_gram(overlaps, learner.gram(outcome.position)), stats, throw=throw)
+
+
+def _factor(gram: jax.Array) -> jax.Array:
+    """F with `F^T F = G`."""
+    values, axes = jnp.linalg.eigh(gram)
+    # Eigenvalues of a positive semi-definite matrix may round to just below zero.
+    return jnp.sqrt(jnp.clip(values, 0))[:, None] * axes.T
 
 
 @eqx.filter_jit

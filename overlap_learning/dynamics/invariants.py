@@ -4,39 +4,47 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import is_traced, require_float64
+from overlap_learning.model.precision import require_float64
 
 
 def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:
-    """The d eigenvalues of `Sign P^-1 G`, which gradient flow of a linear network conserves.
+    """What gradient flow of a linear network conserves: the d eigenvalues of `Sign P^-1 G`.
 
     Sign is -1 on B = (m, u) and +1 on A = (v, z). They are the non-zero eigenvalues of
     `K = (A P_A^-1 A^T - B P_B^-1 B^T) / N`, itself constant. Weight decay lambda shrinks them as `exp(-2 lambda tau)`
     (for P = 1).
 
+    Frozen vectors (rate 0) are themselves conserved, and so is the part of the trained ones' K that is orthogonal to
+    them: G is then the Schur complement `G_tt - G_tf G_ff^-1 G_ft` of the trained block, and each frozen vector takes
+    one invariant, which reads 0.
+
     Args:
         model: the `Model`, linear.
         overlaps: the `Overlaps`.
-        rates: relative learning rates P, all positive.
+        rates: relative learning rates P.
 
     Returns:
-        The eigenvalues in ascending order, shape [d]: n_in + rank of them at most 0, the others at least 0.
+        The eigenvalues in ascending order, shape [d]; for P > 0, n_in + rank of them are at most 0, the others at
+        least 0.
 
     Raises:
-        ValueError: if the model is nonlinear (it has no such invariants), a vector is frozen, or layouts differ.
+        ValueError: if the model is nonlinear (it has no such invariants), or layouts differ.
         RuntimeError: if jax is not in 64-bit mode.
 
     Source: Ger & Barak 2026, Fig. 6 (K); theory page, section 5.
 
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Linear())
-        >>> ol.invariants(model, ol.Overlaps.from_entries(model.layout, uu=2.0))
+        >>> overlaps = ol.Overlaps.from_entries(model.layout, uu=2.0)
+        >>> ol.invariants(model, overlaps)
         Array([-2., -1.,  1.,  1.], dtype=float64)
+        >>> ol.invariants(model, overlaps, rates={"m": 0.0})
+        Array([-2.,  0.,  1.,  1.], dtype=float64)
     """
     require_float64("ol.invariants")
     layout = check_layout(model, overlaps, "invariants")
@@ -45,13 +53,30 @@ def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array
             f"invariants: a network with activation {model.activation!r} conserves none of these; they are "
             "invariants of linear networks, ol.Model(layout, ol.Linear())."
         )
-    rates = layout.rates(rates)
-    if not is_traced(rates) and np.any(np.asarray(rates) == 0):
-        raise ValueError(
-            f"invariants: all rates must be positive, got {np.asarray(rates).tolist()}; "
-            "a frozen vector (rate 0) is itself what is conserved."
-        )
-    # G^(1/2) Sign P^-1 G^(1/2) is symmetric and has the same eigenvalues.
-    values, axes = jnp.linalg.eigh(overlaps.gram)
-    root = jnp.sqrt(jnp.clip(values, 0))[:, None] * axes.T
-    return jnp.linalg.eigvalsh(root * (layout.signature / rates) @ root.T)
+    return jnp.linalg.eigvalsh(conserved(layout, square_root(overlaps.gram), layout.rates(rates)))
+
+
+def square_root(gram: jax.Array) -> jax.Array:
+    """The symmetric square root of a positive semi-definite matrix."""
+    values, axes = jnp.linalg.eigh(gram)
+    # Eigenvalues of a positive semi-definite matrix may round to just below zero.
+    return (axes * jnp.sqrt(jnp.clip(values, 0))) @ axes.T
+
+
+def conserved(layout: Layout, root: jax.Array, rates: jax.Array) -> jax.Array:
+    """K in the d dimensions that the vectors span, `V = Q G^(1/2)`: symmetric, with the invariants as eigenvalues.
+
+    Args:
+        layout: the `Layout`.
+        root: G^(1/2), shape [d, d].
+        rates: P, shape [d].
+    """
+    trained = rates > 0
+    weights = jnp.where(trained, layout.signature / jnp.where(trained, rates, 1.0), 0.0)
+    project = away_from(root * ~trained)
+    return project @ (root * weights) @ root.T @ project
+
+
+def away_from(vectors: jax.Array) -> jax.Array:
+    """The projector orthogonal to the columns of a matrix."""
+    return jnp.eye(len(vectors)) - vectors @ jnp.linalg.pinv(vectors)

@@ -4,6 +4,7 @@ import abc
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from overlap_learning.dynamics.gradient import gram_loss, gram_loss_gradient
 from overlap_learning.model.model import Model
@@ -36,6 +37,10 @@ class AbstractLearner(eqx.Module):
     def transfer(self, position: jax.Array) -> jax.Array | None:
         """M, if the position has one."""
 
+    @abc.abstractmethod
+    def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
+        """The position after every entry of the trained vectors has moved by independent noise of this variance."""
+
 
 class TransferLearner(AbstractLearner):
     """The theory: M of `V(tau) = V(0) M(tau)`, so that `G = M^T G(0) M` and `N dL/dV = V(0) (M S)`.
@@ -61,6 +66,38 @@ class TransferLearner(AbstractLearner):
     def transfer(self, position: jax.Array) -> jax.Array:
         return position
 
+    def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
+        raise ValueError("TransferLearner: independent noise leaves the span of the vectors; FactorLearner follows it.")
+
+
+class FactorLearner(AbstractLearner):
+    """The theory where noise acts on single neurons: a factor F of `G = F^T F`, the vectors of d neurons.
+
+    Descent moves F as it moves V; there is no M, because noise leaves the span of the vectors.
+    """
+
+    model: Model
+    rates: jax.Array
+
+    def gram(self, position: jax.Array) -> jax.Array:
+        return position.T @ position
+
+    def loss(self, position: jax.Array, task: Task) -> jax.Array:
+        return gram_loss(self.model, self.gram(position), task)
+
+    def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
+        value, slope = gram_loss_gradient(self.model, self.gram(position), task)
+        return value, position @ slope
+
+    def transfer(self, position: jax.Array) -> None:
+        return None
+
+    def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
+        # The limit of many neurons, in which noise adds its variance to G and is orthogonal to all vectors. The
+        # triangular factor of both stacked has exactly that Gram matrix, without forming and rooting it.
+        noise = jnp.sqrt(variance) * jnp.diag((self.rates > 0).astype(position.dtype))
+        return jnp.linalg.qr(jnp.concatenate([position, noise]), mode="r")
+
 
 class DirectLearner(AbstractLearner):
     """The contrast case: the position is G itself, and its gradient dL/dsigma, with no metric."""
@@ -77,7 +114,10 @@ class DirectLearner(AbstractLearner):
     def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
         value, slope = gram_loss_gradient(self.model, position, task)
         # S counts an off-diagonal overlap once and a diagonal one twice.
-        return value, slope * (1 - 0.5 * jax.numpy.eye(len(slope)))
+        return value, slope * (1 - 0.5 * jnp.eye(len(slope)))
 
     def transfer(self, position: jax.Array) -> None:
         return None
+
+    def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
+        return position + variance * jnp.diag((self.rates > 0).astype(position.dtype))

@@ -31,6 +31,7 @@ class AbstractDescent(AbstractRule):
     save_every: eqx.AbstractVar[int]
     batch_size: eqx.AbstractVar[int | None]
     label_noise: eqx.AbstractVar[jax.Array | None]
+    parameter_noise: eqx.AbstractVar[jax.Array | None]
     stop_loss: eqx.AbstractVar[jax.Array | None]
     rates: eqx.AbstractVar[Any]
 
@@ -134,6 +135,7 @@ class GradientDescent(AbstractDescent):
         g <- g + weight_decay V
         q <- momentum q + g
         V <- V - eta q P                        or, Nesterov:  V - eta (g + momentum q) P
+        V <- V + sqrt(2 parameter_noise eta) xi         xi: normal, for each entry of the trained vectors
 
     (the order and the convention of optax and torch). Plain descent is `V <- V (1 - eta S P)`: the exact map
     `G <- (1 - eta S P)^T G (1 - eta S P)`.
@@ -145,6 +147,8 @@ class GradientDescent(AbstractDescent):
         nesterov: look ahead along the momentum.
         weight_decay: lambda.
         label_noise: standard deviation of normal noise added to the targets, drawn anew at each step.
+        parameter_noise: D, the diffusion of every trained entry (synaptic drift): variance 2 D per learning time. In
+            the theory, where N is large, `G <- G + 2 D eta P_train`; not with momentum, which has to be run at full N.
         clip_norm: largest |g|; None for no clipping. torch's clip_grad_norm_(c) on dL/dV is `clip_norm = c sqrt(N)`.
         batch_size: trials per step, drawn anew from the task without replacement; None for all of them.
         rates: relative learning rates P: a mapping from blocks or vectors to rates, or an array [d]; 0 freezes.
@@ -169,6 +173,7 @@ class GradientDescent(AbstractDescent):
     nesterov: bool = eqx.field(static=True)
     weight_decay: jax.Array
     label_noise: jax.Array | None
+    parameter_noise: jax.Array | None
     clip_norm: jax.Array | None
     batch_size: int | None = eqx.field(static=True)
     rates: Any
@@ -184,6 +189,7 @@ class GradientDescent(AbstractDescent):
         nesterov: bool = False,
         weight_decay: ArrayLike = 0.0,
         label_noise: ArrayLike = 0.0,
+        parameter_noise: ArrayLike = 0.0,
         clip_norm: ArrayLike | None = None,
         batch_size: int | None = None,
         rates: Any = None,
@@ -198,6 +204,7 @@ class GradientDescent(AbstractDescent):
         self.nesterov = bool(nesterov)
         self.weight_decay = scalar(weight_decay, "GradientDescent: weight_decay", "at least 0", 0, open_low=False)
         self.label_noise = _optional_noise(label_noise, "GradientDescent: label_noise")
+        self.parameter_noise = _optional_noise(parameter_noise, "GradientDescent: parameter_noise")
         self.clip_norm = _optional_positive(clip_norm, "GradientDescent: clip_norm")
         self.batch_size = None if batch_size is None else count(batch_size, "GradientDescent: batch_size")
         self.rates = rates
@@ -259,6 +266,7 @@ class DirectDescent(AbstractDescent):
     learning_rate: jax.Array | Callable[[jax.Array], jax.Array]
     n_steps: int = eqx.field(static=True)
     label_noise: jax.Array | None
+    parameter_noise: jax.Array | None
     batch_size: int | None = eqx.field(static=True)
     save_every: int = eqx.field(static=True)
     stop_loss: jax.Array | None
@@ -277,6 +285,7 @@ class DirectDescent(AbstractDescent):
         self.learning_rate = _learning_rate(learning_rate, "DirectDescent")
         self.n_steps = count(n_steps, "DirectDescent: n_steps")
         self.label_noise = _optional_noise(label_noise, "DirectDescent: label_noise")
+        self.parameter_noise = None
         self.batch_size = None if batch_size is None else count(batch_size, "DirectDescent: batch_size")
         self.save_every = _stride(save_every, self.n_steps, "DirectDescent")
         self.stop_loss = _optional_positive(stop_loss, "DirectDescent: stop_loss")
@@ -325,6 +334,7 @@ class Optimiser(AbstractDescent):
     transformation: Any
     n_steps: int = eqx.field(static=True)
     label_noise: jax.Array | None
+    parameter_noise: jax.Array | None
     batch_size: int | None = eqx.field(static=True)
     rates: Any
     save_every: int = eqx.field(static=True)
@@ -349,6 +359,7 @@ class Optimiser(AbstractDescent):
         self.transformation = transformation
         self.n_steps = count(n_steps, "Optimiser: n_steps")
         self.label_noise = _optional_noise(label_noise, "Optimiser: label_noise")
+        self.parameter_noise = None
         self.batch_size = None if batch_size is None else count(batch_size, "Optimiser: batch_size")
         self.rates = rates
         self.save_every = _stride(save_every, self.n_steps, "Optimiser")

@@ -44,6 +44,10 @@ class NeuronLearner(AbstractLearner):
     def transfer(self, position: jax.Array) -> None:
         return None
 
+    def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
+        size = jnp.sqrt(variance).astype(position.dtype) * (self.rates > 0)
+        return position + size * jax.random.normal(key, position.shape, position.dtype)
+
 
 def train(
     model: Model,
@@ -103,6 +107,10 @@ def train(
     if isinstance(rule, GradientFlow) and rule.dense:
         raise ValueError(
             "train: dense=True keeps an interpolant of every neuron; save chosen times with save_at instead."
+        )
+    if isinstance(rule, AbstractDescent) and rule.parameter_noise is not None and key is None:
+        raise ValueError(
+            "train: parameter_noise draws at random and needs a key: ol.train(..., key=jax.random.key(0))."
         )
     key = check_run(model, task, rule, key, "train")
     check_channels(

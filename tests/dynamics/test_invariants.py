@@ -70,6 +70,30 @@ def test_flow_with_unequal_positive_rates_conserves_those_of_these_rates_only(ra
     assert largest(invariants_at(solution, -1) - invariants_at(solution, 0)) > 1e3 * tolerance
 
 
+@pytest.mark.parametrize("rates", [{"m": 0.0}, {"u": 0.0, "z": 0.0, "v": 2.0}])
+def test_flow_with_frozen_vectors_conserves_what_is_orthogonal_to_them(rates):
+    solution = flow_of(RANK_1, rates=rates)
+    first = invariants_at(solution, 0, rates)
+    # The Schur complement is a projection of K, which shrinks errors.
+    assert largest(invariants_at(solution, -1, rates) - first) <= integration_error(solution)
+    frozen = sum(rate == 0 for rate in rates.values())
+    assert np.sum(np.abs(first) < 1e-12) == frozen
+    assert largest(invariants_at(solution, -1) - invariants_at(solution, 0)) > 1e3 * integration_error(solution)
+
+
+def test_invariants_with_frozen_vectors_are_those_of_the_projected_neurons():
+    """Against K of the trained vectors of all neurons, projected off the frozen ones by least squares."""
+    layout, rates = RANK_2, {"m": 0.0, "v2": 0.0, "z": 0.5}
+    P = np.asarray(layout.rates(rates))
+    V = np.random.default_rng(3).standard_normal((20, layout.size))
+    frozen, trained = V[:, P == 0], V[:, P > 0]
+    residual = trained - frozen @ np.linalg.lstsq(frozen, trained, rcond=None)[0]
+    K = (residual * (layout.signature / np.where(P > 0, P, 1.0))[P > 0]) @ residual.T / 20
+    expected = np.sort(np.linalg.eigvalsh(K)[np.argsort(-np.abs(np.linalg.eigvalsh(K)))][: layout.size])
+    found = ol.invariants(ol.Model(layout, ol.Linear()), ol.Overlaps(V.T @ V / 20, layout), rates)
+    assert largest(found - expected) <= 20 * layout.size * EPS * largest(expected) * np.linalg.cond(V) ** 2
+
+
 @pytest.mark.parametrize("decay", [0.05, 0.3])
 def test_weight_decay_shrinks_them_as_exp_minus_2_lambda_tau(decay):
     solution = flow_of(RANK_1, weight_decay=decay)
@@ -201,11 +225,6 @@ def test_descent_drifts_in_proportion_to_the_learning_rate():
 def test_a_nonlinear_model_is_refused_and_the_reason_given():
     with pytest.raises(ValueError, match=r"invariants: .*Erf\(\).* conserves none .*ol\.Linear\(\)"):
         ol.invariants(ol.Model(RANK_1, ol.Erf()), make_overlaps(RANK_1))
-
-
-def test_a_frozen_vector_is_refused():
-    with pytest.raises(ValueError, match=r"invariants: all rates must be positive, got \[0\.0, 1\.0, 1\.0, 1\.0\]"):
-        ol.invariants(ol.Model(RANK_1, ol.Linear()), make_overlaps(RANK_1), {"m": 0.0})
 
 
 def test_overlaps_of_another_layout_are_refused():

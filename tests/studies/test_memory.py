@@ -57,40 +57,6 @@ def test_protocol_names_the_phase_that_does_not_fit():
         ol.protocol(MODEL, [A, B], START, [LONG])
 
 
-@pytest.mark.parametrize("eta", [1e-3, 3e-3])
-def test_label_noise_moves_each_invariant_at_the_predicted_rate(eta, learned):
-    noise, n_steps, paths = 0.1, 600, 64
-    predicted = ol.studies.label_noise_drift(MODEL, A, learned, eta, noise)
-    rule = ol.GradientDescent(eta, n_steps, label_noise=noise, save_every=n_steps // 4)
-
-    def drift(key):
-        run = ol.integrate(MODEL, A, learned, rule, key=key, throw=False)
-        at = [ol.invariants(MODEL, ol.Overlaps(run.overlaps.gram[i], MODEL.layout)) for i in (1, 4)]
-        return (at[1] - at[0]) / (run.step[4] - run.step[1])
-
-    # From the first saved point on: by then, after 150 steps, the fluctuations have settled in all but flat directions.
-    rates = jax.vmap(drift)(jax.random.split(jax.random.key(1), paths))
-    error = rates.std(axis=0, ddof=1) / np.sqrt(paths)
-    assert predicted.edge < 1
-    assert jnp.all(error < 0.1 * jnp.abs(predicted.invariants))
-    # Four invariants at two rates: 3.5 standard errors are exceeded by chance once in 300 runs of this test. The
-    # theory is
-    # first order in the fluctuations; what it leaves out is a few per cent at these rates.
-    assert jnp.all(
-        jnp.abs(rates.mean(axis=0) - predicted.invariants) < 3.5 * error + 0.05 * jnp.abs(predicted.invariants)
-    )
-
-
-def test_drift_of_the_trace_is_the_sum_over_invariants(learned):
-    found = ol.studies.label_noise_drift(MODEL, A, learned, 1e-3, 0.1)
-    np.testing.assert_allclose(found.trace, found.invariants.sum(), rtol=1e-9)
-
-
-def test_drift_is_for_linear_networks():
-    with pytest.raises(ValueError, match="no invariants"):
-        ol.studies.label_noise_drift(ol.Model(ol.Layout(), ol.Erf()), A, START, 1e-3, 0.1)
-
-
 @pytest.fixture(scope="module")
 def corner():
     # Off the symmetric networks (B and A mirror images), whose holonomy vanishes.

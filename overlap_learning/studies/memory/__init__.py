@@ -1,7 +1,7 @@
 """Memory: what a network keeps of the tasks it learned before, and what writes and erases it."""
 
 from overlap_learning.studies.memory.decoding import Decoding, decode_history
-from overlap_learning.studies.memory.drift import Drift, label_noise_drift
+from overlap_learning.studies.memory.drift import Drift, invariant_drift
 from overlap_learning.studies.memory.holonomy import connection, curvature, transport
 from overlap_learning.studies.memory.manifold import SolutionManifold, solution_manifold
 from overlap_learning.studies.memory.protocol import protocol
@@ -15,7 +15,7 @@ __all__ = [
     "connection",
     "curvature",
     "decode_history",
-    "label_noise_drift",
+    "invariant_drift",
     "protocol",
     "random_starts",
     "solution_manifold",

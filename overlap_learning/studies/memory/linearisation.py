@@ -15,22 +15,29 @@ class Linearisation(eqx.Module):
     """Learning of `V = V0 (1 + delta)` at an overlap matrix G, to first order in delta: the gradient is `S0 + H delta`.
 
     H maps d x d matrices to d x d matrices and is self-adjoint for the inner product `<a, b> = tr(a^T G b)` (the mean
-    over neurons of `V0 a . V0 b`) where S0 = 0. In coordinates in which that inner product is the ordinary one, `x =
-    G^(1/2) delta`, it is a symmetric matrix, the Hessian of the loss in the directions that V0 spans.
+    over neurons of `V0 a . V0 b`) where S0 = 0. Learning with rates P moves `delta <- delta - eta (S0 + H delta) P`. In
+    the coordinates `x = G^(1/2) delta P^(-1/2)` that is a descent `x <- x - eta (x0 + h x)` with a symmetric matrix h,
+    the Hessian of the loss in the directions that V0 spans, seen at the speed at which they are learned.
 
     Attributes:
         gram: G, shape [d, d].
         root: G^(1/2), shape [d, d], symmetric.
         inverse_root: its pseudo-inverse.
-        curvatures: eigenvalues of the Hessian in ascending order, shape [d^2].
+        speed: P^(1/2), shape [d].
+        curvatures: eigenvalues of h in ascending order, shape [d^2].
         axes: their eigenvectors as columns, shape [d^2, d^2], in the coordinates x.
     """
 
     gram: jax.Array
     root: jax.Array
     inverse_root: jax.Array
+    speed: jax.Array
     curvatures: jax.Array
     axes: jax.Array
+
+    def coordinates(self, slope: jax.Array) -> jax.Array:
+        """A gradient S as a change of the coordinates x, `G^(1/2) S P^(1/2)`, shape [d, d]."""
+        return self.root @ slope * self.speed
 
     def relaxed(self, source: jax.Array, threshold: float) -> jax.Array:
         """Where gradient flow from delta = 0 ends when the gradient is `source + H delta`: `delta = -H^+ source`.
@@ -41,8 +48,8 @@ class Linearisation(eqx.Module):
         """
         stiff = self.curvatures > threshold * self.curvatures[-1]
         inverse = jnp.where(stiff, 1 / jnp.where(stiff, self.curvatures, 1.0), 0.0)
-        x = self.axes @ (inverse * (self.axes.T @ (self.root @ source).ravel()))
-        return -self.inverse_root @ x.reshape(source.shape)
+        x = self.axes @ (inverse * (self.axes.T @ self.coordinates(source).ravel()))
+        return -self.inverse_root @ x.reshape(source.shape) * self.speed
 
     def rank(self, threshold: float) -> jax.Array:
         """The number of directions in which the loss is curved: by how many the solutions are confined."""
@@ -60,9 +67,10 @@ def slope_at(model: Model, gram: jax.Array, task: Task) -> Callable[[jax.Array],
     return slope
 
 
-def linearise(model: Model, gram: jax.Array, task: Task) -> Linearisation:
-    """The `Linearisation` of learning at a Gram matrix [d, d]."""
+def linearise(model: Model, gram: jax.Array, task: Task, rates: jax.Array | None = None) -> Linearisation:
+    """The `Linearisation` of learning at a Gram matrix [d, d], with rates P [d] (None: 1)."""
     d = len(gram)
+    speed = jnp.ones(d) if rates is None else jnp.sqrt(rates)
     values, vectors = jnp.linalg.eigh(gram)
     # Directions that no vector has take no part in learning.
     present = values > d * jnp.finfo(gram.dtype).eps * values[-1]
@@ -71,9 +79,9 @@ def linearise(model: Model, gram: jax.Array, task: Task) -> Linearisation:
     slope = slope_at(model, gram, task)
 
     def column(x: jax.Array) -> jax.Array:
-        _, change = jax.jvp(slope, (jnp.zeros((d, d)),), (inverse_root @ x.reshape(d, d),))
-        return (root @ change).ravel()
+        _, change = jax.jvp(slope, (jnp.zeros((d, d)),), (inverse_root @ x.reshape(d, d) * speed,))
+        return (root @ change * speed).ravel()
 
     hessian = jax.vmap(column)(jnp.eye(d * d))
     curvatures, axes = jnp.linalg.eigh((hessian + hessian.T) / 2)
-    return Linearisation(gram, root, inverse_root, curvatures, axes)
+    return Linearisation(gram, root, inverse_root, speed, curvatures, axes)

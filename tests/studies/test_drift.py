@@ -1,0 +1,197 @@
+"""Drift: what moves the invariants of gradient flow, predicted and measured."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import overlap_learning as ol
+
+MODEL = ol.Model(ol.Layout(), ol.Linear())
+TASK = ol.tasks.exponential_filter(decay=0.2, duration=8.0, dt=0.1)
+START = ol.Overlaps.random(MODEL.layout, key=jax.random.key(3), scale=0.3)
+
+MOMENTA = [{}, {"momentum": 0.5}, {"momentum": 0.9, "nesterov": True}]
+NAMES = ["plain", "heavy ball", "Nesterov"]
+
+
+def invariants(gram, rates=None):
+    return ol.invariants(MODEL, ol.Overlaps(gram, MODEL.layout), rates)
+
+
+def overlaps(gram):
+    return ol.Overlaps(gram, MODEL.layout)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return ol.integrate(MODEL, TASK, START, ol.GradientFlow(300.0, save_at=[300.0])).final
+
+
+@pytest.mark.parametrize("settings", MOMENTA, ids=NAMES)
+def test_finite_steps_move_the_invariants_as_predicted_up_to_first_order_in_eta(settings):
+    """Along the whole of learning; what is left out of the prediction halves with the learning rate."""
+    off = []
+    for effective in (4e-4, 2e-4):
+        eta = effective * (1 - settings.get("momentum", 0.0))
+        rule = ol.GradientDescent(eta, round(0.2 / effective), save_every=round(0.002 / effective), **settings)
+        run = ol.integrate(MODEL, TASK, START, rule)
+        steps = jax.vmap(lambda g, rule=rule: ol.studies.invariant_drift(MODEL, TASK, overlaps(g), rule).steps)
+        predicted = jnp.trapezoid(steps(run.overlaps.gram), run.time, axis=0)
+        off.append((invariants(run.overlaps.gram[-1]) - invariants(run.overlaps.gram[0])) / predicted - 1)
+    # The remainder is c1 eta + c2 eta^2: the ratio of the two is 2 up to the second term, which is as large relative to
+    # the first as the first is to 1; velocity starts at rest, which adds of the order of 1 / (1 - mu) steps of 500.
+    worst = float(jnp.max(jnp.abs(off[0])))
+    assert worst < 0.25
+    assert jnp.all(jnp.abs(off[1]) < (0.5 + 0.5 * worst) * jnp.abs(off[0]) + 1e-3), off
+
+
+@pytest.mark.parametrize(
+    "settings", [*MOMENTA, {"rates": {"m": 0.0, "z": 0.5}}], ids=[*NAMES, "frozen and unequal rates"]
+)
+def test_label_noise_moves_each_invariant_at_the_predicted_rate(settings, learned):
+    """Over a third of the way to the edge of stability, where fluctuations carry a share of the drift."""
+    paths, n_steps, share, noise = 96, 400, 0.3, 0.02
+    rates = settings.get("rates")
+
+    def rule_at(eta):
+        return ol.GradientDescent(eta, n_steps, label_noise=noise, save_every=n_steps // 4, **settings)
+
+    eta = share * 1e-3 / ol.studies.invariant_drift(MODEL, TASK, learned, rule_at(1e-3)).edge
+    predicted = ol.studies.invariant_drift(MODEL, TASK, learned, rule_at(eta))
+    np.testing.assert_allclose(predicted.edge, share, rtol=1e-9)
+    assert jnp.max(jnp.abs(predicted.fluctuations)) > 0.1 * jnp.max(jnp.abs(predicted.label_noise))
+
+    def drift(key):
+        run = ol.integrate(MODEL, TASK, learned, rule_at(eta), key=key, throw=False)
+        # From the first saved point on: by then the fluctuations have settled in all but flat directions.
+        return (invariants(run.overlaps.gram[4], rates) - invariants(run.overlaps.gram[1], rates)) / (
+            run.time[4] - run.time[1]
+        )
+
+    measured = jax.vmap(drift)(jax.random.split(jax.random.key(1), paths))
+    error = measured.std(axis=0, ddof=1) / np.sqrt(paths)
+    moving = np.abs(np.asarray(predicted.total)) > 1e-9 * float(jnp.max(jnp.abs(predicted.total)))
+    # A frozen vector takes one invariant, which stays 0.
+    assert moving.sum() == (3 if rates else 4)
+    off = (measured.mean(axis=0) / predicted.total - 1)[moving]
+    relative = (error / jnp.abs(predicted.total))[moving]
+    assert jnp.all(relative < 0.05)
+    # Sixteen invariants in all: 4 standard errors are exceeded by chance once in a thousand runs of these tests. The
+    # theory is first order in the covariance of the fluctuations: what is left out is that covariance relative to the
+    # overlaps, times the curvature of the loss's own slope, some per cent at this noise.
+    assert jnp.all(jnp.abs(off) < 4 * relative + 0.03), (off, relative)
+
+
+def test_label_noise_drift_does_not_depend_on_momentum_at_equal_effective_learning_rate(learned):
+    """Of the noise itself; the fluctuations depend on the distance to the edge alone."""
+    plain = ol.studies.invariant_drift(MODEL, TASK, learned, ol.GradientDescent(1e-3, 10, label_noise=0.1))
+    heavy = ol.studies.invariant_drift(
+        MODEL, TASK, learned, ol.GradientDescent(1e-4, 10, label_noise=0.1, momentum=0.9)
+    )
+    # Per unit of learning time, of which a step takes eta: a tenth, in which it moves as far.
+    np.testing.assert_allclose(heavy.label_noise, 10 * plain.label_noise, rtol=1e-9)
+    same_edge = ol.GradientDescent(1e-3 * 1.9, 10, label_noise=0.1, momentum=0.9)
+    heavy = ol.studies.invariant_drift(MODEL, TASK, learned, same_edge)
+    np.testing.assert_allclose(heavy.edge, plain.edge, rtol=1e-9)
+    np.testing.assert_allclose(
+        heavy.fluctuations / heavy.label_noise, plain.fluctuations / plain.label_noise, rtol=1e-6
+    )
+
+
+def test_the_edge_is_where_descent_becomes_unstable(learned):
+    """A small displacement from the solution shrinks below it and grows above, with and without momentum."""
+    for settings in MOMENTA:
+        unit = ol.studies.invariant_drift(MODEL, TASK, learned, ol.GradientDescent(1.0, 1, **settings)).edge
+        nudge = jnp.eye(4) + 1e-7 * jax.random.normal(jax.random.key(0), (4, 4))
+        moved = overlaps(nudge.T @ learned.gram @ nudge)
+        below, above = (
+            ol.integrate(MODEL, TASK, moved, ol.GradientDescent(share / unit, 300, **settings)).loss
+            for share in (0.97, 1.03)
+        )
+        assert below[-1] < below[0]
+        assert above[-1] > 100 * above[0]
+
+
+@pytest.mark.parametrize("settings", MOMENTA, ids=NAMES)
+def test_weight_decay_shrinks_them_at_twice_its_effective_rate(settings):
+    decay = 0.05
+    rule = ol.GradientDescent(1e-4, 10, weight_decay=decay, **settings)
+    drift = ol.studies.invariant_drift(MODEL, TASK, START, rule)
+    mu = settings.get("momentum", 0.0)
+    np.testing.assert_allclose(drift.weight_decay, -2 * decay / (1 - mu) * ol.invariants(MODEL, START), rtol=1e-9)
+    flow = ol.studies.invariant_drift(MODEL, TASK, START, ol.GradientFlow(1.0, weight_decay=decay))
+    np.testing.assert_allclose(flow.total, -2 * decay * ol.invariants(MODEL, START), rtol=1e-9)
+
+
+@pytest.mark.parametrize("rates", [None, {"m": 0.0}, {"u": 0.5}], ids=["all", "frozen", "unequal"])
+def test_parameter_noise_moves_them_as_its_variance_adds_to_the_overlaps(rates):
+    """Without a gradient (a task of weight 0) the noise is all there is."""
+    silent = ol.Task(TASK.inputs, TASK.targets, 0.0 * TASK.weights, TASK.dt)
+    rule = ol.GradientDescent(0.1, 1, parameter_noise=1e-6, rates=rates)
+    drift = ol.studies.invariant_drift(MODEL, silent, START, rule)
+    run = ol.integrate(MODEL, silent, START, rule)
+    trained = np.array([rates is None or rates.get(name, 1.0) > 0 for name in "muvz"])
+    # Rounding of a factor of G and of its square.
+    rounding = 8 * np.finfo(float).eps * float(jnp.max(START.gram))
+    np.testing.assert_allclose(run.final.gram - START.gram, np.diag(2 * 1e-6 * 0.1 * trained), rtol=1e-7, atol=rounding)
+    moved = (invariants(run.final.gram, rates) - invariants(START.gram, rates)) / 0.1
+    # Second order: the change of G relative to its smallest eigenvalue; and rounding over the size of the change.
+    smallest = float(jnp.linalg.eigvalsh(START.gram)[0])
+    tolerance = 10 * 2e-7 / smallest + 20 * np.finfo(float).eps / 2e-7
+    np.testing.assert_allclose(moved, drift.total, rtol=tolerance, atol=tolerance * 2e-6)
+    assert drift.steps.tolist() == [0, 0, 0, 0]
+
+
+def test_parameter_noise_at_full_n_is_the_theory_up_to_finite_n():
+    n, diffusion, n_steps = 4000, 0.02, 30
+    rule = ol.GradientDescent(5e-3, n_steps, parameter_noise=diffusion, rates={"z": 0.0}, save_every=n_steps)
+    theory = ol.integrate(MODEL, TASK, START, rule)
+    networks = [ol.Network.sample(START, n, key=jax.random.key(0))] * 2
+    full = [
+        ol.train(MODEL, TASK, network, rule, key=jax.random.key(seed)).final.overlaps.gram
+        for seed, network in enumerate(networks)
+    ]
+    added = 2 * diffusion * 5e-3 * n_steps
+    for gram in full:
+        off = np.abs(np.asarray(gram - theory.final.gram))
+        # An overlap of noise of variance `added` with a vector of norm |G_ii| N has standard deviation
+        # sqrt(added G_ii / N); learning changes it by a factor of order 1 during so short a time.
+        assert off.max() < 5 * np.sqrt(added * 2 * float(jnp.max(START.gram)) / n)
+        assert off.max() > 0
+    # Frozen vectors do not diffuse.
+    assert full[0][3, 3] == pytest.approx(float(START.gram[3, 3]), abs=1e-13)
+    assert jnp.any(full[0] != full[1])
+
+
+def test_adam_at_full_n_moves_the_invariants_by_far_more_than_descent():
+    """Element-wise rules keep none of them, however small the step."""
+    network = ol.Network.sample(START, 30, key=jax.random.key(0))
+    eta, n_steps = 1e-3, 400
+    adam = ol.train(MODEL, TASK, network, ol.Optimiser(optax.adam(eta), n_steps))
+    descent = ol.train(MODEL, TASK, network, ol.GradientDescent(eta, n_steps))
+    assert adam.loss[-1] < adam.loss[0]
+    moved = [
+        float(jnp.max(jnp.abs(ol.invariants(MODEL, run.final.overlaps) - invariants(START.gram))))
+        for run in (adam, descent)
+    ]
+    assert moved[0] > 20 * moved[1]
+
+
+def test_what_the_theory_does_not_cover_is_refused():
+    with pytest.raises(ValueError, match="no invariants"):
+        ol.studies.invariant_drift(ol.Model(ol.Layout(), ol.Erf()), TASK, START, ol.GradientFlow(1.0))
+    with pytest.raises(ValueError, match="not covered"):
+        ol.studies.invariant_drift(MODEL, TASK, START, ol.GradientDescent(1e-3, 1, clip_norm=1.0))
+    with pytest.raises(ValueError, match=r"Optimiser has no theory of its drift.*ol\.train at full N"):
+        ol.studies.invariant_drift(MODEL, TASK, START, ol.Optimiser(optax.adam(1e-3), 1))
+    with pytest.raises(ValueError, match=r"parameter_noise with momentum.*ol\.train"):
+        ol.integrate(MODEL, TASK, START, ol.GradientDescent(1e-3, 1, parameter_noise=0.1, momentum=0.5))
+    with pytest.raises(ValueError, match="parameter_noise draws at random and needs a key"):
+        ol.train(
+            MODEL,
+            TASK,
+            ol.Network.sample(START, 10, key=jax.random.key(0)),
+            ol.GradientDescent(1e-3, 1, parameter_noise=0.1),
+        )
