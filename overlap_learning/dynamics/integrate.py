@@ -77,13 +77,14 @@ def integrate(
         )
     # Overlaps of a network in single precision are a usual start.
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
+    rates = layout.rates(getattr(rule, "rates", None))
     learner: AbstractLearner
     if isinstance(rule, DirectDescent):
         learner, position = DirectLearner(model, layout.rates()), overlaps.gram
     elif diffuses:
-        learner, position = FactorLearner(model, layout.rates(rule.rates)), _factor(overlaps.gram)
+        learner, position = FactorLearner(model, rates), _factor(overlaps.gram)
     else:
-        learner = TransferLearner(model, layout.rates(getattr(rule, "rates", None)), overlaps.gram)
+        learner = TransferLearner(model, rates, overlaps.gram)
         position = jnp.eye(layout.size, dtype=overlaps.gram.dtype)
     outcome = follow(learner, rule, task, position, key)
     stats = outcome.stats | _gain_stats(model, task, overlaps.gram, learner.gram(outcome.position), key)

@@ -168,7 +168,7 @@ def _drift(model: Model, task: Task, gram: jax.Array, rates: jax.Array, rule: _S
     diffusion = 2 * rule.diffusion * jnp.where(there, reach / jnp.where(there, values, 1.0), 0.0)
     # Where the slowest root of an axis's recursion is -1.
     bearable = 2 * (1 + mu) / (rule.smooth + rule.direct * (1 + mu))
-    return Drift(steps, decay, noise, fluctuations, diffusion, eta * near.curvatures[-1] / bearable)
+    return Drift(steps, decay, noise, fluctuations, jnp.asarray(diffusion), eta * near.curvatures[-1] / bearable)
 
 
 def _kicks(model: Model, task: Task, gram: jax.Array, near: Linearisation) -> jax.Array:
