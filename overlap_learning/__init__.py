@@ -5,11 +5,13 @@ from importlib.metadata import version
 from overlap_learning import model, plot, studies, tasks
 from overlap_learning.dynamics import (
     RESULTS,
+    Checkpoint,
     DirectDescent,
     GradientDescent,
     GradientFlow,
     LearningError,
     LearningInterrupted,
+    LossSchedule,
     Optimiser,
     Solution,
     integrate,
@@ -27,6 +29,7 @@ from overlap_learning.model import (
     Model,
     Network,
     Overlaps,
+    Populations,
     ReLU,
     Tanh,
     rollout,
@@ -34,13 +37,15 @@ from overlap_learning.model import (
 )
 from overlap_learning.studies import Comparison, compare, equivalent, feasible, protocol
 from overlap_learning.tasks import Task, TaskStream
-from overlap_learning.validation import Validation, train, validate
+from overlap_learning.validation import ClosureReport, Limit, Validation, closure_error, limit, train, validate
 
 __version__ = version("overlap_learning")
 
 __all__ = [
     "RESULTS",
     "Activation",
+    "Checkpoint",
+    "ClosureReport",
     "Comparison",
     "DirectDescent",
     "Erf",
@@ -49,22 +54,27 @@ __all__ = [
     "Layout",
     "LearningError",
     "LearningInterrupted",
+    "Limit",
     "Linear",
+    "LossSchedule",
     "Model",
     "Network",
     "Optimiser",
     "Overlaps",
+    "Populations",
     "ReLU",
     "Solution",
     "Tanh",
     "Task",
     "TaskStream",
     "Validation",
+    "closure_error",
     "compare",
     "equivalent",
     "feasible",
     "integrate",
     "invariants",
+    "limit",
     "load",
     "loss",
     "loss_gradient",

@@ -12,7 +12,9 @@ from overlap_learning.cli.config import ConfigError, load_config
 from overlap_learning.cli.demo import demo
 from overlap_learning.cli.doctor import doctor
 from overlap_learning.cli.folder import Folder
+from overlap_learning.cli.reproduce import reproduce
 from overlap_learning.cli.run import integrate, validate
+from overlap_learning.gallery import FIGURES
 
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -50,6 +52,9 @@ def _run(arguments: argparse.Namespace, folder: Folder) -> bool:
     if arguments.command == "demo":
         folder.open(arguments.out)
         return demo(folder)
+    if arguments.command == "reproduce":
+        folder.open(arguments.out)
+        return reproduce(arguments.figures, folder, quick=arguments.quick)
     config = load_config(arguments.config)
     folder.open(config.folder if arguments.out is None else arguments.out)
     return integrate(config, folder) if arguments.command == "integrate" else validate(config, folder)
@@ -82,6 +87,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("demo"), help="where to write (default: ./demo)"
+    )
+    command = add(
+        "reproduce",
+        "the figures of Ger & Barak 2026 and what goes beyond, by theory and full networks",
+        "Make figures of the gallery: run the theory and full networks on the same trials, print the numbers behind "
+        "each figure, and write the figure (NAME.png) and its data (NAME.nc). Settings are the published ones, but for "
+        "fig9, fig10 and the second sheet of fig4, which take a GPU and are reduced here. A figure takes from seconds "
+        "to some minutes.",
+    )
+    command.add_argument(
+        "figures", metavar="FIGURE", nargs="+", choices=[*FIGURES, "all"], help=f"{', '.join(FIGURES)}, or all"
+    )
+    command.add_argument("--quick", action="store_true", help="smaller settings: less than a minute for each figure")
+    command.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("gallery"), help="where to write (default: ./gallery)"
     )
     integrate_command = add(
         "integrate",

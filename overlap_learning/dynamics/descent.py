@@ -1,17 +1,22 @@
 """Descent: the loop of every rule that learns in steps."""
 
+import itertools
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from overlap_learning.dynamics.checkpoint import Store
 from overlap_learning.dynamics.learner import AbstractLearner
-from overlap_learning.dynamics.record import Outcome, Record, join, point, trim
+from overlap_learning.dynamics.record import Outcome, Record, join, pad, point, trim
 from overlap_learning.dynamics.results import RESULTS
 from overlap_learning.dynamics.rules import AbstractDescent
+from overlap_learning.dynamics.schedule import at_loss
+from overlap_learning.model.precision import is_traced
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
@@ -19,12 +24,9 @@ from overlap_learning.tasks.task import Task
 #: So does a loss this many times that of the start and of a silent output together.
 GROWTH_LIMIT = 1e8
 
-#: Sets the key of a step's parameter noise apart from those of its trials.
-_DIFFUSION = 3
-
 
 class State(eqx.Module):
-    """Where a descent is."""
+    """Where a descent is. In a batch every array has the members as its first axis."""
 
     position: jax.Array
     memory: Any
@@ -33,6 +35,9 @@ class State(eqx.Module):
     result: RESULTS
     # Position, step and time one step back: what a step led to is known to be bad only once its loss is.
     previous: tuple[jax.Array, jax.Array, jax.Array]
+    # The step of the last saved point, and the lowest loss met so far.
+    saved: jax.Array
+    lowest: jax.Array
 
 
 class Limits(eqx.Module):
@@ -47,6 +52,45 @@ class Limits(eqx.Module):
         return loss <= GROWTH_LIMIT * (self.first_loss + silent)
 
 
+class Trials(eqx.Module):
+    """Where the trials of each step come from."""
+
+    task: Task | TaskStream
+    key: jax.Array
+
+    def draw(self, rule: AbstractDescent, step: jax.Array, dtype: Any) -> tuple[Task, Task]:
+        """The trials of a step, and the same with noise on the targets."""
+        trial_key, choice_key, noise_key = jax.random.split(jax.random.fold_in(self.key, step), 3)
+        batch = self.task.sample(trial_key) if isinstance(self.task, TaskStream) else self.task
+        if rule.batch_size is not None:
+            chosen = jax.random.choice(choice_key, batch.n_trials, (rule.batch_size,), replace=False)
+            # The mean over trials of the whole batch's loss, so that its expectation does not depend on the batch size.
+            weights = batch.weights[chosen] * (batch.n_trials / rule.batch_size)
+            batch = Task(batch.inputs[chosen], batch.targets[chosen], weights, batch.dt)
+        # A network in single precision learns on trials in single precision; a drawn batch is cast where it is drawn.
+        batch = batch.astype(dtype)
+        if rule.label_noise is None:
+            return batch, batch
+        noise = rule.label_noise * jax.random.normal(noise_key, batch.targets.shape)
+        return batch, eqx.tree_at(lambda t: t.targets, batch, batch.targets + noise.astype(batch.targets.dtype))
+
+    def parameter_key(self, step: jax.Array) -> jax.Array:
+        """The key of the parameter noise of a step, beyond the three of its trials."""
+        return jax.random.fold_in(jax.random.fold_in(self.key, step), 3)
+
+
+class Call(NamedTuple):
+    """One compiled call: `n_points` saved points, `n_steps` steps before each; or just steps, if `n_points` is 0."""
+
+    n_points: int
+    n_steps: int
+
+    @property
+    def length(self) -> int:
+        """The steps of the call."""
+        return max(1, self.n_points) * self.n_steps
+
+
 def descend(
     learner: AbstractLearner,
     rule: AbstractDescent,
@@ -54,108 +98,204 @@ def descend(
     position: jax.Array,
     key: jax.Array,
     *,
-    points_per_call: int | None = None,
+    own: tuple[str, ...] | None = None,
+    steps_per_call: int | None = None,
     after_call: Callable[[State], None] = lambda state: None,
+    store: Store | None = None,
 ) -> Outcome:
-    """Learn in steps from a position.
+    """Learn in steps from a position, or from those of a batch, side by side on the same trials.
 
     Args:
         learner: what moves.
         rule: how.
-        task: a fixed batch, or a stream of them.
-        position: the start.
-        key: the key of all random draws: step k uses `fold_in(key, k)`, whatever the learner.
-        points_per_call: saved points per compiled call; None: all in one.
+        task: a fixed batch of trials, or a stream of them.
+        position: the start [*, d], or those of a batch [n, *, d].
+        key: the key of all random draws: step k uses `fold_in(key, k)`, whatever the learner and the member.
+        own: for a batch, the learner's arrays of which each member has its own, by name; None: one run.
+        steps_per_call: the most steps per compiled call; None: all in one.
         after_call: called with the state after each compiled call (for progress); a KeyboardInterrupt ends the run with
             what was saved.
+        store: where checkpoints are kept; the run goes on from the last one.
     """
-    # A network in single precision learns on trials in single precision; a drawn batch is cast where it is drawn.
-    zero, time = jnp.zeros((), dtype=int), jnp.zeros(())
-    state = State(position, rule.init(position), zero, time, RESULTS.successful, (position, zero, time))
-    whole, rest = divmod(rule.n_steps, rule.save_every)
-    calls = [min(points_per_call or whole, whole - done) for done in range(0, whole, points_per_call or whole)]
-    plan = [(n, rule.save_every) for n in calls] + ([(1, rest)] if rest else [])
-    records = [_first(learner, rule, task, key, state)]
-    largest = jnp.max(jnp.abs(records[0].gram))
-    limits = Limits(GROWTH_LIMIT * largest, records[0].loss[0])
+    trials = Trials(task, key)
+    plan = _plan(rule.n_steps, rule.save_every, steps_per_call)
+    # The step at which each call begins, and the last one ends.
+    begins = [0, *itertools.accumulate(call.length for call in plan)]
+    state = _start(rule, position, () if own is None else position.shape[:1])
+    found = None if store is None else store.load(state)
+    if found is None:
+        records, n_done = [_first(learner, rule, trials, state, own)], 0
+    else:
+        state, record, n_done = found
+        records = [record]
+        after_call(state)
+    first = records[0]
+    largest = jnp.max(jnp.abs(first.gram[..., 0, :, :]), axis=(-2, -1))
+    limits = Limits(GROWTH_LIMIT * largest, first.loss[..., 0])
     interrupted = False
     try:
-        for n_points, stride in plan:
-            state, record = _advance(learner, rule, task, key, limits, state, n_points, stride)
-            records.append(record)
+        while n_done < len(plan):
+            begin = jnp.asarray(begins[n_done])
+            now, record = _advance(learner, rule, trials, limits, state, begin, own, *plan[n_done])
+            # One assignment: Ctrl-C finds all of them as they were before the call, or as they are after it.
+            state, records, n_done = now, records if record is None else [*records, record], n_done + 1
+            if not is_traced(state) and not bool(jnp.any(state.result == RESULTS.successful)):
+                n_done = len(plan)
             after_call(state)
+            if store is not None:
+                store.keep(begins[n_done], state, records, n_done, ended=n_done == len(plan))
     except KeyboardInterrupt:
         interrupted = True
-    result = RESULTS.where(jnp.asarray(interrupted), RESULTS.interrupted, state.result)
-    return Outcome(trim(join(records)), state.position, result, {"n_steps": state.step})
+        if store is not None:
+            store.write(begins[n_done], state, records, n_done)
+    result = state.result
+    if interrupted:
+        result = (_interrupt if own is None else jax.vmap(_interrupt))(result)
+    record = join(records)
+    if not interrupted:
+        record = pad(record, 1 + sum(call.n_points for call in plan))
+    return Outcome(trim(record), state.position, result, {"n_steps": state.step})
+
+
+def _plan(n_steps: int, stride: int, steps_per_call: int | None) -> list[Call]:
+    """The compiled calls of a run, of as few kinds as can be: each kind compiles once."""
+    whole, rest = divmod(n_steps, stride)
+    if steps_per_call is None or stride <= steps_per_call:
+        most = whole if steps_per_call is None else min(whole, steps_per_call // stride)
+        # A divisor near the limit leaves no shorter last call, which would be another program.
+        n_points = next((n for n in range(most, most // 2, -1) if whole % n == 0), most)
+        calls = [Call(min(n_points, whole - done), stride) for done in range(0, whole, n_points)]
+    else:
+        calls = _in_pieces(stride, steps_per_call) * whole
+    if rest:
+        calls += _in_pieces(rest, rest if steps_per_call is None else steps_per_call)
+    return calls
+
+
+def _in_pieces(n_steps: int, most: int) -> list[Call]:
+    """The calls of the steps before one saved point, of at most `most` steps each."""
+    n_pieces = math.ceil(n_steps / most)
+    piece = math.ceil(n_steps / n_pieces)
+    return [Call(0, piece)] * (n_pieces - 1) + [Call(1, n_steps - (n_pieces - 1) * piece)]
+
+
+def _interrupt(result: RESULTS) -> RESULTS:
+    return RESULTS.where(result == RESULTS.successful, RESULTS.interrupted, result)
+
+
+def _start(rule: AbstractDescent, position: jax.Array, members: tuple[int, ...]) -> State:
+    zero, time = jnp.zeros(members, dtype=int), jnp.zeros(members)
+    memory = jax.vmap(rule.init)(position) if members else rule.init(position)
+    result = jax.vmap(lambda _: RESULTS.successful)(zero) if members else RESULTS.successful
+    lowest = jnp.full(members, jnp.inf, position.dtype)
+    return State(position, memory, zero, time, result, (position, zero, time), zero, lowest)
+
+
+def each(own: tuple[str, ...] | None, function: Callable[..., Any], learner: AbstractLearner, *arguments: Any) -> Any:
+    """`function(learner, *arguments)` of one run, or of each member of a batch, side by side."""
+    if own is None:
+        return function(learner, *arguments)
+
+    def fields(learner):
+        return [getattr(learner, name) for name in own]
+
+    def member(mine, *arguments):
+        return function(eqx.tree_at(fields, learner, mine), *arguments)
+
+    return jax.vmap(member)(fields(learner), *arguments)
 
 
 @eqx.filter_jit
 def _first(
-    learner: AbstractLearner, rule: AbstractDescent, task: Task | TaskStream, key: jax.Array, state: State
+    learner: AbstractLearner, rule: AbstractDescent, trials: Trials, state: State, own: tuple[str, ...] | None
 ) -> Record:
-    clean, _ = _draw(rule, task, key, state)
-    return point(learner, state.position, state.time, state.step, learner.loss(state.position, clean))
+    clean, _ = trials.draw(rule, jnp.zeros((), int), state.position.dtype)
+
+    def one(learner, state):
+        return point(learner, state.position, state.time, state.step, learner.loss(state.position, clean))
+
+    return each(own, one, learner, state)
 
 
 @eqx.filter_jit
 def _advance(
     learner: AbstractLearner,
     rule: AbstractDescent,
-    task: Task | TaskStream,
-    key: jax.Array,
+    trials: Trials,
     limits: Limits,
     state: State,
+    begin: jax.Array,
+    own: tuple[str, ...] | None,
     n_points: int,
-    stride: int,
-) -> tuple[State, Record]:
-    def running(state):
-        return state.result == RESULTS.successful
+    n_steps: int,
+) -> tuple[State, Record | None]:
+    """A `Call`. All members that are still learning are at the same step, which begins at `begin`."""
 
-    def one_step(state, _):
-        return lax.cond(running(state), lambda s: _step(learner, rule, task, key, limits, s), lambda s: s, state), None
+    def one(learner, limits, state):
+        def one_step(state, step):
+            running = state.result == RESULTS.successful
+            # Of the step and not of the state: a batch then draws its trials once for all members.
+            _, noisy = trials.draw(rule, step, state.position.dtype)
+            noise_key = trials.parameter_key(step)
+            return lax.cond(
+                running, lambda s: _step(learner, rule, noisy, noise_key, limits, s), lambda s: s, state
+            ), None
 
-    def one_point(state, _):
-        before = state
-        state, _ = lax.scan(one_step, state, length=stride)
-        clean, _ = _draw(rule, task, key, state)
-        loss = learner.loss(state.position, clean)
-        good = limits.admit(loss, clean)
-        state = _undo(state, ~good)
-        loss = lax.cond(good, lambda: loss, lambda: learner.loss(state.position, clean))
-        saved = point(learner, state.position, state.time, state.step, loss)
-        # A run that ended before this stride has nothing new to save.
-        time = jnp.where(running(before) & (state.step > before.step), saved.time, jnp.nan)
-        return state, eqx.tree_at(lambda r: r.time, saved, time)
+        def walk(state, begin):
+            state, _ = lax.scan(one_step, state, begin + jnp.arange(n_steps))
+            return state
 
-    state, saved = lax.scan(one_point, state, length=n_points)
-    # The points carry an axis of length 1 of their own.
-    return state, jax.tree.map(lambda a: a[:, 0], saved)
+        def one_point(state, begin):
+            return _save(learner, rule, trials, limits, walk(state, begin))
+
+        if n_points == 0:
+            return walk(state, begin), None
+        state, saved = lax.scan(one_point, state, begin + n_steps * jnp.arange(n_points))
+        # The points carry an axis of length 1 of their own.
+        return state, jax.tree.map(lambda a: a[:, 0], saved)
+
+    return each(own, one, learner, limits, state)
 
 
 def _step(
     learner: AbstractLearner,
     rule: AbstractDescent,
-    task: Task | TaskStream,
-    key: jax.Array,
+    noisy: Task,
+    noise_key: jax.Array,
     limits: Limits,
     state: State,
 ) -> State:
-    _, noisy = _draw(rule, task, key, state)
     loss, gradient = learner.gradient(state.position, noisy)
+    lowest = jnp.minimum(state.lowest, loss)
+    rule = at_loss(rule, lowest, state.step)
+    elapsed = rule.elapsed(state.step)
     position, memory = rule.update(learner, state.position, gradient, state.memory, state.step)
     if rule.parameter_noise is not None:
-        diffusion_key = jax.random.fold_in(jax.random.fold_in(key, state.step), _DIFFUSION)
-        position = learner.diffuse(position, 2 * rule.parameter_noise * rule.elapsed(state.step), diffusion_key)
+        position = learner.diffuse(position, 2 * rule.parameter_noise * elapsed, noise_key)
     # Where the loss is bad, so was the last step; where the overlaps would be, this one is not taken.
     arrived = limits.admit(loss, noisy)
     going = jnp.max(jnp.abs(learner.gram(position))) <= limits.overlap
     there = jnp.zeros((), bool) if rule.stop_loss is None else loss <= rule.stop_loss
     here = (state.position, state.step, state.time)
-    moved = State(position, memory, state.step + 1, state.time + rule.elapsed(state.step), state.result, here)
+    moved = State(position, memory, state.step + 1, state.time + elapsed, state.result, here, state.saved, lowest)
     kept = jax.tree.map(lambda new, old: jnp.where(arrived & going & ~there, new, old), moved, state)
     result = RESULTS.where(there, RESULTS.loss_reached, RESULTS.where(going, state.result, RESULTS.diverged))
     return _undo(eqx.tree_at(lambda s: s.result, kept, result), ~arrived)
+
+
+def _save(
+    learner: AbstractLearner, rule: AbstractDescent, trials: Trials, limits: Limits, state: State
+) -> tuple[State, Record]:
+    """The saved point where a run is, on the trials of its own step; without a time if there is nothing new."""
+    clean, _ = trials.draw(rule, state.step, state.position.dtype)
+    loss = learner.loss(state.position, clean)
+    good = limits.admit(loss, clean)
+    state = _undo(state, ~good)
+    loss = lax.cond(good, lambda: loss, lambda: learner.loss(state.position, clean))
+    saved = point(learner, state.position, state.time, state.step, loss)
+    time = jnp.where(state.step > state.saved, saved.time, jnp.nan)
+    state = eqx.tree_at(lambda s: s.saved, state, jnp.maximum(state.saved, state.step))
+    return state, eqx.tree_at(lambda r: r.time, saved, time)
 
 
 def _undo(state: State, bad: jax.Array) -> State:
@@ -165,24 +305,4 @@ def _undo(state: State, bad: jax.Array) -> State:
         for old, new in zip(state.previous, (state.position, state.step, state.time), strict=True)
     )
     result = RESULTS.where(bad, RESULTS.diverged, state.result)
-    return State(position, state.memory, step, time, result, state.previous)
-
-
-def _draw(rule: AbstractDescent, task: Task | TaskStream, key: jax.Array, state: State) -> tuple[Task, Task]:
-    """The trials of a step, and the same with noise on the targets."""
-    trial_key, choice_key, noise_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
-    batch = task.sample(trial_key) if isinstance(task, TaskStream) else task
-    if rule.batch_size is not None:
-        chosen = jax.random.choice(choice_key, batch.n_trials, (rule.batch_size,), replace=False)
-        batch = Task(
-            batch.inputs[chosen],
-            batch.targets[chosen],
-            # The mean over trials of the whole batch's loss, so that its expectation does not depend on the batch size.
-            batch.weights[chosen] * (batch.n_trials / rule.batch_size),
-            batch.dt,
-        )
-    batch = batch.astype(state.position.dtype)
-    if rule.label_noise is None:
-        return batch, batch
-    noise = rule.label_noise * jax.random.normal(noise_key, batch.targets.shape)
-    return batch, eqx.tree_at(lambda t: t.targets, batch, batch.targets + noise.astype(batch.targets.dtype))
+    return eqx.tree_at(lambda s: (s.position, s.step, s.time, s.result), state, (position, step, time, result))

@@ -1,8 +1,9 @@
 """The loss and its gradient in overlap space: the one place that computes S."""
 
 import jax
+import jax.numpy as jnp
 
-from overlap_learning.model.activity import check_channels, reduced_outputs
+from overlap_learning.model.activity import Moments, check_channels, mixture_outputs, reduced_outputs
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.tasks.task import Task
@@ -72,6 +73,25 @@ def gram_loss_gradient(model: Model, gram: jax.Array, task: Task) -> tuple[jax.A
     """`loss_gradient` of a Gram matrix [d, d]."""
     value, gamma = jax.value_and_grad(gram_loss, argnums=1)(model, gram, task)
     return value, gamma + gamma.T
+
+
+def mixture_loss(model: Model, fractions: jax.Array, moments: jax.Array, task: Task) -> jax.Array:
+    """`loss` of populations with second moments [P, d + 1, d + 1] of `(1, m, u, v, z)`."""
+    means = moments[:, 0, 1:]
+    covariances = moments[:, 1:, 1:] - means[:, :, None] * means[:, None, :]
+    return task.loss(mixture_outputs(model, Moments(covariances, means, fractions), task))
+
+
+def mixture_loss_gradient(
+    model: Model, fractions: jax.Array, moments: jax.Array, task: Task
+) -> tuple[jax.Array, jax.Array]:
+    """`loss_gradient` of populations: `N dL/d(1, V) = (1, V) S_p` for the neurons of population p, S [P, d + 1, d + 1].
+
+    The mean `mu_p` and the second moment of V are overlaps like others, those of a constant vector 1 that does not
+    learn: the same chain rule gives `dmu = -(1/a) dL/dmu` and `dC = -(S C + C S)` at once.
+    """
+    value, gamma = jax.value_and_grad(mixture_loss, argnums=2)(model, fractions, moments, task)
+    return value, (gamma + jnp.swapaxes(gamma, 1, 2)) / fractions[:, None, None]
 
 
 def check_task(model: Model, task: Task, caller: str) -> None:

@@ -4,7 +4,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from overlap_learning.dynamics.learner import AbstractLearner, DirectLearner, FactorLearner, TransferLearner
+from overlap_learning.dynamics.learner import (
+    AbstractLearner,
+    DirectLearner,
+    FactorLearner,
+    MixtureLearner,
+    TransferLearner,
+)
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, DirectDescent, Optimiser
 from overlap_learning.dynamics.run import check_run, follow
@@ -12,6 +18,7 @@ from overlap_learning.dynamics.solution import Solution, finish
 from overlap_learning.model.activity import reduced_variance
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.populations import Populations, from_moments
 from overlap_learning.model.precision import require_float64
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
@@ -20,7 +27,7 @@ from overlap_learning.tasks.task import Task
 def integrate(
     model: Model,
     task: Task | TaskStream,
-    overlaps: Overlaps,
+    overlaps: Overlaps | Populations,
     rule: AbstractRule,
     key: jax.Array | None = None,
     *,
@@ -36,7 +43,7 @@ def integrate(
     Args:
         model: the `Model`.
         task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
-        overlaps: the start.
+        overlaps: the start: `Overlaps`, or `Populations`, each of which stays Gaussian on its own.
         rule: `GradientFlow`, `GradientDescent` or `DirectDescent`.
         key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.train` draws the same
             trials from the same key.
@@ -61,7 +68,7 @@ def integrate(
         True
     """
     require_float64("ol.integrate")
-    layout = check_layout(model, overlaps, "integrate")
+    layout = model.layout if isinstance(overlaps, Populations) else check_layout(model, overlaps, "integrate")
     if isinstance(rule, Optimiser):
         raise ValueError(
             "integrate: an Optimiser works element by element on the neurons, so the overlaps it leads to depend on "
@@ -75,6 +82,8 @@ def integrate(
             "integrate: parameter_noise with momentum needs the overlaps of noise and velocity too, which are not "
             "followed. Use momentum=0, or run it at full N: ol.train(model, task, network, rule, key)."
         )
+    if isinstance(overlaps, Populations):
+        return _integrate_populations(model, task, overlaps, rule, key, throw)
     # Overlaps of a network in single precision are a usual start.
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
     rates = layout.rates(getattr(rule, "rates", None))
@@ -89,6 +98,25 @@ def integrate(
     outcome = follow(learner, rule, task, position, key)
     stats = outcome.stats | _gain_stats(model, task, overlaps.gram, learner.gram(outcome.position), key)
     return finish(model, outcome, with_gram(overlaps, learner.gram(outcome.position)), stats, throw=throw)
+
+
+def _integrate_populations(
+    model: Model, task: Task | TaskStream, populations: Populations, rule: AbstractRule, key: jax.Array, throw: bool
+) -> Solution:
+    if populations.layout != model.layout:
+        raise ValueError(f"integrate: populations have {populations.layout}, the model has {model.layout}.")
+    if isinstance(rule, DirectDescent) or getattr(rule, "parameter_noise", None) is not None:
+        raise ValueError(
+            "integrate: populations learn by GradientFlow or GradientDescent without parameter_noise; direct descent "
+            "and parameter noise are for ol.Overlaps."
+        )
+    populations = jax.tree.map(lambda array: array.astype(float), populations)
+    rates = jnp.concatenate([jnp.zeros(1), model.layout.rates(getattr(rule, "rates", None))])
+    learner = MixtureLearner(model, rates, populations.moments, populations.fractions)
+    start = jnp.broadcast_to(jnp.eye(len(rates)), learner.start.shape)
+    outcome = follow(learner, rule, task, start, key)
+    final = from_moments(populations, learner.moments(outcome.position))
+    return finish(model, outcome, final, outcome.stats, throw=throw)
 
 
 def _factor(gram: jax.Array) -> jax.Array:

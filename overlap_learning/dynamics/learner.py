@@ -6,7 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from overlap_learning.dynamics.gradient import gram_loss, gram_loss_gradient
+from overlap_learning.dynamics.gradient import (
+    gram_loss,
+    gram_loss_gradient,
+    mixture_loss,
+    mixture_loss_gradient,
+)
 from overlap_learning.model.model import Model
 from overlap_learning.tasks.task import Task
 
@@ -97,6 +102,44 @@ class FactorLearner(AbstractLearner):
         # triangular factor of both stacked has exactly that Gram matrix, without forming and rooting it.
         noise = jnp.sqrt(variance) * jnp.diag((self.rates > 0).astype(position.dtype))
         return jnp.linalg.qr(jnp.concatenate([position, noise]), mode="r")
+
+
+class MixtureLearner(AbstractLearner):
+    """The theory of populations: one M for each, of `(1, V)(tau) = (1, V)(0) M(tau)`; the constant 1 does not learn.
+
+    Attributes:
+        rates: of the constant, 0, and of the vectors, shape [d + 1].
+        start: second moments of `(1, V)` at the start, shape [P, d + 1, d + 1].
+        fractions: of the populations, shape [P].
+
+    Source: theory page, section 7.
+    """
+
+    model: Model
+    rates: jax.Array
+    start: jax.Array
+    fractions: jax.Array
+
+    def moments(self, position: jax.Array) -> jax.Array:
+        """The second moments in each population."""
+        return jnp.swapaxes(position, 1, 2) @ self.start @ position
+
+    def gram(self, position: jax.Array) -> jax.Array:
+        gram = jnp.einsum("p,pij->ij", self.fractions, self.moments(position)[:, 1:, 1:])
+        return (gram + gram.T) / 2
+
+    def loss(self, position: jax.Array, task: Task) -> jax.Array:
+        return mixture_loss(self.model, self.fractions, self.moments(position), task)
+
+    def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
+        value, slope = mixture_loss_gradient(self.model, self.fractions, self.moments(position), task)
+        return value, position @ slope
+
+    def transfer(self, position: jax.Array) -> jax.Array:
+        return position
+
+    def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
+        raise ValueError("MixtureLearner: independent noise leaves the span of the vectors, and is not followed.")
 
 
 class DirectLearner(AbstractLearner):

@@ -12,7 +12,10 @@ from overlap_learning.model.precision import is_traced
 
 
 class Record(eqx.Module):
-    """Saved points, stacked along the first axis. Time is NaN where a run ended before the point was reached."""
+    """Saved points, stacked along the first axis (in a batch the second, after the members).
+
+    Time is NaN where a run ended before the point was reached.
+    """
 
     time: jax.Array
     step: jax.Array | None
@@ -33,13 +36,29 @@ class Outcome(eqx.Module):
 
 
 def join(records: list[Record]) -> Record:
-    """Records one after another."""
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *records)
+    """Records one after another; in a batch, each member's."""
+    axis = records[0].time.ndim - 1
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=axis), *records)
+
+
+def pad(record: Record, n_points: int) -> Record:
+    """The record with its last point again, as one that was not reached, until there are `n_points`."""
+    axis = record.time.ndim - 1
+    missing = n_points - record.time.shape[axis]
+    if missing == 0:
+        return record
+
+    def repeat(array):
+        last = jax.lax.slice_in_dim(array, -1, None, axis=axis)
+        return jnp.repeat(last, missing, axis=axis)
+
+    again = jax.tree.map(repeat, record)
+    return join([record, eqx.tree_at(lambda r: r.time, again, jnp.full_like(again.time, jnp.nan))])
 
 
 def trim(record: Record) -> Record:
-    """The record without the points that were not reached (unchanged inside vmap, where shapes are fixed)."""
-    if is_traced(record.time):
+    """The record without the points that were not reached (unchanged in a batch, where shapes are fixed)."""
+    if is_traced(record.time) or record.time.ndim > 1:
         return record
     reached = np.isfinite(np.asarray(record.time))
     return record if reached.all() else jax.tree.map(lambda a: a[reached], record)

@@ -1,7 +1,7 @@
 """Learning rules: how the vectors of a network follow the gradient of the loss."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import diffrax
@@ -105,7 +105,7 @@ class GradientFlow(AbstractRule):
         rates: Any = None,
         weight_decay: ArrayLike = 0.0,
         save_every: float | None = None,
-        save_at: ArrayLike | None = None,
+        save_at: ArrayLike | Sequence[float] | None = None,
         dense: bool = False,
         stop_loss: ArrayLike | None = None,
         max_steps: int = 100_000,
@@ -405,7 +405,9 @@ def _stride(save_every: int | None, n_steps: int, caller: str) -> int:
     return min(count(save_every, f"{caller}: save_every"), n_steps)
 
 
-def _save_times(duration: jax.Array, save_every: float | None, save_at: ArrayLike | None) -> jax.Array:
+def _save_times(
+    duration: jax.Array, save_every: float | None, save_at: ArrayLike | Sequence[float] | None
+) -> jax.Array:
     if save_at is not None:
         if save_every is not None:
             raise ValueError("GradientFlow: give save_every or save_at, not both.")

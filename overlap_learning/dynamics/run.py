@@ -1,11 +1,15 @@
 """Run: what `integrate` and `train` share. Both check the same things and follow a learner the same way."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, cast
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
-from overlap_learning.dynamics.descent import descend
+from overlap_learning.dynamics.checkpoint import Store
+from overlap_learning.dynamics.descent import State, descend, each
 from overlap_learning.dynamics.flow import flow
 from overlap_learning.dynamics.gradient import check_task
 from overlap_learning.dynamics.learner import AbstractLearner
@@ -15,6 +19,9 @@ from overlap_learning.model.activity import check_channels
 from overlap_learning.model.model import Model
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
+
+#: Between two looks at the progress bar and at Ctrl-C, at most so many saved points, and so many steps.
+POINTS_PER_CALL, STEPS_PER_CALL = 10, 500
 
 
 def check_run(
@@ -70,13 +77,59 @@ def follow(
     task: Task | TaskStream,
     position: jax.Array,
     key: jax.Array,
+    *,
+    own: tuple[str, ...] | None = None,
     **calls: Any,
 ) -> Outcome:
-    """Move a learner by a rule; `calls` are `descend`'s keyword arguments."""
+    """Move a learner, or a batch of them, by a rule.
+
+    Args:
+        learner: what moves.
+        rule: how.
+        task: on what.
+        position: the start [*, d], or those of a batch [n, *, d].
+        key: the key of all random draws.
+        own: for a batch, the learner's arrays of which each member has its own, by name; None: one run.
+        **calls: the other keyword arguments of `descend`.
+    """
     if isinstance(rule, AbstractDescent):
-        return descend(learner, _bare(rule), task, position, key, **calls)
-    # check_run has refused a flow on a stream.
-    return flow(learner, _bare(rule), cast(Task, task), position)
+        return descend(learner, _bare(rule), task, position, key, own=own, **calls)
+
+    def one(learner, position):
+        # check_run has refused a flow on a stream.
+        return flow(learner, _bare(rule), cast(Task, task), position)
+
+    return each(own, one, learner, position)
+
+
+@contextlib.contextmanager
+def calls_of(rule: AbstractRule, progress: bool | None, title: str, store: Store | None = None) -> Iterator[dict]:
+    """How `descend` is to be called, so that a bar moves, Ctrl-C is heard and checkpoints are written.
+
+    Args:
+        rule: the rule; a flow is one compiled call.
+        progress: show a progress bar; None: if a person is watching (standard error is a terminal).
+        title: what the bar is of.
+        store: where checkpoints are kept.
+    """
+    if not isinstance(rule, AbstractDescent):
+        yield {}
+        return
+    from tqdm.auto import tqdm
+
+    most = min(POINTS_PER_CALL * rule.save_every, STEPS_PER_CALL)
+    disable = None if progress is None else not progress
+    with tqdm(total=rule.n_steps, disable=disable, unit="step", desc=title) as bar:
+
+        def show(state: State) -> None:
+            # Reading the step waits for the device, which is what makes the bar true.
+            bar.update(int(jnp.max(state.step)) - bar.n)
+
+        yield {
+            "steps_per_call": most if store is None else min(most, store.every),
+            "after_call": show,
+            "store": store,
+        }
 
 
 def _bare(rule: Any) -> Any:

@@ -15,6 +15,7 @@ from overlap_learning.dynamics.results import RESULTS, LearningError, LearningIn
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.populations import Populations
 from overlap_learning.model.precision import is_traced
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ class Solution(eqx.Module):
         step: number of steps done at each saved point, shape [S]; None for a flow.
         loss: the loss, without label noise, shape [S]; each on the trials of its own step.
         overlaps: `Overlaps` with gram [S, d, d].
-        transfer: M of `V(tau) = V(0) M(tau)`, shape [S, d, d]; None where there is none (full N, direct descent).
-        final: what was learned, of the kind that was passed in: `Overlaps` or `Network`.
+        transfer: M of `V(tau) = V(0) M(tau)`, shape [S, d, d]; of populations M of `(1, V)` in each, shape
+            [S, P, d + 1, d + 1]; None where there is none (full N, direct descent, parameter noise).
+        final: what was learned, of the kind that was passed in: `Overlaps`, `Populations` or `Network`.
         stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps and the `end_time`; for a
             nonlinear theory the
             largest `field_variance` met at start and end, and the `gain_error` there.
@@ -55,7 +57,7 @@ class Solution(eqx.Module):
     loss: jax.Array
     overlaps: Overlaps
     transfer: jax.Array | None
-    final: Overlaps | Network
+    final: Overlaps | Populations | Network
     stats: dict[str, jax.Array]
     result: RESULTS
     interpolation: diffrax.DenseInterpolation | None = None
@@ -84,6 +86,8 @@ class Solution(eqx.Module):
         Raises:
             ValueError: if there is no interpolant, or a time lies outside the run.
         """
+        if isinstance(self.final, Populations):
+            raise ValueError("Solution.at gives overlaps of one population; save the times you need with save_at.")
         if self.interpolation is None or self.transfer is None:
             raise ValueError("Solution.at needs an interpolant: integrate with ol.GradientFlow(duration, dense=True).")
         times = jnp.asarray(time, dtype=float)
@@ -136,7 +140,7 @@ class Solution(eqx.Module):
 
 
 def finish(
-    model: Model, outcome: Outcome, final: Overlaps | Network, stats: dict[str, Any], *, throw: bool
+    model: Model, outcome: Outcome, final: Overlaps | Populations | Network, stats: dict[str, Any], *, throw: bool
 ) -> Solution:
     """The Solution of a run, or the error that carries it.
 
@@ -145,7 +149,7 @@ def finish(
         LearningInterrupted: if the run was interrupted.
     """
     record = outcome.record
-    overlaps = final.overlaps if isinstance(final, Network) else final
+    overlaps = final if isinstance(final, Overlaps) else final.overlaps
     solution = Solution(
         model=model,
         time=record.time,

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.populations import Populations
 from overlap_learning.model.quadrature import GaussHermite, Trapezoid
 
 if TYPE_CHECKING:
@@ -61,11 +63,13 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
     if solution.step is not None:
         variables["step"] = (point, solution.step, {"long_name": "learning steps done", "units": "1"})
     if solution.transfer is not None:
+        of_each = isinstance(solution.final, Populations)
         variables["transfer"] = (
-            (*point, *matrix),
+            (*point, "population", "affine", "affine_2") if of_each else (*point, *matrix),
             solution.transfer,
-            {"long_name": "M of V(tau) = V(0) M(tau)", "units": "1"},
-        )
+            {"long_name": f"M of {'(1, V)' if of_each else 'V'}(tau) = {'(1, V)' if of_each else 'V'}(0) M(tau)",
+             "units": "1"},
+        )  # fmt: skip
     if isinstance(solution.final, Network):
         variables["final_vectors"] = (
             (*batch, "neuron", "vector"), solution.final.vectors, {"long_name": "learned vectors V", "units": "1"}
@@ -75,6 +79,15 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
             solution.final.weights,
             {"long_name": "weights of the neurons", "units": "1"},
         )
+    elif isinstance(solution.final, Populations):
+        for name, dims, meaning in (
+            ("fractions", (), "shares of the populations"),
+            ("means", ("vector",), "learned means of the vectors"),
+            ("covariances", matrix, "learned covariances of the vectors"),
+        ):
+            variables[f"final_{name}"] = (
+                (*batch, "population", *dims), getattr(solution.final, name), {"long_name": meaning, "units": "1"}
+            )  # fmt: skip
     else:
         variables["final_gram"] = (
             (*batch, *matrix),
@@ -193,6 +206,13 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None)
     blank = Overlaps(jnp.eye(model.layout.size), model.layout)
     if "final_vectors" in arrays:
         final = Network(arrays["final_vectors"], model.layout, arrays["final_weights"])
+    elif "final_means" in arrays:
+        blank_populations = Populations.from_overlaps(blank)
+        final = eqx.tree_at(
+            lambda p: (p.fractions, p.means, p.covariances),
+            blank_populations,
+            tuple(arrays[f"final_{name}"] for name in ("fractions", "means", "covariances")),
+        )
     else:
         final = with_gram(blank, arrays["final_gram"])
     decode = _result

@@ -5,22 +5,38 @@ from overlap_learning.model.activity import field_variance, rollout, simulate
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
+from overlap_learning.model.nodes import (
+    AbstractNodes,
+    Cubature,
+    HermiteGrid,
+    MinimalNodes,
+    SobolNodes,
+    WhitenedNodes,
+)
 from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.populations import Populations
 from overlap_learning.model.quadrature import GaussHermite, Trapezoid
 
 __all__ = [
     "AbstractActivation",
+    "AbstractNodes",
     "Activation",
+    "Cubature",
     "Erf",
     "GaussHermite",
+    "HermiteGrid",
     "Layout",
     "Linear",
+    "MinimalNodes",
     "Model",
     "Network",
     "Overlaps",
+    "Populations",
     "ReLU",
+    "SobolNodes",
     "Tanh",
     "Trapezoid",
+    "WhitenedNodes",
     "field_variance",
     "rollout",
     "simulate",

@@ -27,10 +27,31 @@ class AbstractActivation(eqx.Module):
     def gain_error(self, variance: jax.Array) -> jax.Array:
         """An estimate of the absolute error of `gain`: 0 where it is in closed form."""
 
+    def averages(self, centre: jax.Array, variance: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`< phi(c + sqrt(D) zeta) >` and `< phi'(c + sqrt(D) zeta) >`, of fields that have a mean c.
+
+        Args:
+            centre: c, shape [...].
+            variance: D, the same shape.
+        """
+        return _quadrature_averages(self, centre, variance, getattr(self, "quadrature", Trapezoid()))
+
     @property
     def is_linear(self) -> bool:
         """Whether phi(h) = h, so that the overlaps close exactly."""
         return isinstance(self, Linear)
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether phi(-h) = -phi(h), to rounding, on a grid from -8 to 8: then a neuron V and its mirror image -V do
+        the same, and `folded` nodes may stand for both (see `ol.Network.quadrature`).
+        """
+        # The fields are known even where the rest of a program is traced.
+        with jax.ensure_compile_time_eval():
+            fields = jnp.linspace(0.01, 8.0, 101)
+            forward, backward = self(fields), self(-fields)
+            scale = jnp.finfo(forward.dtype).eps * jnp.max(jnp.abs(forward))
+            return bool(jnp.all(jnp.abs(forward + backward) <= 8 * scale))
 
 
 class Linear(AbstractActivation):
@@ -45,6 +66,9 @@ class Linear(AbstractActivation):
 
     def __call__(self, field: jax.Array) -> jax.Array:
         return field
+
+    def averages(self, centre: jax.Array, variance: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return centre, jnp.ones_like(centre)
 
     def gain(self, variance: jax.Array) -> jax.Array:
         return jnp.ones_like(variance)
@@ -65,6 +89,11 @@ class Erf(AbstractActivation):
 
     def __call__(self, field: jax.Array) -> jax.Array:
         return jax.lax.erf(float(np.sqrt(np.pi) / 2) * field)
+
+    def averages(self, centre: jax.Array, variance: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # A Gaussian blur of erf is a wider erf.
+        scale = self.gain(variance)
+        return self(scale * centre), scale * jnp.exp(float(-np.pi / 4) * jnp.square(scale * centre))
 
     def gain(self, variance: jax.Array) -> jax.Array:
         return jax.lax.rsqrt(1 + float(np.pi / 2) * variance)
@@ -158,6 +187,15 @@ class ReLU(AbstractActivation):
     def __call__(self, field: jax.Array) -> jax.Array:
         return jax.nn.relu(field)
 
+    def averages(self, centre: jax.Array, variance: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # At zero variance, where sqrt has no derivative, the average is phi itself.
+        spread = variance > jnp.finfo(variance.dtype).eps ** 2
+        root = jnp.sqrt(jnp.where(spread, variance, 1.0))
+        ratio = centre / root
+        slope = jax.scipy.stats.norm.cdf(ratio)
+        mean = centre * slope + root * jax.scipy.stats.norm.pdf(ratio)
+        return jnp.where(spread, mean, self(centre)), jnp.where(spread, slope, jnp.heaviside(centre, 0.5))
+
     def gain(self, variance: jax.Array) -> jax.Array:
         return jnp.full_like(variance, 0.5)
 
@@ -191,6 +229,25 @@ def _quadrature_gain(phi: Callable[[jax.Array], jax.Array], variance: jax.Array,
     high = jnp.sqrt(jnp.where(small, 1.0, variance))
     stein = jnp.sum(weights * nodes * phi(high * nodes), axis=0) / high
     return jnp.where(small, jnp.sum(weights * slope, axis=0), stein)
+
+
+def _quadrature_averages(
+    phi: Callable[[jax.Array], jax.Array], centre: jax.Array, variance: jax.Array, quadrature: Quadrature
+) -> tuple[jax.Array, jax.Array]:
+    """< phi(c + sqrt(D) zeta) > and the same of phi', in the two forms of `_quadrature_gain`."""
+    nodes, weights = (jnp.asarray(a, variance.dtype) for a in quadrature.nodes())
+    shape = (quadrature.order, *[1] * variance.ndim)
+    nodes, weights = nodes.reshape(shape), weights.reshape(shape)
+    small = variance < _SMALL_VARIANCE
+    floor = jnp.finfo(variance.dtype).eps ** 2
+    low = jnp.where(small & (variance > floor), variance, 1.0)
+    low = jnp.sqrt(low) * (variance > floor)
+    near, slope = jax.jvp(phi, (centre + low * nodes,), (jnp.ones(shape[:1] + variance.shape, variance.dtype),))
+    high = jnp.sqrt(jnp.where(small, 1.0, variance))
+    far = phi(centre + high * nodes)
+    mean = jnp.where(small, jnp.sum(weights * near, axis=0), jnp.sum(weights * far, axis=0))
+    stein = jnp.sum(weights * nodes * far, axis=0) / high
+    return mean, jnp.where(small, jnp.sum(weights * slope, axis=0), stein)
 
 
 def _quadrature_error(phi: Callable[[jax.Array], jax.Array], variance: jax.Array, quadrature: Quadrature) -> jax.Array:

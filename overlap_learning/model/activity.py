@@ -12,6 +12,7 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.populations import Populations
 from overlap_learning.model.precision import is_zero, scalar
 
 
@@ -25,7 +26,21 @@ class Stimulus(Protocol):
     def dt(self) -> jax.Array: ...
 
 
-def rollout(model: Model, overlaps: Overlaps, task: Stimulus) -> jax.Array:
+class Moments(eqx.Module):
+    """What the activity needs to know of the neurons.
+
+    Attributes:
+        covariances: of the vectors in each population, shape [P, d, d].
+        means: their means, shape [P, d]; None: 0.
+        fractions: of the populations, shape [P]; None: there is one.
+    """
+
+    covariances: jax.Array
+    means: jax.Array | None = None
+    fractions: jax.Array | None = None
+
+
+def rollout(model: Model, overlaps: Overlaps | Populations, task: Stimulus) -> jax.Array:
     """Outputs of the reduced activity: all that the network does, from its overlaps alone.
 
     With `k = (k_m, k_u)`, field variance `D = k^T G_BB k` and gain `g(D) = < phi'(sqrt(D) zeta) >`::
@@ -33,11 +48,12 @@ def rollout(model: Model, overlaps: Overlaps, task: Stimulus) -> jax.Array:
         dk_m/dt = -k_m + x,   dk_u/dt = -k_u + g(D) (s_vm k_m + s_vu k_u),   y = g(D) (s_zm k_m + s_zu k_u)
 
     by Euler steps; y[k] is read before the k-th update. Exact for linear phi at every N; for other phi the limit of
-    N to infinity with Gaussian neurons.
+    N to infinity with Gaussian neurons. In populations fields have a mean too, `c = k . mu_B`, and
+    `< v phi(h) > = sum_p a_p (mu_v < phi > + C_vB k < phi' >)`, averaged over `c + sqrt(D) zeta`; the same for z.
 
     Args:
         model: the `Model`.
-        overlaps: the network's `Overlaps`.
+        overlaps: the network's `Overlaps`, or its `Populations`.
         task: an `ol.Task` (its inputs [B, T, n_in] and its step dt are used).
 
     Returns:
@@ -55,13 +71,21 @@ def rollout(model: Model, overlaps: Overlaps, task: Stimulus) -> jax.Array:
         Array([0.  , 1.  , 0.95], dtype=float64)
     """
     check_channels(model.layout, task, "rollout", overlaps=overlaps)
+    if isinstance(overlaps, Populations):
+        return mixture_outputs(model, Moments(overlaps.covariances, overlaps.means, overlaps.fractions), task)
     return reduced_outputs(model, overlaps.gram, task)
 
 
 @eqx.filter_jit
 def reduced_outputs(model: Model, gram: jax.Array, task: Stimulus) -> jax.Array:
     """`rollout` for a Gram matrix [d, d] whose entries are independent variables."""
-    outputs, _ = _reduced(model, gram, task)
+    return mixture_outputs(model, Moments(gram[None]), task)
+
+
+@eqx.filter_jit
+def mixture_outputs(model: Model, moments: Moments, task: Stimulus) -> jax.Array:
+    """`rollout` for `Moments` whose entries are independent variables."""
+    outputs, _ = _reduced(model, moments, task)
     return jnp.moveaxis(outputs, -1, 0)
 
 
@@ -81,30 +105,35 @@ def field_variance(model: Model, overlaps: Overlaps, task: Stimulus) -> jax.Arra
 @eqx.filter_jit
 def reduced_variance(model: Model, gram: jax.Array, task: Stimulus) -> jax.Array:
     """`field_variance` for a Gram matrix [d, d]."""
-    _, variance = _reduced(model, gram, task)
-    return jnp.moveaxis(variance, -1, 0)
+    _, variance = _reduced(model, Moments(gram[None]), task)
+    return jnp.moveaxis(variance[:, 0], -1, 0)
 
 
-def _reduced(model: Model, gram: jax.Array, task: Stimulus) -> tuple[jax.Array, jax.Array]:
-    """The one place that integrates k: outputs [T, n_out, B] and field variance [T, B]."""
+def _reduced(model: Model, moments: Moments, task: Stimulus) -> tuple[jax.Array, jax.Array]:
+    """The one place that integrates k: outputs [T, n_out, B] and field variance [T, P, B]."""
     layout = model.layout
     n_fields, rank = layout.n_fields, layout.rank
-    readers = gram[n_fields:, :n_fields]
-    spread = gram[:n_fields, :n_fields]
+    readers = moments.covariances[:, n_fields:, :n_fields]
+    spread = moments.covariances[:, :n_fields, :n_fields]
     inputs = jnp.moveaxis(task.inputs, 0, -1)
 
     # Trials are the last axis and products are sums over an explicit axis: XLA then fuses a whole step into one loop
     # over trials, several times faster than a matrix product of this size.
     def times(matrix, vector):
-        return jnp.sum(matrix[:, :, None] * vector[None], axis=1)
+        return jnp.sum(matrix[..., None] * vector, axis=-2)
 
     def step(k, x):
-        variance = jnp.sum(k * times(spread, k), axis=0)
-        read = model.activation.gain(variance) * times(readers, k)
+        variance = jnp.sum(k * times(spread, k), axis=1)
+        if moments.means is None:
+            read = model.activation.gain(variance)[:, None] * times(readers, k)
+        else:
+            mean, slope = model.activation.averages(times(moments.means[:, :n_fields], k), variance)
+            read = slope[:, None] * times(readers, k) + mean[:, None] * moments.means[:, n_fields:, None]
+        read = read[0] if moments.fractions is None else jnp.sum(moments.fractions[:, None, None] * read, axis=0)
         drive = jnp.concatenate([x, read[:rank]])
         return k + task.dt * (drive - k), (read[rank:], variance)
 
-    start = jnp.zeros((n_fields, inputs.shape[-1]), jnp.result_type(gram, inputs))
+    start = jnp.zeros((n_fields, inputs.shape[-1]), jnp.result_type(moments.covariances, inputs))
     _, (outputs, variance) = lax.scan(step, start, inputs)
     return outputs, variance
 
@@ -179,21 +208,23 @@ def _simulate(model: Model, network: Network, task: Stimulus, noise: jax.Array, 
     return jnp.moveaxis(outputs, 1, 0)
 
 
-def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlaps | Network) -> None:
+def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlaps | Populations | Network) -> None:
     """Refuse a task or a network of another layout than the model's.
 
     Raises:
         ValueError: naming the argument, what it was, and what the model allows.
     """
-    kinds = {"overlaps": Overlaps, "network": Network}
+    kinds = {"overlaps": (Overlaps, Populations), "network": (Network,)}
     for name, part in parts.items():
         if not isinstance(part, kinds[name]):
-            raise ValueError(f"{caller}: {name} must be an ol.{kinds[name].__name__}, got {type(part).__name__}.")
+            raise ValueError(f"{caller}: {name} must be an ol.{kinds[name][0].__name__}, got {type(part).__name__}.")
         if getattr(part, "layout", None) != layout:
             raise ValueError(
                 f"{caller}: {name} has {getattr(part, 'layout', type(part).__name__)}, the model has {layout}. "
                 f"Build both from the same layout."
             )
+        if isinstance(part, Populations):
+            continue
         array = part.gram if isinstance(part, Overlaps) else part.vectors
         if array.ndim != 2:
             raise ValueError(

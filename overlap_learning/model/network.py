@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.model.layout import Layout
+from overlap_learning.model.nodes import AbstractNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.precision import count, floating, is_traced
 
@@ -96,6 +97,50 @@ class Network(eqx.Module):
                 frame = jnp.sqrt(jnp.asarray(n, frame.dtype)) * (left @ right)
             return cls(frame @ factor, layout)
 
+    @classmethod
+    def quadrature(cls, overlaps: Overlaps, nodes: AbstractNodes | None = None) -> Self:
+        """Weighted neurons that stand for infinitely many, drawn from the Gaussian with covariance `overlaps.gram`.
+
+        `V = X F` with `F^T F = G`, and nodes X, weights w of the standard normal distribution in as many dimensions as
+        G has rank. Averages over neurons become sums with weights w, in `ol.simulate` and `ol.train` alike, so that a
+        few hundred neurons give the limit of infinitely many, without sampling noise: `ol.limit` does that with an
+        estimate of its error. For linear phi `ol.model.MinimalNodes()` are enough: d neurons, exact.
+
+        Args:
+            overlaps: the target overlaps; the Gram matrix of the network is theirs to rounding.
+            nodes: `ol.model.HermiteGrid`, `Cubature`, `SobolNodes`, `WhitenedNodes` or `MinimalNodes`; None: what was
+                found best for up to 600 nodes, a grid in up to four dimensions, else a cubature. Nodes with
+                `folded=True` need half as many neurons, and are right for odd phi only (`model.activation.is_odd`).
+
+        Raises:
+            ValueError: if nodes is something else, or there would be too many.
+
+        Source: theory page, section 7.
+
+        Examples:
+            >>> overlaps = ol.Overlaps.from_entries(ol.Layout(), zu=0.5)
+            >>> network = ol.Network.quadrature(overlaps, ol.model.HermiteGrid(4, folded=True))
+            >>> network.n_neurons
+            128
+            >>> bool(jnp.allclose(network.overlaps.gram, overlaps.gram, atol=1e-13))
+            True
+        """
+        layout = overlaps.layout
+        factor = triangular_factor(overlaps)
+        dimension = factor.shape[-2]
+        n_fields = min(layout.n_fields, dimension)
+        nodes = default_nodes(dimension, n_fields) if nodes is None else nodes
+        if not isinstance(nodes, AbstractNodes):
+            raise ValueError(
+                "Network.quadrature: nodes must be ol.model.Cubature(), HermiteGrid(), SobolNodes(), WhitenedNodes() "
+                f"or MinimalNodes(), got {nodes!r}."
+            )
+        points, weights = nodes.standard(dimension, n_fields)
+        with jax.default_matmul_precision("highest"):
+            vectors = jnp.asarray(points, factor.dtype) @ factor
+        weights = jnp.asarray(weights, factor.dtype)
+        return cls(vectors, layout, jnp.broadcast_to(weights, vectors.shape[:-1]))
+
     @property
     def n_neurons(self) -> int:
         """N."""
@@ -125,6 +170,23 @@ class Network(eqx.Module):
     def overlaps(self) -> Overlaps:
         """`G = sum_i w_i V_i V_i^T`."""
         return Overlaps(weighted_gram(self.vectors, self.weights), self.layout)
+
+
+def triangular_factor(overlaps: Overlaps) -> jax.Array:
+    """F, shape [..., r, d], with `F^T F = G`, and r the rank of G: the first vectors need the first dimensions only.
+
+    Of a batch, r is the largest rank; inside jit or vmap, where it is not known, r = d.
+    """
+    gram = overlaps.gram
+    values, axes = jnp.linalg.eigh(gram)
+    size = gram.shape[-1]
+    if not is_traced(values):
+        known = np.asarray(values)
+        noise = 10 * size * np.finfo(known.dtype).eps * known[..., -1:]
+        # Of no overlaps at all one dimension is left, so that there is a neuron.
+        size = max(1, int(np.max(np.sum(known > noise, axis=-1))))
+    root = jnp.sqrt(jnp.clip(values[..., -size:], 0))[..., :, None] * jnp.swapaxes(axes[..., -size:], -1, -2)
+    return jnp.linalg.qr(root, mode="r")
 
 
 def with_vectors(network: Network, vectors: jax.Array) -> Network:

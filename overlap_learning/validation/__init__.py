@@ -1,6 +1,19 @@
-"""The truth at full N: training of every neuron, and its comparison with the theory."""
+"""The truth beyond the theory: training at full N, the limit of infinite N, and their comparison with the theory."""
 
+from overlap_learning.validation.closure import ClosureReport, closure_error
+from overlap_learning.validation.limit import Limit, limit
+from overlap_learning.validation.scaling import FiniteSize
 from overlap_learning.validation.train import train
 from overlap_learning.validation.validate import Validation, Verdict, validate
 
-__all__ = ["Validation", "Verdict", "train", "validate"]
+__all__ = [
+    "ClosureReport",
+    "FiniteSize",
+    "Limit",
+    "Validation",
+    "Verdict",
+    "closure_error",
+    "limit",
+    "train",
+    "validate",
+]

@@ -1,16 +1,16 @@
 """train: gradient descent on the vectors of a full network, the referee of the theory."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from overlap_learning.dynamics.descent import State
+from overlap_learning.dynamics.checkpoint import Checkpoint, Store
 from overlap_learning.dynamics.learner import AbstractLearner
+from overlap_learning.dynamics.results import RESULTS, LearningError
 from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, DirectDescent, GradientFlow
-from overlap_learning.dynamics.run import check_run, follow
+from overlap_learning.dynamics.run import calls_of, check_run, follow
 from overlap_learning.dynamics.solution import Solution, finish
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.model import Model
@@ -19,9 +19,6 @@ from overlap_learning.model.precision import is_traced
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 from overlap_learning.validation.backpropagation import neuron_loss
-
-#: Saved points between two looks at the progress bar and at Ctrl-C, at most.
-_POINTS_PER_CALL = 10
 
 
 class NeuronLearner(AbstractLearner):
@@ -58,6 +55,7 @@ def train(
     *,
     throw: bool = True,
     progress: bool | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Solution:
     """Full N: the same question as `ol.integrate`, answered by training every neuron.
 
@@ -68,20 +66,26 @@ def train(
     Args:
         model: the `Model`.
         task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
-        network: the start.
+        network: the start; or several, vectors [n_networks, N, d] (of `Network.sample` of several overlaps, say), which
+            learn side by side on the same trials, each as it would alone.
         rule: `GradientDescent`, `GradientFlow` or `Optimiser`.
         key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.integrate` draws the same
             trials from the same key.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
         progress: show a progress bar; None: if a person is watching (standard error is a terminal).
+        checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
+            after the program was killed. Not with a flow.
 
     Returns:
-        A `Solution`; its `final` is the learned `Network`, its `transfer` None.
+        A `Solution`; its `final` is the learned `Network`, its `transfer` None. For several networks every array has
+        them as its first axis, as under `jax.vmap`: a network whose learning ended early has the time NaN at the points
+        that it did not reach, and the others go on.
 
     Raises:
-        ValueError: if the arguments do not fit together.
-        LearningError: if learning diverged, and throw.
+        ValueError: if the arguments do not fit together, or the checkpoint is that of another run.
+        LearningError: if learning diverged (of at least one network), and throw.
         LearningInterrupted: on Ctrl-C; `.solution` holds what was saved.
+        OSError: if a checkpoint can't be written.
 
     Source: Ger & Barak 2026, section 4; theory page, eqs. (1), (5).
 
@@ -94,6 +98,12 @@ def train(
         >>> theory = ol.integrate(model, task, start, rule)
         >>> bool(jnp.max(jnp.abs(full.overlaps.gram - theory.overlaps.gram)) < 1e-12)
         True
+
+        Five networks at once:
+
+        >>> starts = ol.Overlaps(jnp.stack([start.gram] * 5), model.layout)
+        >>> ol.train(model, task, ol.Network.sample(starts, 20, key=jax.random.key(0)), rule).overlaps.gram.shape
+        (5, 51, 4, 4)
     """
     if not isinstance(network, Network):
         raise ValueError(
@@ -113,28 +123,50 @@ def train(
             "train: parameter_noise draws at random and needs a key: ol.train(..., key=jax.random.key(0))."
         )
     key = check_run(model, task, rule, key, "train")
-    check_channels(
-        model.layout, task if isinstance(task, Task) else jax.eval_shape(task.sample, key), "train", network=network
-    )
+    is_batch = network.vectors.ndim > 2
+    if is_batch and len(network.vectors) == 0:
+        raise ValueError(f"train: network is a batch of no networks, vectors {list(network.vectors.shape)}.")
+    batch = task if isinstance(task, Task) else jax.eval_shape(task.sample, key)
+    one = jax.tree.map(lambda array: array[0], network) if is_batch else network
+    check_channels(model.layout, batch, "train", network=one)
+    if checkpoint is not None and isinstance(rule, GradientFlow):
+        raise ValueError(
+            "train: a GradientFlow is one call of its solver, between whose steps no checkpoint can be written; use "
+            "ol.GradientDescent, or leave checkpoint out."
+        )
+    store = None
+    if checkpoint is not None:
+        store = Store(checkpoint, "train", model=model, task=task, network=network, rule=rule, key=key)
     learner = NeuronLearner(model, model.layout.rates(getattr(rule, "rates", None)), network.weights)
-    with _progress(rule, progress, network, is_traced(network, rule, task, key)) as calls:
-        outcome = follow(learner, rule, task, network.vectors, key, **calls)
-    return finish(model, outcome, with_vectors(network, outcome.position), outcome.stats, throw=throw)
+    title = f"train {len(network.vectors)} x N={network.n_neurons}" if is_batch else f"train N={network.n_neurons}"
+    traced = is_traced(network, rule, task, key)
+    with contextlib.nullcontext({}) if traced else calls_of(rule, progress, title, store) as calls:
+        own = ("weights",) if is_batch else None
+        outcome = follow(learner, rule, task, network.vectors, key, own=own, **calls)
+    learned = with_vectors(network, outcome.position)
+    if not is_batch or traced:
+        return finish(model, outcome, learned, outcome.stats, throw=throw)
+    solution = finish(model, outcome, learned, outcome.stats, throw=False)
+    if throw:
+        _refuse_bad_members(solution)
+    return solution
 
 
-@contextlib.contextmanager
-def _progress(rule: AbstractRule, progress: bool | None, network: Network, traced: bool) -> Iterator[dict[str, Any]]:
-    """How `descend` is to be called, so that a bar moves and Ctrl-C is heard."""
-    if not isinstance(rule, AbstractDescent) or traced:
-        yield {}
+def _refuse_bad_members(solution: Solution) -> None:
+    """Raise the error of a batch in which a network ended badly.
+
+    Raises:
+        LearningError: naming them.
+    """
+    good = np.asarray((solution.result == RESULTS.successful) | (solution.result == RESULTS.loss_reached))
+    bad = np.flatnonzero(~good)
+    if bad.size == 0:
         return
-    from tqdm.auto import tqdm
-
-    disable = None if progress is None else not progress
-    with tqdm(total=rule.n_steps, disable=disable, unit="step", desc=f"train N={network.n_neurons}") as bar:
-
-        def show(state: State) -> None:
-            # Reading the step waits for the device, which is what makes the bar true.
-            bar.update(int(jnp.max(state.step)) - bar.n)
-
-        yield {"points_per_call": _POINTS_PER_CALL, "after_call": show}
+    first = jax.tree.map(lambda array: array[bad[0]], (solution.result, solution.stats))
+    where = f"at step {int(first[1]['n_steps'])}" if "n_steps" in first[1] else f"at {float(first[1]['end_time']):g}"
+    raise LearningError(
+        f"train: {bad.size} of {good.size} networks ended badly: {', '.join(map(str, bad[:10]))}"
+        f"{', ...' if bad.size > 10 else ''}. The first: {RESULTS[first[0]]} (Ended {where}; pass throw=False to keep "
+        "the others.)",
+        solution,
+    )

@@ -19,6 +19,7 @@ from scipy.special import ndtri
 import overlap_learning as ol
 from overlap_learning.plot.overlaps import overlap_colours
 from overlap_learning.plot.style import COLOURS, MANY_COLOURS, spread, symbol
+from overlap_learning.validation import FiniteSize
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,24 @@ def invented_validation(activation):
         loss=np.ones(shape),
         early=4,
         tolerance=np.array([1.0, 1.1, 1.2]),
+    )
+
+
+def invented_report(activation, *, networks=True):
+    """A closure report with an invented theory, limit and spread of networks."""
+    random = np.random.default_rng(2)
+    exact = isinstance(activation, ol.Linear)
+    network = ol.Network(random.normal(size=(7, 4)), ol.Layout())
+    fine, coarse = (course(ol.Layout(), activation, seed=seed, final=network) for seed in (3, 3 if exact else 4))
+    theory = course(ol.Layout(), activation, seed=3 if exact else 5)
+    shape = (2, 3, len(theory.time))
+    return ol.ClosureReport(
+        theory=theory,
+        limit=ol.Limit(solution=fine, coarse=coarse, start=network, folded=True, exact=exact),
+        tolerance=jnp.asarray(0.4),
+        theory_output=jnp.zeros((1, 5, 1)),
+        limit_output=jnp.zeros((1, 5, 1)),
+        networks=FiniteSize((10, 1000), random.normal(size=(*shape, 10)), np.ones(shape)) if networks else None,
     )
 
 
@@ -118,6 +137,7 @@ def pictures(model, task, start, theory, full, direct, found):
         "deviation": lambda ax: ol.plot.deviation(full, theory, direct, ax=ax),
         "quantiles": lambda ax: ol.plot.quantiles(full.final, ax=ax),
         "validation": lambda ax: ol.plot.validation(found, ax=ax),
+        "closure": lambda ax: ol.plot.closure(invented_report(ol.Erf()), ax=ax),
     }
 
 
@@ -153,7 +173,7 @@ def test_every_axis_has_a_label_and_times_their_unit(pictures):
         assert y, name
         # The overlaps at the end stand over their own names.
         assert x or name == "final_overlaps", name
-    for name in ("loss", "overlaps", "deviation"):
+    for name in ("loss", "overlaps", "deviation", "closure"):
         assert labels[name][0] == r"learning time $\tau$ (sum of learning rates)"
     assert labels["output"][0] == "time (neuronal time constants)"
 
@@ -405,6 +425,30 @@ def test_validation_of_one_network_per_size_has_no_error_bars(found):
         assert len(marks.get_xdata()) == 3
 
 
+def test_closure_shows_the_error_of_the_theory_of_the_limit_and_of_networks():
+    report = invented_report(ol.Erf())
+    drawn = lines(ol.plot.closure(report, ax=new_axes()))
+    for label, values in (
+        ("theory", report.largest),
+        ("error of the limit", report.limit.error.max(axis=1)),
+        ("N = 10", np.abs(report.networks.deviation[0]).max(axis=-1).mean(axis=0)),
+        ("N = 1,000", np.abs(report.networks.deviation[1]).max(axis=-1).mean(axis=0)),
+    ):
+        np.testing.assert_array_equal(drawn[label].get_xdata(), report.theory.time[1:])
+        np.testing.assert_array_equal(drawn[label].get_ydata(), values[1:])
+    np.testing.assert_allclose(drawn["tolerance"].get_ydata(), 0.4 * report.change)
+    assert report.until() < len(report.largest) - 1
+    np.testing.assert_allclose(drawn["good until"].get_xdata(), report.theory.time[report.until()])
+
+
+def test_closure_of_linear_networks_has_no_tolerance():
+    report = invented_report(ol.Linear(), networks=False)
+    drawn = lines(ol.plot.closure(report, ax=new_axes()))
+    # No deviation at all has no place on a logarithmic axis.
+    assert set(drawn) == {"theory", "error of the limit"}
+    assert np.isnan(drawn["theory"].get_ydata()).all()
+
+
 def test_an_optimiser_counts_learning_steps(full):
     # The learning time of an Optimiser is its number of steps.
     counted = eqx.tree_at(lambda s: s.time, full, full.step.astype(float))
@@ -436,6 +480,7 @@ def test_bad_arguments_are_named(model, task, start, theory):
         (lambda: ol.plot.quantiles(start), "quantiles: network must be one ol.Network, .* got Overlaps"),
         (lambda: ol.plot.quantiles(jax.tree.map(lambda a: jnp.stack([a, a]), network)), r"with vectors \[2, 20, 4\]"),
         (lambda: ol.plot.validation(theory), "validation: result must be what ol.validate returns, got Solution"),
+        (lambda: ol.plot.closure(theory), "closure: report must be what ol.closure_error returns, got Solution"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

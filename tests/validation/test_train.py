@@ -387,6 +387,96 @@ def test_a_second_call_with_other_numbers_compiles_nothing(caplog):
     assert any(r.getMessage().startswith("Compiling ") for r in caplog.records)
 
 
+# -- batches ---------------------------------------------------------------------------------------------------------
+
+STARTS = (START, ol.Overlaps.random(RANK_1, key=jax.random.key(5), scale=0.2), ol.Overlaps(100 * START.gram, RANK_1))
+
+
+@pytest.fixture(scope="module")
+def three_networks():
+    """Networks of which the third one's gradients are a hundred times those of the others: it diverges."""
+    overlaps = ol.Overlaps(jnp.stack([start.gram for start in STARTS]), RANK_1)
+    return ol.Network.sample(overlaps, 12, key=jax.random.key(1))
+
+
+def member(networks, i):
+    return jax.tree.map(lambda array: array[i], networks)
+
+
+class TestBatches:
+    trials = ol.tasks.stream(ol.tasks.decision_making, n_trials=4, dt=0.25, noise=0.3)
+
+    def train(self, network, **arguments):
+        return ol.train(
+            LINEAR, self.trials, network, descent(label_noise=0.1), jax.random.key(7), throw=False, **arguments
+        )
+
+    def test_each_network_learns_as_it_would_alone_and_the_others_survive_one_that_diverges(self, three_networks):
+        batch = self.train(three_networks)
+        assert (batch.result == ol.RESULTS.successful).tolist() == [True, True, False]
+        assert (batch.result == ol.RESULTS.diverged).tolist() == [False, False, True]
+        for i, start in enumerate(STARTS):
+            alone = self.train(member(three_networks, i))
+            n_saved = len(alone.time)
+            scale = max(1.0, largest(start.gram))
+            assert largest(batch.overlaps.gram[i, :n_saved] - alone.overlaps.gram) <= PROMISED * scale
+            assert largest(batch.loss[i, :n_saved] - alone.loss) <= PROMISED * scale
+            assert largest(batch.final.vectors[i] - alone.final.vectors) <= PROMISED * scale
+            assert np.array_equal(batch.time[i, :n_saved], alone.time)
+            assert np.all(np.isnan(batch.time[i, n_saved:]))
+            assert int(batch.stats["n_steps"][i]) == int(alone.stats["n_steps"])
+        # The two good ones started and ended differently.
+        assert largest(batch.final.overlaps.gram[0] - batch.final.overlaps.gram[1]) > 0.1
+
+    def test_every_field_has_the_shape_that_vmap_gives_it(self, three_networks):
+        batch, mapped = self.train(three_networks), jax.vmap(self.train)(three_networks)
+        assert jax.tree.structure(batch) == jax.tree.structure(mapped)
+        for one, other in zip(jax.tree.leaves(batch), jax.tree.leaves(mapped), strict=True):
+            assert (one.shape, one.dtype) == (other.shape, other.dtype)
+            assert np.array_equal(np.isnan(one), np.isnan(other))
+            np.testing.assert_allclose(one, other, atol=PROMISED, rtol=PROMISED)
+
+    def test_shapes_are_those_of_the_whole_run_also_if_all_networks_end_early(self, three_networks):
+        rule = descent(stop_loss=1e6)
+        batch = ol.train(LINEAR, TASK, member(three_networks, slice(0, 2)), rule)
+        assert (batch.result == ol.RESULTS.loss_reached).tolist() == [True, True]
+        assert batch.time.shape == (2, N_STEPS // SAVE_EVERY + 1)
+        assert np.all(np.isnan(batch.time[:, 1:]))
+        assert np.all(batch.loss[:, 1:] == batch.loss[:, :1])
+
+    def test_networks_that_ended_badly_are_named(self, three_networks):
+        with pytest.raises(ol.LearningError, match=r"train: 1 of 3 networks ended badly: 2\. .*diverged.*throw=False"):
+            ol.train(LINEAR, TASK, three_networks, descent())
+
+    def test_a_batch_of_one_is_a_batch(self, three_networks):
+        batch = self.train(member(three_networks, slice(0, 1)))
+        assert batch.overlaps.gram.shape == (1, N_STEPS // SAVE_EVERY + 1, 4, 4)
+
+    def test_a_flow_and_an_optimiser_take_batches(self, three_networks):
+        two = member(three_networks, slice(0, 2))
+        for rule in (ol.GradientFlow(2.0), adam()):
+            batch = ol.train(LINEAR, TASK, two, rule)
+            alone = ol.train(LINEAR, TASK, member(two, 1), rule)
+            # A flow of a batch takes the steps of each member: the solver's tolerance is the same.
+            assert largest(batch.overlaps.gram[1] - alone.overlaps.gram) <= 1e-7
+            assert batch.final.vectors.shape == (2, 12, 4)
+
+    def test_ctrl_c_ends_all_that_still_learn(self, three_networks, interrupted_after_second_call):
+        with pytest.raises(ol.LearningInterrupted) as caught:
+            self.train(three_networks)
+        solution = caught.value.solution
+        assert (solution.result == ol.RESULTS.interrupted).tolist() == [True, True, False]
+        assert (solution.result == ol.RESULTS.diverged).tolist() == [False, False, True]
+        assert solution.time.shape[1] < N_STEPS // SAVE_EVERY + 1
+
+    def test_a_batch_can_be_saved_and_loaded(self, three_networks, tmp_path):
+        batch = self.train(three_networks)
+        batch.save(tmp_path / "batch.nc")
+        loaded = ol.load(tmp_path / "batch.nc")
+        assert np.array_equal(loaded.final.vectors, batch.final.vectors)
+        assert np.array_equal(loaded.overlaps.gram, batch.overlaps.gram)
+
+
 # -- endings ---------------------------------------------------------------------------------------------------------
 
 
@@ -483,9 +573,15 @@ class TestBadInput:
         refuses(r"train: network has Layout\(n_in=1, rank=2, n_out=1\), the model has Layout\(n_in=1, rank=1",
                 network=make_network(layout=RANK_2))  # fmt: skip
 
-    def test_a_batch_of_networks(self):
-        batch = ol.Network(jnp.stack([make_network().vectors] * 3), RANK_1)
+    def test_a_batch_of_batches_of_networks(self):
+        batch = ol.Network(jnp.stack([make_network().vectors] * 3)[None], RANK_1)
         refuses(r"train: network is a batch of shape \[3\]; use jax\.vmap", network=batch)
+
+    def test_a_batch_of_no_networks(self):
+        refuses(
+            r"train: network is a batch of no networks, vectors \[0, 12, 4\]",
+            network=ol.Network(jnp.zeros((0, 12, 4)), RANK_1),
+        )
 
     def test_a_model_that_is_none(self):
         refuses(r"train: model must be an ol\.Model, got Linear\(\)", model=ol.Linear())

@@ -1,5 +1,6 @@
 """validate: the theory against full N."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +26,7 @@ def _task(n_in, n_out, n_steps=60, dt=0.1):
 
 
 SINGLE, DOUBLE = ol.Layout(1, 1, 1), ol.Layout(2, 2, 2)
+FLIP_FLOP = ol.tasks.flip_flop(key=jax.random.key(3), n_trials=4, duration=8.0, dt=0.1, wait_range=(1.0, 2.0))
 CASES = {
     "rank 1": (SINGLE, {}),
     "rank 2, two inputs, two outputs": (DOUBLE, {}),
@@ -90,10 +92,9 @@ def early_training(request):
     model = ol.Model(SINGLE, request.param)
     # Near-orthonormal, so that fields stay small and the neurons Gaussian over these few steps.
     start = ol.Overlaps.random(SINGLE, key=jax.random.key(0), scale=0.1)
-    task = ol.tasks.flip_flop(key=jax.random.key(3), n_trials=4, duration=8.0, dt=0.1, wait_range=(1.0, 2.0))
     rule = ol.GradientDescent(0.1, 10, save_every=5)
     return ol.validate(
-        model, task, start, rule, n_neurons=(64, 512, 4096), n_seeds=16, key=jax.random.key(1), early=0.5
+        model, FLIP_FLOP, start, rule, n_neurons=(64, 512, 4096), n_seeds=16, key=jax.random.key(1), early=0.5
     )
 
 
@@ -104,6 +105,56 @@ def test_early_deviation_of_nonlinear_network_falls_as_the_square_root_of_n(earl
     assert error < 0.12
     assert abs(slope + 0.5) < 2.6 * error  # 1 % two-sided
     assert early_training.verdict.passed, early_training.verdict.sentence
+
+
+def test_deviation_of_nonlinear_network_is_split_into_finite_size_and_closure(early_training):
+    closure = early_training.closure
+    np.testing.assert_array_equal(early_training.finite.deviation, early_training.deviation - closure.closure)
+    np.testing.assert_array_equal(closure.theory.overlaps.gram, early_training.theory.overlaps.gram)
+    # Ten steps from Gaussian neurons: the theory is good to far less than what networks of 4,096 are off by.
+    assert closure.largest.max() < 0.1 * early_training.largest[-1].min()
+    assert closure.until() == len(closure.largest) - 1
+
+
+def test_exponent_is_that_of_the_finite_size_part_whatever_the_closure_error(early_training):
+    n = np.array([100, 1000, 10000])
+    finite = np.random.default_rng(0).normal(size=(3, 200, 3, 10)) * n[:, None, None, None] ** -0.5
+    closure = early_training.closure
+    gram = np.array(closure.theory.overlaps.gram)
+    # A theory that is wrong by a hundred times the finite-size part, everywhere.
+    wrong = ol.integrate(
+        closure.model,
+        FLIP_FLOP,
+        ol.Overlaps(gram[0] + 3 * np.eye(4), SINGLE),
+        ol.GradientDescent(0.1, 10, save_every=5),
+    )
+    report = eqx.tree_at(lambda c: c.theory, closure, wrong)
+    made = ol.Validation(
+        theory=wrong,
+        n_neurons=tuple(n.tolist()),
+        deviation=finite + report.closure,
+        loss=early_training.loss,
+        early=1,
+        tolerance=np.zeros(3),
+        closure=report,
+    )
+    slope, error = made.exponent()
+    assert abs(slope + 0.5) < 4 * error < 0.04
+    assert made.verdict.passed
+    # And the whole deviation does not fall.
+    rms, _ = made.rms()
+    assert rms[2] > 0.9 * rms[0] > 1
+    assert f"{report.largest[-1]:.2g} away from the limit" in made.verdict.sentence
+
+
+def test_linear_networks_have_no_closure_part():
+    model = ol.Model(SINGLE, ol.Linear())
+    start = ol.Overlaps.random(SINGLE, key=jax.random.key(0), scale=0.2)
+    found = ol.validate(
+        model, _task(1, 1), start, ol.GradientDescent(5e-3, 20), n_neurons=(20,), n_seeds=1, key=jax.random.key(1)
+    )
+    assert found.closure is None
+    np.testing.assert_array_equal(found.finite.deviation, found.deviation)
 
 
 def test_exponent_of_made_up_deviations_is_recovered(early_training):
@@ -143,7 +194,7 @@ def test_prints_as_a_table_and_saves_with_labels(early_training, tmp_path):
     import xarray
 
     text = repr(early_training)
-    for expected in ("4096", "rms at", "confirmed", "zu"):
+    for expected in ("4096", "rms at", "Finite N as expected", "network minus limit", "limit is known to", "zu"):
         assert expected in text
     early_training.save(tmp_path / "validation.nc")
     with xarray.open_dataset(tmp_path / "validation.nc", engine="h5netcdf") as data:
@@ -151,6 +202,8 @@ def test_prints_as_a_table_and_saves_with_labels(early_training, tmp_path):
         np.testing.assert_array_equal(data["deviation"], early_training.deviation)
         assert list(data["n_neurons"]) == [64, 512, 4096]
         assert "-1/2" in data.attrs["verdict"]
+        np.testing.assert_array_equal(data["closure"], early_training.closure.closure)
+        np.testing.assert_array_equal(data["limit_error"], early_training.closure.limit.error)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ from overlap_learning.studies.memory.holonomy import connection, curvature, tran
 from overlap_learning.studies.memory.manifold import SolutionManifold, solution_manifold
 from overlap_learning.studies.memory.protocol import protocol
 from overlap_learning.studies.memory.savings import History, LearningSpeed, Savings, learning_speed, savings
-from overlap_learning.studies.memory.twins import Twins, random_starts, train_twins
+from overlap_learning.studies.memory.twins import Phase, Twins, random_starts, train_twins
 
 __all__ = [
     "Decoding",
     "Drift",
     "History",
     "LearningSpeed",
+    "Phase",
     "Savings",
     "SolutionManifold",
     "Twins",

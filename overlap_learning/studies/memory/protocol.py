@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 
+from overlap_learning.dynamics.checkpoint import Checkpoint
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.rules import AbstractRule
 from overlap_learning.dynamics.run import check_run
@@ -24,23 +25,28 @@ def protocol(
     key: jax.Array | None = None,
     *,
     throw: bool = True,
+    progress: bool | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Solution]:
     """Learn tasks one after another, each from where the last one ended.
 
     Args:
         model: the `Model`.
         tasks: the task of each phase, such as `[task_a, task_b, task_a]`.
-        start: `Overlaps` for the theory (`ol.integrate`), or a `Network` for full N (`ol.train`).
+        start: `Overlaps` for the theory (`ol.integrate`), or a `Network` for full N (`ol.train`), also a batch of them.
         rule: one rule for all phases, or one per phase.
         key: a jax random key; phase p draws from `fold_in(key, p)`, in theory and at full N alike.
         throw: as in `ol.integrate`.
+        progress: at full N, show a progress bar for each phase; None: if a person is watching.
+        checkpoint: at full N, where to write down, every so many steps, where the run is, each phase in a folder of its
+            own; the same call goes on from there after the program was killed.
 
     Returns:
         One `Solution` per phase.
 
     Raises:
         ValueError: if a task has other channels than the model (the phase is named), or the numbers of tasks and rules
-            differ.
+            differ, or the checkpoint is that of another run, or given for the theory.
         LearningError: if a phase ended badly, and throw.
 
     Source: Ger & Barak 2026, Figs. 3, 6.
@@ -56,6 +62,11 @@ def protocol(
     rules = [rule] * len(tasks) if isinstance(rule, AbstractRule) else list(rule)
     if not tasks or len(rules) != len(tasks):
         raise ValueError(f"protocol: give one rule, or one per task; got {len(tasks)} tasks and {len(rules)} rules.")
+    if checkpoint is not None and not isinstance(start, Network):
+        raise ValueError(
+            "protocol: checkpoints are for full N (an ol.Network as start): each phase of the theory is one compiled "
+            "call, in which none can be written. Leave checkpoint out."
+        )
     # All phases are checked before the first one runs.
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
         check_run(model, task, each, key, f"protocol, phase {phase}")
@@ -64,7 +75,8 @@ def protocol(
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
         phase_key = None if key is None else jax.random.fold_in(key, phase)
         if isinstance(learned, Network):
-            solution = train(model, task, learned, each, phase_key, throw=throw)
+            part = None if checkpoint is None else checkpoint.part(f"phase-{phase}")
+            solution = train(model, task, learned, each, phase_key, throw=throw, progress=progress, checkpoint=part)
         else:
             solution = integrate(model, task, learned, each, phase_key, throw=throw)
         solutions.append(solution)

@@ -1,0 +1,208 @@
+"""Adam: task A, B, A, B, A with an element-wise rule, which conserves nothing (Ger & Barak 2026, Fig. 7)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import overlap_learning.plot as plot
+from overlap_learning.dynamics.invariants import invariants
+from overlap_learning.dynamics.rules import GradientDescent
+from overlap_learning.dynamics.solution import Solution
+from overlap_learning.gallery.page import excess_kurtosis, mark_phases, network, page
+from overlap_learning.gallery.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.runs import (
+    adam,
+    end_gram,
+    joined,
+    kurtosis_error,
+    largest_difference,
+    random_network,
+)
+from overlap_learning.model.activations import Linear
+from overlap_learning.model.activity import reduced_outputs
+from overlap_learning.model.layout import Layout
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
+from overlap_learning.plot.style import COLOURS, label_ends, legend_above, symbol
+from overlap_learning.studies.equivalence.completion import equivalent
+from overlap_learning.studies.memory.protocol import protocol
+from overlap_learning.tasks.impulse import exponential_filter
+from overlap_learning.tasks.task import Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LETTERS = ("A", "B", "A", "B", "A")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The published settings, and those of plain descent beside it.
+
+    Args:
+        n_neurons: N.
+        uu: norm of u at the start.
+        mu: overlap of m and u at the start.
+        decays: c of task A and of task B.
+        duration: of a trial, in neuronal time constants.
+        dt: the Euler step.
+        learning_rate: of Adam.
+        descent_rate: eta of plain descent.
+        n_steps: learning steps of each phase.
+        seed: of the start and the neurons.
+    """
+
+    n_neurons: int = 500
+    uu: float = 32**2 / 500
+    mu: float = 400 / 500
+    decays: tuple[float, float] = (0.2, 0.4)
+    duration: float = 20.0
+    dt: float = 0.05
+    learning_rate: float = 1e-3
+    descent_rate: float = 5e-3
+    n_steps: int = 4000
+    seed: int = 0
+
+
+QUICK = Settings(n_neurons=100, duration=15.0, dt=0.1, learning_rate=4e-3, n_steps=1000)
+
+
+def figure_7(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+    """Five phases under Adam at full N, and under plain descent: which invariants are kept, and which overlaps return.
+
+    Args:
+        settings: the sizes of the experiment.
+        progress: show progress bars of the full networks; None: if a person is watching.
+
+    Raises:
+        ModuleNotFoundError: without optax; the message says how to install it.
+
+    Source: Ger & Barak 2026, Fig. 7.
+    """
+    rule = adam(settings.learning_rate, settings.n_steps)
+    model = Model(Layout(n_in=1, rank=1, n_out=1), Linear())
+    start_key, neuron_key = jax.random.split(jax.random.key(settings.seed))
+    start = equivalent(
+        random_network(model.layout, settings.n_neurons, start_key).overlaps, model, uu=settings.uu, mu=settings.mu
+    )
+    neurons = Network.sample(start, settings.n_neurons, key=neuron_key)
+    a, b = (exponential_filter(decay, settings.duration, settings.dt) for decay in settings.decays)
+    tasks = [a, b, a, b, a]
+    descent = GradientDescent(settings.descent_rate, settings.n_steps)
+    by_adam = protocol(model, tasks, neurons, rule, progress=progress)
+    by_descent = protocol(model, tasks, neurons, descent, progress=progress)
+    courses = {"adam": joined(by_adam), "descent": joined(by_descent)}
+    series = {name: np.asarray(jax.vmap(lambda o: invariants(model, o))(run.overlaps)) for name, run in courses.items()}
+    figure = _draw(settings, a, by_adam, by_descent, courses, series)
+    arrays = {
+        f"{name}_invariants": ((f"{name}_time", "invariant"), value, "eigenvalues of Sign G")
+        for name, value in series.items()
+    }
+    numbers = _numbers(model, a, {"Adam": by_adam, "plain descent": by_descent}, series)
+    return collect(figure, settings, numbers, _NOTES, runs=courses, arrays=arrays)
+
+
+def _numbers(model: Model, task: Task, runs: dict[str, list[Solution]], series: dict[str, np.ndarray]) -> list[Number]:
+    numbers = []
+    for (name, phases), moved in zip(runs.items(), series.values(), strict=True):
+        ends = np.cumsum([len(phase.time) for phase in phases]) - 1
+        first = end_gram(phases[0])
+        for phase, label in ((2, "A2"), (4, "A3")):
+            later = end_gram(phases[phase])
+            output = largest_difference(*(reduced_outputs(model, jnp.asarray(gram), task) for gram in (first, later)))
+            distance = np.abs(later - first)
+            numbers += [
+                Number(f"output, {label} minus A1, largest, {name}", output, None, 0.0),
+                Number(f"visible overlaps, {label} minus A1, largest, {name}", float(distance[model.visible].max())),
+                Number(f"invisible overlaps, {label} minus A1, largest, {name}",
+                       float(distance[model.invisible].max())),
+                Number(f"invariants, {label} minus A1, largest, {name}",
+                       largest_difference(moved[ends[phase]], moved[ends[0]])),
+            ]  # fmt: skip
+        numbers += [
+            Number(f"invariants, A1 minus start, largest, {name}", largest_difference(moved[ends[0]], moved[0])),
+            Number(f"loss at the end, {name}", float(phases[-1].loss[-1])),
+        ]
+    last = network(runs["Adam"][-1])
+    error = kurtosis_error(last.n_neurons)
+    return [
+        *numbers,
+        *(Number(f"excess kurtosis of {vector} at the end, Adam", value, error, 0.0)
+          for vector, value in excess_kurtosis(last).items()),
+    ]  # fmt: skip
+
+
+def _draw(
+    settings: Settings,
+    task: Task,
+    by_adam: Sequence[Solution],
+    by_descent: Sequence[Solution],
+    courses: dict[str, Solution],
+    series: dict[str, np.ndarray],
+):
+    model = courses["adam"].model
+    figure, panels = page(
+        f"Fig. 7: task A, B, A, B, A under Adam, linear, rank 1, N = {settings.n_neurons:,}, "
+        f"{settings.n_steps:,} steps each", 2, 3,
+    )  # fmt: skip
+    loss, visible, invisible, output, kept, returned = panels
+    # Both on one axis of steps: a rate of Adam's is no learning time.
+    times = [settings.n_steps * phase for phase in range(len(LETTERS) + 1)]
+    for name, label, colour in (("adam", "Adam", COLOURS[0]), ("descent", "plain descent", "0.6")):
+        steps = _steps(courses[name], times[-1])
+        loss.plot(steps, courses[name].loss, color=colour, linewidth=1.2, label=label, zorder=2 - (name == "descent"))
+        for i in range(series[name].shape[1]):
+            kept.plot(steps, series[name][:, i], color=COLOURS[i], label="_" * i + label,
+                      linestyle="-" if name == "adam" else ":")  # fmt: skip
+    loss.set_yscale("log")
+    loss.set_ylabel("loss")
+    kept.set_ylabel("eigenvalues of Sign G")
+    ends = [(times[-1], float(value)) for value in series["adam"][-1]]
+    label_ends(kept, ends, [rf"$\lambda_{{{i + 1}}}$" for i in range(len(ends))], list(COLOURS[: len(ends)]))
+    for ax in (loss, kept):
+        legend_above(ax)
+    plot.overlaps(courses["adam"], names=model.visible_names, ax=visible)
+    plot.overlaps(courses["adam"], names=model.invisible_names, ax=invisible)
+    for ax in (loss, visible, invisible, kept):
+        mark_phases(ax, times, LETTERS)
+        ax.set_xlabel("learning steps")
+    visible.set_ylabel("visible overlap, Adam")
+    invisible.set_ylabel("invisible overlap, Adam")
+    labels = ["A1", "A2", "A3"]
+    plot.output(model, task, *(network(by_adam[p]) for p in (0, 2, 4)), labels=labels, ax=output)
+    output.set_ylabel("output y, Adam")
+    _draw_returns(returned, model, by_adam, by_descent)
+    return figure
+
+
+def _steps(course: Solution, last: int) -> np.ndarray:
+    time = np.asarray(course.time)
+    return time * (last / time[-1])
+
+
+def _draw_returns(ax: "Axes", model: Model, by_adam: Sequence[Solution], by_descent: Sequence[Solution]) -> None:
+    names = (*model.visible_names, *model.invisible_names)
+    for phases, label, colour in ((by_adam, "Adam", COLOURS[0]), (by_descent, "plain descent", "0.5")):
+        first = phases[0].overlaps.entries()
+        for phase, end, marker in ((2, "A2", "o"), (4, "A3", "x")):
+            later = phases[phase].overlaps.entries()
+            distance = [abs(float(later[name][-1] - first[name][-1])) for name in names]
+            ax.plot(range(len(names)), distance, linestyle="none", marker=marker, markersize=7, color=colour,
+                    markerfacecolor="none", label=f"{end}, {label}")  # fmt: skip
+    ax.set_yscale("log")
+    ax.set_xticks(range(len(names)), [symbol(name) for name in names])
+    ax.axvline(len(model.visible_names) - 0.5, color="0.7", linewidth=0.8, zorder=0)
+    ax.set_ylabel("distance of the overlap from A1")
+    ax.set_xlabel("visible | invisible overlaps")
+    legend_above(ax)
+
+
+_NOTES = (
+    "Adam's step of a neuron depends on more than overlaps, so its learning does not close in overlap space: "
+    "ol.integrate refuses it, and this figure is full N alone.",
+    "Adam's learning time counts steps; plain descent is drawn on the same axis, step by step.",
+)

@@ -1,0 +1,261 @@
+"""Holonomy: a loop of tasks, learned slowly, leaves a trace that tells its direction."""
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from overlap_learning.dynamics.integrate import integrate
+from overlap_learning.dynamics.rules import GradientFlow
+from overlap_learning.gallery.page import page
+from overlap_learning.gallery.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.runs import end_gram
+from overlap_learning.model.activations import Linear
+from overlap_learning.model.layout import Layout
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
+from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.plot.style import COLOURS, legend_above, symbol
+from overlap_learning.studies.memory.holonomy import curvature, transport
+from overlap_learning.studies.memory.protocol import protocol
+from overlap_learning.tasks.impulse import exponential_filter
+from overlap_learning.tasks.task import Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: The rectangle amplitude, decay: the parameters of the filter at its corners.
+CORNERS = ((1.0, 0.2), (1.0, 0.4), (1.6, 0.4), (1.6, 0.2), (1.0, 0.2))
+#: The overlap that is drawn where there is room for one.
+SHOWN = "zu"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sizes of the experiment, which no paper has published.
+
+    Args:
+        duration: of the trial, in neuronal time constants.
+        dt: the Euler step.
+        scale: of the start's random overlaps.
+        seed: of the start and of the network.
+        n_per_side: in how many steps each side of the rectangle is learned.
+        full_n_per_side: the same at full N.
+        n_neurons: N.
+        learning_time: gradient flow for each step of the task: to convergence.
+        sizes: sides of small loops, relative to the rectangle.
+    """
+
+    duration: float = 20.0
+    dt: float = 0.05
+    scale: float = 0.3
+    seed: int = 1
+    n_per_side: tuple[int, ...] = (1, 2, 4, 8, 16)
+    full_n_per_side: tuple[int, ...] = (1, 2, 4)
+    n_neurons: int = 200
+    learning_time: float = 60.0
+    sizes: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05)
+
+
+QUICK = Settings(duration=8.0, dt=0.1, n_per_side=(1, 2, 4), full_n_per_side=(1,), n_neurons=50, sizes=(0.2, 0.1))
+
+
+class Filters(NamedTuple):
+    """Exponential filters of amplitude `theta[0]` and decay `theta[1]`, as a function of theta."""
+
+    duration: float
+    dt: float
+
+    def __call__(self, theta: jax.Array) -> Task:
+        base = exponential_filter(duration=self.duration, dt=self.dt)
+        target = theta[0] * jnp.exp(-theta[1] * base.times[:-1])
+        return Task(base.inputs, base.targets.at[0, 1:, 0].set(target), base.weights, base.dt)
+
+
+class _Residue(NamedTuple):
+    """What a loop and its reverse leave in the overlaps, shape [p] each: half the difference, half the sum."""
+
+    odd: np.ndarray
+    even: np.ndarray
+
+
+def figure_holonomy(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+    """A rectangle in the space of tasks, learned in ever smaller steps, in theory and at full N.
+
+    Args:
+        settings: the sizes of the experiment.
+        progress: not used; runs of gradient flow have no bar.
+
+    Source: theory page, section 5 (memory as holonomy).
+    """
+    model, family = Model(Layout(), Linear()), Filters(settings.duration, settings.dt)
+    flow = GradientFlow(settings.learning_time, save_at=[settings.learning_time])
+    start = Overlaps.random(model.layout, key=jax.random.key(settings.seed), scale=settings.scale)
+    converge = GradientFlow(5 * settings.learning_time, save_at=[5 * settings.learning_time])
+    learned = integrate(model, family(jnp.array(CORNERS[0])), start, converge).final
+    assert isinstance(learned, Overlaps)
+    network = Network.sample(learned, settings.n_neurons, key=jax.random.key(settings.seed))
+
+    theory = [_stepped(model, family, learned, flow, n) for n in settings.n_per_side]
+    full = [_stepped(model, family, network, flow, n) for n in settings.full_n_per_side]
+    limit = _transported(model, family, learned, np.array(CORNERS))
+    slope = _entries(model, np.asarray(curvature(model, family, jnp.array(CORNERS[0]), learned)[1, 0]))
+    centre = np.array(CORNERS[0])
+    small = [
+        _transported(model, family, learned, centre + size * (np.array(CORNERS) - centre)) for size in settings.sizes
+    ]
+    areas = [size**2 * _area() for size in settings.sizes]
+
+    names = model.layout.entry_names
+    figure, panels = page("Memory as holonomy: a loop of tasks, each learned to convergence", 2, 2)
+    _draw_path(panels[0])
+    _draw_odd(panels[1], settings, names, theory, full, limit)
+    _draw_even(panels[2], settings, names, theory)
+    _draw_area(panels[3], names, areas, small, slope)
+
+    i = names.index(SHOWN)
+    agreement = max(
+        float(np.abs(one.odd - theory[settings.n_per_side.index(n)].odd).max())
+        for n, one in zip(settings.full_n_per_side, full, strict=True)
+        if n in settings.n_per_side
+    )
+    numbers = [
+        *(
+            Number(f"s_{SHOWN}, each side in {n}: half the difference of loop and reverse",
+                   float(one.odd[i]), expected=float(limit.odd[i]))
+            for n, one in zip(settings.n_per_side, theory, strict=True)
+        ),
+        *(
+            Number(f"s_{SHOWN}, each side in {n}: half the sum", float(one.even[i]), expected=0.0)
+            for n, one in zip(settings.n_per_side, theory, strict=True)
+        ),
+        Number(f"full N = {settings.n_neurons}: largest deviation of half the difference from the theory",
+               agreement, expected=0.0),
+        *(
+            Number(f"s_{SHOWN} per area, small loop of size {size:g}",
+                   float(one.odd[i]) / area, expected=float(slope[i]))
+            for size, area, one in zip(settings.sizes, areas, small, strict=True)
+        ),
+    ]  # fmt: skip
+    notes = (
+        "Expected: of half the difference, the limit of infinitely many steps (parallel transport); of half the sum, "
+        "0, approached as 1/n; per area, the curvature at the corner, approached as the loop shrinks.",
+    )
+    arrays = {
+        "theory_odd": (("n_per_side", "overlap"), [one.odd for one in theory], "half the difference, theory"),
+        "theory_even": (("n_per_side", "overlap"), [one.even for one in theory], "half the sum, theory"),
+        "full_odd": (("full_n_per_side", "overlap"), [one.odd for one in full], "half the difference, full N"),
+        "full_even": (("full_n_per_side", "overlap"), [one.even for one in full], "half the sum, full N"),
+        "limit_odd": (("overlap",), limit.odd, "half the difference, transport"),
+        "small_odd": (("size", "overlap"), [one.odd for one in small], "half the difference, small loops"),
+        "area": (("size",), areas, "area of the small loops"),
+        "curvature": (("overlap",), slope, "curvature: residue per area"),
+    }
+    return collect(figure, settings, numbers, notes, arrays=arrays)
+
+
+def _area() -> float:
+    (low_a, low_c), _, (high_a, high_c), *_ = CORNERS
+    return (high_a - low_a) * (high_c - low_c)
+
+
+def _entries(model: Model, gram: np.ndarray) -> np.ndarray:
+    rows, columns = model.layout.entry_indices
+    return gram[rows, columns]
+
+
+def _residue(model: Model, start: np.ndarray, forward: np.ndarray, backward: np.ndarray) -> _Residue:
+    odd, even = (forward - backward) / 2, (forward + backward) / 2 - start
+    return _Residue(_entries(model, odd), _entries(model, even))
+
+
+def _stepped(model: Model, family: Filters, start: Overlaps | Network, flow: GradientFlow, n_per_side: int) -> _Residue:
+    """The rectangle and its reverse, each side in n steps, each step learned to convergence."""
+    sides = [
+        np.linspace(first, last, n_per_side + 1)[1:]
+        for first, last in zip(np.array(CORNERS[:-1]), np.array(CORNERS[1:]), strict=True)
+    ]
+    path = np.concatenate(sides)
+    back = np.concatenate([path[-2::-1], [CORNERS[0]]])
+    ends = [
+        end_gram(protocol(model, [family(jnp.array(theta)) for theta in way], start, flow)[-1]) for way in (path, back)
+    ]
+    first = start.overlaps.gram if isinstance(start, Network) else start.gram
+    return _residue(model, np.asarray(first), *ends)
+
+
+def _transported(model: Model, family: Filters, start: Overlaps, corners: np.ndarray) -> _Residue:
+    """The same in infinitely many steps."""
+    ends = [np.asarray(transport(model, family, way, start).gram) for way in (corners, corners[::-1])]
+    return _residue(model, np.asarray(start.gram), *ends)
+
+
+def _draw_path(ax: "Axes") -> None:
+    corners = np.array(CORNERS)
+    for first, last in itertools.pairwise(corners):
+        ax.annotate("", last, first, arrowprops={"arrowstyle": "->", "color": COLOURS[0], "linewidth": 1.6})
+    ax.plot(*corners.T, linestyle="none", marker="o", color="black", markersize=4)
+    ax.annotate("start", corners[0], (8, -14), textcoords="offset points")
+    ax.set_xlabel("amplitude of the target")
+    ax.set_ylabel("decay of the target")
+    ax.margins(0.15)
+
+
+def _draw_odd(
+    ax: "Axes",
+    settings: Settings,
+    names: tuple[str, ...],
+    theory: list[_Residue],
+    full: list[_Residue],
+    limit: _Residue,
+) -> None:
+    shown = _largest(limit.odd)
+    for colour, i in zip(COLOURS, shown, strict=False):
+        ax.axhline(limit.odd[i], color=colour, linewidth=0.9, linestyle=(0, (4, 2)))
+        ax.plot(settings.n_per_side, [r.odd[i] for r in theory], color=colour, linewidth=1.4, label=symbol(names[i]))
+        ax.plot(
+            settings.full_n_per_side, [r.odd[i] for r in full], color=colour, linestyle="none", marker="o",
+            markerfacecolor="none",
+        )  # fmt: skip
+    ax.plot([], [], color="0.4", linestyle=(0, (4, 2)), linewidth=0.9, label="transport")
+    ax.plot([], [], color="0.4", linestyle="none", marker="o", markerfacecolor="none", label="full N")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(settings.n_per_side, [str(n) for n in settings.n_per_side])
+    ax.set_xlabel("steps per side")
+    ax.set_ylabel("(loop - reverse) / 2")
+    legend_above(ax)
+
+
+def _draw_even(ax: "Axes", settings: Settings, names: tuple[str, ...], theory: list[_Residue]) -> None:
+    n = np.array(settings.n_per_side, float)
+    for colour, i in zip(COLOURS, _largest(theory[0].even), strict=False):
+        ax.plot(n, [abs(r.even[i]) for r in theory], color=colour, marker="o", markersize=4, label=symbol(names[i]))
+    top = np.abs(theory[0].even).max()
+    ax.plot(n, 1.6 * top * n[0] / n, color="0.5", linewidth=0.9, linestyle=":", label="slope -1")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(settings.n_per_side, [str(n) for n in settings.n_per_side])
+    ax.set_yscale("log")
+    ax.set_xlabel("steps per side")
+    ax.set_ylabel("|loop + reverse| / 2")
+    legend_above(ax)
+
+
+def _draw_area(
+    ax: "Axes", names: tuple[str, ...], areas: list[float], small: list[_Residue], slope: np.ndarray
+) -> None:
+    for colour, i in zip(COLOURS, _largest(slope), strict=False):
+        per_area = [one.odd[i] / area for one, area in zip(small, areas, strict=True)]
+        ax.plot(areas, per_area, color=colour, marker="o", markersize=4, label=symbol(names[i]))
+        ax.axhline(slope[i], color=colour, linewidth=0.9, linestyle=(0, (1, 1.5)))
+    ax.plot([], [], color="0.4", linestyle=(0, (1, 1.5)), linewidth=0.9, label="curvature")
+    ax.set_xscale("log")
+    ax.set_xlabel("area enclosed in the space of tasks")
+    ax.set_ylabel("residue / area")
+    legend_above(ax)
+
+
+def _largest(values: np.ndarray, n: int = 4) -> list[int]:
+    return np.argsort(-np.abs(values))[:n].tolist()
