@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
-from scipy.special import betaincinv, expit
+from scipy.special import betaincinv
 
 from overlap_learning.model.precision import count
 
@@ -46,7 +46,7 @@ def decode_history(
 ) -> Decoding:
     """Which of two histories a network had: cross-validated logistic regression on standardised features.
 
-    The regression is scikit-learn's default one (penalty `|w|^2 / 2` beside the sum of the losses).
+    The regression is scikit-learn's with its default penalty (`|w|^2 / 2` beside the sum of the losses).
 
     Twins start alike, learn different things, then the same. They are never split between training and test: a decoder
     that has seen one twin knows the other's start. Scores come from held-out pairs only; chance is 1/2.
@@ -70,6 +70,7 @@ def decode_history(
         A `Decoding`.
 
     Raises:
+        ImportError: if scikit-learn is not installed; the message gives the command.
         ValueError: if the shapes do not match, a feature is not finite, there are fewer than two pairs, or another
             argument is out of range.
 
@@ -138,56 +139,32 @@ def _held_out(
     # All folds side by side: rows that a fold leaves out have no weight in it.
     weights = (fold != np.arange(len(folds))[:, None]).astype(float)
     total = weights.sum(axis=1)[:, None]
-    seen = rows + noise.measurement * rng.normal(size=rows.shape) if noise.measurement else rows
-    mean = weights @ seen / total
-    scale = np.sqrt(np.einsum("fn,fnp->fp", weights, np.square(seen - mean[:, None])) / total)
+    measured = rows + noise.measurement * rng.normal(size=rows.shape) if noise.measurement else rows
+    mean = weights @ measured / total
+    scale = np.sqrt(np.einsum("fn,fnp->fp", weights, np.square(measured - mean[:, None])) / total)
     scale = np.where(scale > 0, scale, 1.0)
-    noisy = (seen - mean[:, None]) / scale[:, None]
+    noisy = (measured - mean[:, None]) / scale[:, None]
     if noise.training:
         noisy = noisy + noise.training * rng.normal(size=noisy.shape)
-    decoders = fit_logistic(noisy, labels, weights)
+    decoders = np.stack([_fit(x[seen], labels[seen]) for x, seen in zip(noisy, weights > 0, strict=True)])
     # What is decoded is without noise.
     decision = _with_constant((rows - mean[fold]) / scale[fold]) * decoders[fold]
     return ((decision.sum(axis=1) > 0) == labels).reshape(n_pairs, 2).astype(float)
 
 
-def fit_logistic(features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Logistic regressions side by side: the sum of the losses plus `|w|^2 / 2`, the constant left out of w.
+def _fit(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The coefficients and the constant of a logistic regression, shape [p + 1].
 
-    Newton's method with halved steps where a whole one does not lead down; the problem is convex.
-
-    Args:
-        features: shape [..., n, p].
-        labels: 0 or 1, shape [n].
-        weights: of each row in the sum of the losses, shape [..., n].
-
-    Returns:
-        The p coefficients and the constant of each, shape [..., p + 1].
+    Raises:
+        ImportError: if scikit-learn is not installed.
     """
-    x = _with_constant(features)
-    penalty = np.append(np.ones(features.shape[-1]), 0.0)
-    sign = 1 - 2 * labels
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        raise ImportError("decode_history needs scikit-learn: pip install 'overlap_learning[studies]'.") from None
 
-    def value(w):
-        margin = sign * np.einsum("...np,...p->...n", x, w)
-        return np.sum(weights * np.logaddexp(0, margin), axis=-1) + np.sum(penalty * w**2, axis=-1) / 2
-
-    w = np.zeros((*x.shape[:-2], x.shape[-1]))
-    for _ in range(100):
-        p = expit(np.einsum("...np,...p->...n", x, w))
-        slope = np.einsum("...n,...np->...p", weights * (p - labels), x) + penalty * w
-        curvature = np.einsum("...n,...np,...nq->...pq", weights * p * (1 - p), x, x) + np.diag(penalty)
-        step = np.linalg.solve(curvature, slope[..., None])[..., 0]
-        if np.max(np.abs(step)) < 1e-10:
-            break
-        size, before = np.ones(w.shape[:-1]), value(w)
-        for _ in range(20):
-            up = value(w - size[..., None] * step) > before + 1e-12 * np.abs(before)
-            if not up.any():
-                break
-            size = np.where(up, size / 2, size)
-        w = w - size[..., None] * step
-    return w
+    decoder = LogisticRegression(max_iter=1000).fit(features, labels)
+    return np.append(decoder.coef_[0], decoder.intercept_)
 
 
 def _with_constant(features: np.ndarray) -> np.ndarray:
