@@ -49,18 +49,18 @@ class Settings:
         sizes: sides of small loops, relative to the rectangle.
     """
 
-    duration: float = 20.0
-    dt: float = 0.05
+    duration: float = 8.0
+    dt: float = 0.1
     scale: float = 0.3
     seed: int = 1
-    n_per_side: tuple[int, ...] = (1, 2, 4, 8, 16)
-    full_n_per_side: tuple[int, ...] = (1, 2, 4)
+    n_per_side: tuple[int, ...] = (1, 2, 4, 8)
+    full_n_per_side: tuple[int, ...] = (1, 2)
     n_neurons: int = 200
     learning_time: float = 60.0
     sizes: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05)
 
 
-QUICK = Settings(duration=8.0, dt=0.1, n_per_side=(1, 2, 4), full_n_per_side=(1,), n_neurons=50, sizes=(0.2, 0.1))
+QUICK = Settings(n_per_side=(1, 2, 4), full_n_per_side=(1,), n_neurons=50, sizes=(0.2, 0.1))
 
 
 class Filters(NamedTuple):

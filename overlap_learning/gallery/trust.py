@@ -44,7 +44,9 @@ class Settings:
         duration: of the trials of flip-flop and teacher, in neuronal time constants.
         dt: the Euler step.
         n_trials: of the three tasks.
-        learning_rate: eta.
+        learning_rate: eta on the flip-flops.
+        decision_rate: eta on decision making.
+        teacher_rate: eta on the teacher, whose loss is larger.
         n_steps: learning steps on the three tasks.
         small_duration: of the trials of the flip-flop on which all else is tried.
         small_dt: its Euler step.
@@ -62,15 +64,17 @@ class Settings:
     dt: float = 0.05
     n_trials: int = 16
     learning_rate: float = 0.1
+    decision_rate: float = 0.05
+    teacher_rate: float = 0.01
     n_steps: int = 600
     small_duration: float = 12.0
     small_dt: float = 0.1
     small_trials: int = 6
-    small_steps: int = 600
+    small_steps: int = 400
     learning_rates: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05)
     sizes: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     ranks: tuple[int, ...] = (1, 2)
-    n_neurons: tuple[int, ...] = (100, 316, 1000, 3162, 10_000)
+    n_neurons: tuple[int, ...] = (100, 316, 1000, 3162)
     n_seeds: int = 3
     seed: int = 0
 
@@ -112,7 +116,7 @@ def figure_trust(settings: Settings = Settings(), *, progress: bool | None = Non
         return closure_error(of, task, at, rule, progress=progress)
 
     total = settings.learning_rate * settings.small_steps
-    tasks = {n: learn(task, settings.learning_rate, settings.n_steps) for n, task in _tasks(settings).items()}
+    tasks = {name: learn(task, rate, settings.n_steps) for name, (task, rate) in _tasks(settings).items()}
     rates = {rate: learn(small, rate, round(total / rate)) for rate in settings.learning_rates}
     sizes = {
         size: learn(small, settings.learning_rate, settings.small_steps, at=Overlaps(size * start.gram, start.layout))
@@ -187,12 +191,13 @@ def _start(rank: int = 1) -> Overlaps:
     return Overlaps(jnp.eye(layout.size) + lower + lower.T, layout)
 
 
-def _tasks(settings: Settings) -> dict[str, Task]:
+def _tasks(settings: Settings) -> dict[str, tuple[Task, float]]:
+    """The three tasks and the learning rate of each."""
     key, n, dt = jax.random.key(settings.seed), settings.n_trials, settings.dt
     return {
-        "flip_flop": flip_flop(key=key, n_trials=n, duration=settings.duration, dt=dt),
-        "decision_making": decision_making(key=key, n_trials=n, dt=dt),
-        "teacher": teacher(key=key, n_trials=n, duration=settings.duration, dt=dt),
+        "flip_flop": (flip_flop(key=key, n_trials=n, duration=settings.duration, dt=dt), settings.learning_rate),
+        "decision_making": (decision_making(key=key, n_trials=n, dt=dt), settings.decision_rate),
+        "teacher": (teacher(key=key, n_trials=n, duration=settings.duration, dt=dt), settings.teacher_rate),
     }
 
 

@@ -1,0 +1,35 @@
+"""The sheets beyond the paper: what their numbers claim, at small sizes."""
+
+import numpy as np
+
+from overlap_learning.gallery import holonomy, savings
+
+
+def test_a_loop_leaves_the_same_residue_at_full_n_and_the_curvature_predicts_small_ones():
+    settings = holonomy.Settings(
+        duration=5.0, dt=0.2, n_per_side=(1,), full_n_per_side=(1,), n_neurons=20, sizes=(0.1,), learning_time=40.0
+    )
+    data = holonomy.figure_holonomy(settings).data
+    odd, limit = data["theory_odd"].values, data["limit_odd"].values
+    # Both are flows to a solver's tolerance of 1e-8 per step, some hundred steps, eight legs.
+    assert np.abs(data["full_odd"].values[0] - odd[0]).max() < 1e-5 * np.abs(odd[0]).max() + 1e-8
+    assert np.abs(limit).max() > 1e-4
+    # Whole sides at once leave nearly the geometric part already: it is the other part that needs small steps.
+    assert np.abs(odd[0] - limit).max() < 0.2 * np.abs(limit).max()
+    # A loop of a tenth of the size: the next order is of relative size a tenth.
+    per_area = data["small_odd"].values[0] / float(data["area"].values[0])
+    assert np.abs(per_area - data["curvature"].values).max() < 0.1 * np.abs(per_area).max()
+
+
+def test_savings_tell_linear_networks_from_erf_ones():
+    settings = savings.Settings(
+        duration=5.0, dt=0.2, n_starts=2, learning_time=60.0, n_noisy_steps=100, n_neurons=20, relearning_time=5.0
+    )
+    result = savings.figure_savings(settings, progress=False)
+    gain = result.data["gain"].values
+    assert not result.data["switched"].values[0].any()
+    assert np.abs(gain[0]).max() < 0.01
+    assert gain[2].max() > 0.03
+    # Speed over one step of 1e-6: off by half a step times the curvature of the loss along the flow, over the speed.
+    np.testing.assert_allclose(result.data["measured_speed"], result.data["predicted_speed"], rtol=1e-4)
+    assert [panel.get_xlabel() != "" for panel in result.figure.axes].count(False) <= 2
