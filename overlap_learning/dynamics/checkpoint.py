@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import types
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,9 @@ from overlap_learning.model.precision import count, is_traced
 
 #: Version of what a checkpoint holds. A reader refuses any other.
 SCHEMA = 1
+
+#: Packages whose functions are known by their names and code.
+_LIBRARIES = frozenset({"overlap_learning", "jax", "optax", "equinox", "diffrax", "numpy", "scipy", "functools"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,7 +311,31 @@ def _parts_of_function(function: Any, code: Any) -> list[tuple[str, Any]]:
     inside = [(f".{name}", cell) for name, cell in zip(code.co_freevars, cells, strict=True)]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     bound = [(".self", function.__self__)] if hasattr(function, "__self__") else []
-    return [(" code", _code_text(code)), *inside, (" defaults", defaults), *bound]
+    return [(" code", _code_text(code)), *inside, (" defaults", defaults), *bound, *_globals_of(function, code)]
+
+
+def _globals_of(function: Any, code: Any) -> list[tuple[str, Any]]:
+    """The numbers, arrays and functions of a person's own module that a function reads; of libraries, the names."""
+    # Of libraries the version is compared where it counts; their insides are theirs.
+    if function.__module__ is None or function.__module__.split(".")[0] in _LIBRARIES:
+        return []
+    found = []
+    for name in sorted(_names(code)):
+        if name not in function.__globals__:
+            continue
+        content = function.__globals__[name]
+        if isinstance(content, types.ModuleType):
+            content = content.__name__
+        elif callable(content) and getattr(content, "__module__", None) != function.__module__:
+            content = f"{getattr(content, '__module__', None)}.{getattr(content, '__qualname__', name)}"
+        found.append((f" global {name}", content))
+    return found
+
+
+def _names(code: Any) -> set[str]:
+    """The names that compiled code and the functions in it read."""
+    inner = [_names(constant) for constant in code.co_consts if hasattr(constant, "co_code")]
+    return set(code.co_names).union(*inner)
 
 
 def _code_text(code: Any) -> str:

@@ -112,6 +112,8 @@ def _integrate_populations(
             "integrate: populations learn by GradientFlow or GradientDescent without parameter_noise; direct descent "
             "and parameter noise are for ol.Overlaps."
         )
+    if getattr(rule, "dense", False):
+        raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")
     populations = jax.tree.map(lambda array: array.astype(float), populations)
     rates = jnp.concatenate([jnp.zeros(1), model.layout.rates(getattr(rule, "rates", None))])
     learner = MixtureLearner(model, rates, populations.moments, populations.fractions)

@@ -112,7 +112,7 @@ class MixtureLearner(AbstractLearner):
         start: second moments of `(1, V)` at the start, shape [P, d + 1, d + 1].
         fractions: of the populations, shape [P].
 
-    Source: theory page, section 7.
+    Source: theory page, section 8.
     """
 
     model: Model

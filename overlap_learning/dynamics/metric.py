@@ -58,7 +58,7 @@ def check_layout(model: Model, overlaps: Overlaps, caller: str) -> Layout:
     """
     if not isinstance(model, Model):
         raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")
-    if getattr(overlaps, "layout", None) != model.layout:
+    if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:
         raise ValueError(f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {overlaps!r}.")
     if overlaps.gram.ndim != 2:
         raise ValueError(

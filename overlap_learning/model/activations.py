@@ -205,6 +205,8 @@ class ReLU(AbstractActivation):
 
 #: Below this variance the gain is the mean slope, above it Stein's form of it.
 _SMALL_VARIANCE = 1e-4
+#: Below this variance averages are Taylor's series: what it leaves out is of the order of the variance squared.
+_TINY_VARIANCE = 1e-8
 
 
 def _quadrature_gain(phi: Callable[[jax.Array], jax.Array], variance: jax.Array, quadrature: Quadrature) -> jax.Array:
@@ -238,16 +240,33 @@ def _quadrature_averages(
     nodes, weights = (jnp.asarray(a, variance.dtype) for a in quadrature.nodes())
     shape = (quadrature.order, *[1] * variance.ndim)
     nodes, weights = nodes.reshape(shape), weights.reshape(shape)
-    small = variance < _SMALL_VARIANCE
-    floor = jnp.finfo(variance.dtype).eps ** 2
-    low = jnp.where(small & (variance > floor), variance, 1.0)
-    low = jnp.sqrt(low) * (variance > floor)
+    tiny, small = variance < _TINY_VARIANCE, variance < _SMALL_VARIANCE
+    # Each form sees only variances at which it and its derivative are finite.
+    low = jnp.sqrt(jnp.where(small & ~tiny, variance, 1.0))
     near, slope = jax.jvp(phi, (centre + low * nodes,), (jnp.ones(shape[:1] + variance.shape, variance.dtype),))
     high = jnp.sqrt(jnp.where(small, 1.0, variance))
     far = phi(centre + high * nodes)
-    mean = jnp.where(small, jnp.sum(weights * near, axis=0), jnp.sum(weights * far, axis=0))
     stein = jnp.sum(weights * nodes * far, axis=0) / high
-    return mean, jnp.where(small, jnp.sum(weights * slope, axis=0), stein)
+    # Where there is next to no variance, also below 0 by rounding: Taylor's series, whose derivative by D is smooth.
+    value, first, second, third = _derivatives(phi, centre)
+    mean = jnp.where(small, jnp.sum(weights * near, axis=0), jnp.sum(weights * far, axis=0))
+    slope = jnp.where(small, jnp.sum(weights * slope, axis=0), stein)
+    return (
+        jnp.where(tiny, value + variance / 2 * second, mean),
+        jnp.where(tiny, first + variance / 2 * third, slope),
+    )
+
+
+def _derivatives(phi: Callable[[jax.Array], jax.Array], point: jax.Array) -> tuple[jax.Array, ...]:
+    """The function and its first three derivatives, element by element."""
+
+    def derivative(function):
+        return lambda x: jax.jvp(function, (x,), (jnp.ones_like(x),))[1]
+
+    functions = [phi]
+    for _ in range(3):
+        functions.append(derivative(functions[-1]))
+    return tuple(function(point) for function in functions)
 
 
 def _quadrature_error(phi: Callable[[jax.Array], jax.Array], variance: jax.Array, quadrature: Quadrature) -> jax.Array:

@@ -70,9 +70,10 @@ def rollout(model: Model, overlaps: Overlaps | Populations, task: Stimulus) -> j
         >>> ol.rollout(model, ol.Overlaps.from_entries(model.layout, zm=1.0, zu=0.0), task)[0, :3, 0]
         Array([0.  , 1.  , 0.95], dtype=float64)
     """
-    check_channels(model.layout, task, "rollout", overlaps=overlaps)
     if isinstance(overlaps, Populations):
+        check_channels(model.layout, task, "rollout", populations=overlaps)
         return mixture_outputs(model, Moments(overlaps.covariances, overlaps.means, overlaps.fractions), task)
+    check_channels(model.layout, task, "rollout", overlaps=overlaps)
     return reduced_outputs(model, overlaps.gram, task)
 
 
@@ -214,10 +215,10 @@ def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlap
     Raises:
         ValueError: naming the argument, what it was, and what the model allows.
     """
-    kinds = {"overlaps": (Overlaps, Populations), "network": (Network,)}
+    kinds = {"overlaps": Overlaps, "populations": Populations, "network": Network}
     for name, part in parts.items():
         if not isinstance(part, kinds[name]):
-            raise ValueError(f"{caller}: {name} must be an ol.{kinds[name][0].__name__}, got {type(part).__name__}.")
+            raise ValueError(f"{caller}: {name} must be an ol.{kinds[name].__name__}, got {type(part).__name__}.")
         if getattr(part, "layout", None) != layout:
             raise ValueError(
                 f"{caller}: {name} has {getattr(part, 'layout', type(part).__name__)}, the model has {layout}. "

@@ -33,7 +33,7 @@ class Populations(eqx.Module):
             covariance is not symmetric and positive semi-definite.
 
     Source: Beiran et al. 2021, Neural Computation 33; Dubreuil et al. 2022; Lambert et al. 2022, arXiv 2205.15902;
-    theory page, section 7.
+    theory page, section 8.
 
     Examples:
         >>> layout = ol.Layout()
@@ -95,7 +95,7 @@ class Populations(eqx.Module):
         Raises:
             ValueError: if share is out of range, or nodes is something else.
 
-        Source: theory page, section 7 (mixtures).
+        Source: theory page, section 8.
 
         Examples:
             >>> overlaps = ol.Overlaps.from_entries(ol.Layout(), zu=0.5)

@@ -150,10 +150,12 @@ class ClosureReport(eqx.Module):
                 f"{self.largest.max():.2g}."
             )
         known = f"the limit is known to {self.limit.error[-1].max():.1g}"
+        if self.change <= 100 * np.finfo(float).eps * np.abs(entries(self.theory)).max():
+            return "Nothing was learned: no overlap moved by more than rounding."
         if not self.resolved:
             return (
-                f"No closure error is seen: theory and limit differ by at most {self.largest.max():.2g}, and "
-                f"{known}; finer nodes would tell."
+                f"The closure error is not resolved: theory and limit differ by at most {self.largest.max():.2g}, and "
+                f"the limit is known to {self.limit.error.max():.1g}; finer nodes would tell."
             )
         found = (
             f"The Gaussian theory ends {self.largest[-1]:.2g} away from the limit of infinitely many neurons "

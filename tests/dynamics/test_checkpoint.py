@@ -300,3 +300,20 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_numbers_to_the_
     assert sorted(set(reached)) == reached
     assert reached[-1] < 300
     assert same(long_run(folder), whole)
+
+
+GAIN = 0.5
+
+
+def _scaled(field):
+    return jnp.tanh(GAIN * field)
+
+
+def test_a_fingerprint_sees_the_globals_and_helpers_that_a_function_reads(monkeypatch):
+    def outer(field):
+        return _scaled(field) + 1
+
+    before = fingerprint({"phi": outer})
+    assert fingerprint({"phi": outer}) == before
+    monkeypatch.setitem(globals(), "GAIN", 2.0)
+    assert fingerprint({"phi": outer}) != before

@@ -92,7 +92,7 @@ def test_until_is_the_last_saved_point_within_the_tolerance(erf):
 def test_a_closure_error_below_the_error_of_the_limit_is_not_claimed(erf):
     made = with_closure(erf, np.full((len(erf.largest), 10), 0.5 * erf.limit.error.max()))
     assert not made.resolved
-    assert "No closure error is seen" in made.sentence
+    assert "The closure error is not resolved" in made.sentence
     assert "finer nodes would tell" in made.sentence
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.dynamics.gradient import check_task, gram_loss_gradient
@@ -13,7 +14,7 @@ from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.dynamics.rules import AbstractRule, GradientDescent, GradientFlow
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import require_float64
+from overlap_learning.model.precision import is_traced, require_float64
 from overlap_learning.studies.memory.linearisation import Linearisation, linearise
 from overlap_learning.tasks.task import Task
 
@@ -31,7 +32,8 @@ class Drift(NamedTuple):
         fluctuations: of the fluctuations about the solution which that noise leaves behind.
         parameter_noise: of the diffusion of the vectors.
         edge: eta times the largest curvature of the loss, as a share of what the rule can bear: beyond 1 descent is
-            unstable. The prediction of label noise is first order in the fluctuations and fails near 1.
+            unstable. The prediction of label noise is first order in the covariance of the fluctuations: it is for
+            weak noise, and fails near 1.
     """
 
     steps: jax.Array
@@ -112,6 +114,13 @@ def invariant_drift(
             f"invariant_drift: {type(rule).__name__} has no theory of its drift (its learning does not close in "
             "overlap space, or is no network's). Measure it: ol.invariants of the overlaps of ol.train at full N."
         )
+    if settings.diffusion is not None and not is_traced(overlaps.gram, settings.diffusion):
+        values = np.linalg.eigvalsh(np.asarray(overlaps.gram))
+        if np.any(np.asarray(settings.diffusion) > 0) and values[0] <= 1e-12 * values[-1]:
+            raise ValueError(
+                "invariant_drift: these overlaps are singular (fewer dimensions than vectors); parameter noise then "
+                "makes new invariants, which is no drift of the old ones. Use overlaps of full rank."
+            )
     # As arrays: other numbers are then no other program.
     settings = jax.tree.map(lambda x: jnp.asarray(x, float), settings)
     return _drift(model, task, overlaps.gram, layout.rates(rule.rates), settings, flat)

@@ -105,7 +105,7 @@ class Savings(eqx.Module):
         learning: the `Solution` of each.
         criterion: the loss that counts as learned.
         time: learning time until the loss is at most that, shape [n_histories]; infinity where it never is.
-        speed: the `LearningSpeed` of each at its start.
+        speed: the `LearningSpeed` of each at its start, of the gradient alone (without weight decay).
     """
 
     names: tuple[str, ...] = eqx.field(static=True)
@@ -119,7 +119,7 @@ class Savings(eqx.Module):
     def share(self) -> np.ndarray:
         """The share of the first history's time that each one saves, `1 - time / time[0]`, shape [n_histories].
 
-        NaN where neither learned the task.
+        NaN where both took no time, or neither learned the task.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
             return 1 - self.time / self.time[0]
@@ -186,6 +186,14 @@ def savings(
     check_task(model, task, "savings")
     if not histories or not all(isinstance(history, History) for history in histories):
         raise ValueError("savings: histories must be one or more ol.studies.History(name, tasks, rules).")
+    for history in histories:
+        if isinstance(history.tasks, (Task, TaskStream)):
+            raise ValueError(
+                f"savings: the tasks of history {history.name!r} must be a list, such as [task], got "
+                f"{type(history.tasks).__name__}."
+            )
+    if isinstance(start, Network) and start.vectors.ndim != 2:
+        raise ValueError("savings: start must be one network, vectors [N, d]; call savings once for each of a batch.")
     if getattr(rule, "stop_loss", None) is not None:
         raise ValueError("savings: the rule must not have a stop_loss; give the loss that counts as criterion.")
     criterion = scalar(criterion, "savings: criterion", "positive", 0)
