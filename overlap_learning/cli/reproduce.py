@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from overlap_learning.cli.folder import Folder
 from overlap_learning.cli.table import print_table
 from overlap_learning.cli.values import ConfigError
+from overlap_learning.dynamics.checkpoint import Checkpoint
 from overlap_learning.dynamics.storage import write
 from overlap_learning.gallery import FIGURES, Reproduction, Sheet
+
+#: Learning steps between checkpoints of a resumable run: some seconds to a minute of work.
+CHECKPOINT_EVERY = 100
 
 
 def reproduce(names: Sequence[str], folder: Folder, *, quick: bool = False) -> bool:
@@ -39,7 +43,12 @@ def reproduce(names: Sequence[str], folder: Folder, *, quick: bool = False) -> b
 
 def _make(file: str, sheet: Sheet, folder: Folder, *, quick: bool) -> None:
     began = time.perf_counter()
-    result = sheet.make(quick=quick)
+    checkpoint = None
+    if sheet.resumable is not None:
+        # Sheets of one run share it, and a run that was cut off goes on.
+        run = f"{sheet.resumable}{'-quick' if quick else ''}"
+        checkpoint = Checkpoint(folder.path / "checkpoints" / run, every=CHECKPOINT_EVERY)
+    result = sheet.make(quick=quick, checkpoint=checkpoint)
     write(result.data, folder.path / f"{file}.nc")
     folder.written.append(folder.path / f"{file}.nc")
     folder.draw(result.figure, file)

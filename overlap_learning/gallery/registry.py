@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from overlap_learning.dynamics.checkpoint import Checkpoint
 from overlap_learning.gallery import (
     adam,
     drift,
@@ -32,21 +33,28 @@ class Sheet:
         draw: makes it, from settings and `progress=`.
         standard: the published settings, or a size that a CPU can run in minutes where they are beyond that.
         quick: settings that take less than a minute.
+        resumable: the name of the long run that it shows, whose checkpoints it can write and go on from; None: it
+            is quick enough to begin anew.
     """
 
     title: str
     draw: Callable[..., Reproduction]
     standard: Any
     quick: Any
+    resumable: str | None = None
 
-    def make(self, *, quick: bool = False, progress: bool | None = None) -> Reproduction:
+    def make(
+        self, *, quick: bool = False, progress: bool | None = None, checkpoint: Checkpoint | None = None
+    ) -> Reproduction:
         """The `Reproduction`.
 
         Args:
             quick: with the quick settings.
             progress: show progress bars of full networks; None: if a person is watching.
+            checkpoint: where a resumable run writes down where it is; others have no use for it.
         """
-        return self.draw(self.quick if quick else self.standard, progress=progress)
+        options = {} if self.resumable is None else {"checkpoint": checkpoint}
+        return self.draw(self.quick if quick else self.standard, progress=progress, **options)
 
 
 def _sheet(title: str, module: Any, draw: Callable[..., Reproduction]) -> Sheet:
@@ -55,7 +63,7 @@ def _sheet(title: str, module: Any, draw: Callable[..., Reproduction]) -> Sheet:
 
 def _twins(title: str, draw: Callable[..., Reproduction]) -> Sheet:
     """A figure of the twins, whose published size takes a GPU."""
-    return Sheet(title, draw, twins.REDUCED, twins.QUICK)
+    return Sheet(title, draw, twins.REDUCED, twins.QUICK, resumable="twins")
 
 
 #: The sheets of each figure, by the names of their files: those of Ger & Barak 2026, and three that go beyond them.

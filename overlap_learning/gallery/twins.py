@@ -91,7 +91,7 @@ QUICK = Settings(
     n_steps=300,
     common_learning_rate=0.02,
     n_common_steps=300,
-    n_permutations=20,
+    n_permutations=10,
 )
 
 
@@ -169,7 +169,11 @@ def dataset(settings: Settings, runs: Runs) -> "xarray.Dataset":
 
     def decode(twins, after_common, noise, names):
         features = twins.features(names, after_common=after_common)
-        return decode_history(*features, seed=settings.seed, n_permutations=settings.n_permutations, **noise)
+        if len(names) > 1:
+            return decode_history(*features, seed=settings.seed, n_permutations=settings.n_permutations, **noise)
+        # Ten single overlaps would take most of the time: their p-value is left out.
+        single = decode_history(*features, seed=settings.seed, n_permutations=1, **noise)
+        return single._replace(p_value=np.nan)
 
     found = np.array(
         [
@@ -185,7 +189,7 @@ def dataset(settings: Settings, runs: Runs) -> "xarray.Dataset":
         "accuracy": "share of held-out twins whose history was decoded",
         "low": "lower end of the 95 % confidence interval of the accuracy",
         "high": "upper end of the 95 % confidence interval of the accuracy",
-        "p_value": "share of relabellings within pairs that decode at least as well",
+        "p_value": "share of relabellings within pairs that decode at least as well (not of single overlaps)",
         "n_pairs": "pairs of twins whose learning ended well",
     }
     decoding = xarray.Dataset(

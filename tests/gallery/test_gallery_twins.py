@@ -58,7 +58,9 @@ def test_every_accuracy_lies_in_its_interval_and_p_values_are_those_of_five_rela
     assert np.all(data["low"] <= data["accuracy"])
     assert np.all(data["accuracy"] <= data["high"])
     assert float(data["p_value"].min()) == 1 / 6
-    assert np.all(data["p_value"].sel(after="first") == 1.0)
+    groups = data["p_value"].sel(features=["visible", "invisible"])
+    assert np.all(groups.sel(after="first") == 1.0)
+    assert data["p_value"].drop_sel(features=["visible", "invisible"]).isnull().all()
     assert np.all(data["n_pairs"] == N_PAIRS)
 
 

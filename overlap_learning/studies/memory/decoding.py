@@ -163,7 +163,8 @@ def _fit(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     except ImportError:
         raise ImportError("decode_history needs scikit-learn: pip install 'overlap_learning[studies]'.") from None
 
-    decoder = LogisticRegression(max_iter=1000).fit(features, labels)
+    # Newton's method: few, small problems, solved to the end, many times over.
+    decoder = LogisticRegression(solver="newton-cholesky").fit(features, labels)
     return np.append(decoder.coef_[0], decoder.intercept_)
 
 
