@@ -235,10 +235,10 @@ def limit(
     exact = nodes is None and model.is_linear and not isinstance(rule, Optimiser)
     coarse_nodes, fine_nodes = (MinimalNodes(),) * 2 if exact else _chosen(model, overlaps, nodes)
     start = Network.quadrature(overlaps, fine_nodes)
-    if nodes is not None and start.n_neurons <= Network.quadrature(overlaps, coarse_nodes).n_neurons:
+    if nodes is not None and start.n_neurons < Network.quadrature(overlaps, coarse_nodes).n_neurons:
         raise ValueError(
-            f"limit: the second nodes must be finer than the first, so that their difference tells the error; got "
-            f"{coarse_nodes!r} and {fine_nodes!r}, which make no more neurons."
+            f"limit: the first nodes must be the coarser ones, got {coarse_nodes!r} and {fine_nodes!r}, which make fewer "
+            "neurons."
         )
     fine = train(model, task, start, rule, key, progress=progress)
     coarse = fine
