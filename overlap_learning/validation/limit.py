@@ -237,8 +237,8 @@ def limit(
     start = Network.quadrature(overlaps, fine_nodes)
     if nodes is not None and start.n_neurons < Network.quadrature(overlaps, coarse_nodes).n_neurons:
         raise ValueError(
-            f"limit: the first nodes must be the coarser ones, got {coarse_nodes!r} and {fine_nodes!r}, which make fewer "
-            "neurons."
+            f"limit: the first nodes must be the coarser ones, got {coarse_nodes!r} and {fine_nodes!r}, which make "
+            "fewer neurons."
         )
     fine = train(model, task, start, rule, key, progress=progress)
     coarse = fine
