@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m benchmarks` times the theory beside full networks, in one run, as ratios."""
+"""Benchmarks: `python -m benchmarks` times the theory and full networks beside other ways to compute the same."""

@@ -1,82 +1,80 @@
-"""Time the theory beside full networks in one run; print a table and write it as JSON."""
+"""Time the theory and full networks beside other ways to compute the same, in one run; print one table."""
 
 import argparse
-import json
-import platform
-import statistics
+import os
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
+
+# Torch and the processes that memory is measured in need room beside jax. Before any jax call, as is 64-bit mode.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 
 jax.config.update("jax_enable_x64", True)
 
-import overlap_learning as ol  # noqa: E402
+from benchmarks import machine, memory, table  # noqa: E402
+from benchmarks.cases import CASES  # noqa: E402
+from benchmarks.results import Results  # noqa: E402
+from benchmarks.timing import Row, compare  # noqa: E402
+
+NAMES = (*CASES, "memory")
+#: The most runs of a side, and the seconds after which it is not run again.
+REPEATS, LIMIT = 15, 3.0
 
 
-def seconds(run: Callable[[], ol.Solution], repeats: int) -> float:
-    """The median time of a run after a first one that compiles."""
-    run().loss.block_until_ready()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run().loss.block_until_ready()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def cases() -> dict[str, tuple[str, Callable[[], ol.Solution], int]]:
-    """Name: (the case it is a ratio of, the run, repeats)."""
-    linear = ol.Model(ol.Layout(), ol.Linear())
-    filter_task = ol.tasks.exponential_filter(decay=0.2, duration=20.0, dt=0.05)
-    start = ol.Overlaps.random(linear.layout, key=jax.random.key(0), scale=500**-0.5)
-    network = ol.Network.sample(start, 500, key=jax.random.key(1))
-    descent = ol.GradientDescent(5e-3, 2000)
-
-    erf = ol.Model(ol.Layout(), ol.Erf())
-    flip_flop = ol.tasks.flip_flop(key=jax.random.key(0), n_trials=10, duration=20.0, dt=0.05)
-    on_flip_flop = ol.GradientDescent(5e-2, 20)
-    erf_network = ol.Network.sample(start, 1000, key=jax.random.key(1))
-    theory, flop = "filter, 2,000 steps, theory", "erf flip-flop, 20 steps, theory"
-    return {
-        theory: (theory, lambda: ol.integrate(linear, filter_task, start, descent), 7),
-        "filter, learning time 10, flow": (
-            theory,
-            lambda: ol.integrate(linear, filter_task, start, ol.GradientFlow(10.0)),
-            7,
-        ),
-        "filter, 2,000 steps, full N = 500": (theory, lambda: ol.train(linear, filter_task, network, descent), 1),
-        flop: (flop, lambda: ol.integrate(erf, flip_flop, start, on_flip_flop), 7),
-        "erf flip-flop, 20 steps, full N = 1,000": (
-            flop,
-            lambda: ol.train(erf, flip_flop, erf_network, on_flip_flop),
-            3,
-        ),
-    }
+def timed(name: str, quick: bool) -> Iterator[list[Row]]:
+    """The rows of a case, comparison by comparison."""
+    comparisons = CASES[name].comparisons(quick)
+    rows = None
+    while True:
+        try:
+            rows = compare(comparisons.send(rows), repeats=3 if quick else REPEATS, limit=1.0 if quick else LIMIT)
+        except StopIteration:
+            return
+        yield rows
 
 
 def main() -> None:
-    """Run all cases."""
+    """Run the chosen cases."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the results: cpu.json and cpu.png, or gpu.json and gpu.png"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: does it run? (about a minute)")
     arguments = parser.parse_args()
-    found: dict[str, float] = {}
-    rows = []
-    for name, (reference, run, repeats) in cases().items():
-        found[name] = seconds(run, repeats)
-        rows.append({"case": name, "seconds": found[name], "ratio": found[name] / found[reference], "of": reference})
-        print(f"{name:<44}{found[name]:>10.4f} s{rows[-1]['ratio']:>10.1f} x {reference}", flush=True)
-    about = {
-        "versions": {package: version(package) for package in ("overlap_learning", "jax", "diffrax", "equinox")},
-        "python": platform.python_version(),
-        "device": str(jax.devices()[0].device_kind),
-        "machine": platform.machine(),
-    }
-    print(json.dumps(about))
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
+
+    begin = time.perf_counter()
+    results = Results(machine.describe(), arguments.quick)
+    path = None if arguments.out is None else arguments.out / f"{results.machine['platform']}.json"
+
+    def show(lines):
+        print(*lines, sep="\n", flush=True)
+        results.seconds = time.perf_counter() - begin
+        if path is not None:
+            results.write(path)
+
+    show([*table.about(results), "", table.heading()])
+    for name in arguments.only:
+        if name == "memory":
+            show([table.memory_heading()])
+            for peak in memory.peaks(arguments.quick):
+                results.peaks.append(peak)
+                show([table.memory_line(peak)])
+            continue
+        for rows in timed(name, arguments.quick):
+            results.rows += rows
+            show(table.block(rows, results.machine))
+    show(table.bars_block(results.bars))
+    print(f"\n{results.seconds:.0f} s in all")
+    if path is not None:
+        from benchmarks.figure import draw
+
+        draw(results).savefig(path.with_suffix(".png"), dpi=150)
+        print(f"written: {path}, {path.with_suffix('.png')}")
 
 
 if __name__ == "__main__":
