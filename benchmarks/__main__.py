@@ -14,13 +14,13 @@ import jax
 jax.config.update("jax_enable_x64", True)
 
 from benchmarks import machine, memory, table  # noqa: E402
-from benchmarks.cases import CASES  # noqa: E402
+from benchmarks.cases import CASES, setting  # noqa: E402
 from benchmarks.results import Results  # noqa: E402
 from benchmarks.timing import Row, compare  # noqa: E402
 
 NAMES = (*CASES, "memory")
 #: The most runs of a side, and the seconds after which it is not run again.
-REPEATS, LIMIT = 15, 3.0
+REPEATS, LIMIT = 15, 2.0
 
 
 def timed(name: str, quick: bool) -> Iterator[list[Row]]:
@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     begin = time.perf_counter()
-    results = Results(machine.describe(), arguments.quick)
+    results = Results(machine.describe() | {"left_out": setting.left_out()}, arguments.quick)
     path = None if arguments.out is None else arguments.out / f"{results.machine['platform']}.json"
 
     def show(lines):

@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.cases import full_n, setting, theory_many, theory_nonlinear, theory_one
 from benchmarks.machine import memory_seconds
 from benchmarks.memory import Peak, flip_flop_at
+from benchmarks.texts import factor, size
 from benchmarks.timing import Row
 
 #: A row is of a steep or flat part of the cost over N only if its N is at least this.
@@ -83,13 +84,13 @@ def _find(rows: Sequence[Row], case: str, name: str) -> list[Row]:
 
 def _share(rows: Sequence[Row], case: str, name: str, baseline: str, most: float, title: str) -> Bar:
     values = [1 / row.speedup for row in _find(rows, case, name) if row.speedup and row.baseline == baseline]
-    return _measured(title, f"at most {most:g} of the C loop's time", values, lambda v: v <= most, lambda v: f"{v:.3g}")
+    return _measured(title, f"at most {most:g} of the C loop's time", values, lambda v: v <= most, factor)
 
 
 def _faster(rows: Sequence[Row], case: str, name: str, least: float, title: str) -> Bar:
     values = [row.speedup for row in _find(rows, case, name) if row.speedup]
     bar = f"at least {least:,} times the PyTorch loop"
-    return _measured(title, bar, values, lambda v: v >= least, lambda v: f"{v:,.3g}")
+    return _measured(title, bar, values, lambda v: v >= least, factor)
 
 
 def _memory(peaks: Sequence[Peak]) -> Bar:
@@ -99,7 +100,7 @@ def _memory(peaks: Sequence[Peak]) -> Bar:
         "under 8 GiB",
         values,
         lambda v: v < MEMORY_BAR,
-        lambda v: f"{v / 2**30:.2f} GiB",
+        size,
     )
 
 

@@ -7,40 +7,11 @@ from benchmarks.bars import Bar
 from benchmarks.machine import least_seconds
 from benchmarks.memory import Peak
 from benchmarks.results import Results
+from benchmarks.texts import duration, factor, size
 from benchmarks.timing import Row
 
 HEADINGS = ("", "time", "quartiles", "runs", "times as fast", "deviation", "of its limit")
 WIDTHS = (52, 10, 20, 5, 13, 10, 12)
-
-
-def duration(seconds: float) -> str:
-    """Seconds to three digits, with a unit."""
-    for size, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
-        if seconds >= size:
-            return f"{_digits(seconds / size)} {unit}"
-    return f"{_digits(seconds / 1e-9)} ns"
-
-
-def size(n_bytes: float) -> str:
-    """Bytes in MiB or GiB."""
-    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
-
-
-def factor(value: float) -> str:
-    """A ratio to three digits."""
-    return f"{value:,.0f}" if value >= 100 else _digits(value)
-
-
-def _digits(value: float) -> str:
-    return (
-        f"{value:,.0f}"
-        if value >= 100
-        else f"{value:.1f}"
-        if value >= 10
-        else f"{value:.2f}"
-        if value >= 0.1
-        else f"{value:.2g}"
-    )
 
 
 def cells(row: Row, machine: Mapping[str, Any]) -> tuple[str, ...]:
@@ -80,6 +51,7 @@ def about(results: Results) -> list[str]:
         f"{machine['n_devices']} x {machine['device']} ({machine['platform']}); processor {machine['processor']}, "
         f"{machine['cores']} cores{load}",
         f"copies {machine['copy_bytes_per_second'] / 1e9:.1f} GB/s (read and written), multiplies matrices at {rates}",
+        *(f"left out: {reason}" for reason in machine["left_out"]),
     ]
 
 

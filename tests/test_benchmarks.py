@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
-from benchmarks import bars, results, table
+from benchmarks import bars, results, table, texts
 from benchmarks.baselines import scipy_flow
 from benchmarks.baselines.filter_loop import filter_loop
 from benchmarks.cases import setting, theory_one
@@ -17,7 +17,8 @@ from benchmarks.timing import Comparison, Row, Side, compare
 MODEL = ol.Model(ol.Layout(), ol.Linear())
 MACHINE = {
     "versions": {"python": "3"}, "platform": "cpu", "device": "cpu", "n_devices": 1, "processor": "P", "cores": 2,
-    "load": None, "copy_bytes_per_second": 1e10, "matmul_flops": {"float32": 1e11, "float64": 1e11},
+    "load": None, "left_out": ["the C loop"],
+    "copy_bytes_per_second": 1e10, "matmul_flops": {"float32": 1e11, "float64": 1e11},
 }  # fmt: skip
 
 
@@ -119,10 +120,18 @@ def test_results_read_back_make_the_same_table(tmp_path):
     again = results.read(tmp_path / "new" / "cpu.json")
     assert again == run
     assert table.markdown(again) == table.markdown(run)
+    assert table.about(again)[-1] == "left out: the C loop"
     assert "| theory, one network, the end saved | at most 0.2 of the C loop's time | 0.167 | met |" in table.markdown(
         run
     )
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["cpu.json"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1234.5, "1,234"), (10.0, "10.0"), (0.1996, "0.200"), (0.00221, "0.00221")]
+)
+def test_ratios_have_three_digits(value, text):
+    assert texts.factor(value) == text
 
 
 def test_results_of_another_schema_are_refused(tmp_path):
@@ -132,10 +141,11 @@ def test_results_of_another_schema_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(61.0, "61.0 s"), (0.0123, "12.3 ms"), (4.5e-6, "4.50 µs"), (3e-9, "3.00 ns")]
+    ("seconds", "text"),
+    [(61.0, "61.0 s"), (0.0123, "12.3 ms"), (4.5e-6, "4.50 µs"), (3e-9, "3.00 ns"), (0.1999, "200 ms")],
 )
 def test_durations_have_three_digits_and_a_unit(seconds, text):
-    assert table.duration(seconds) == text
+    assert texts.duration(seconds) == text
 
 
 def test_figure_draws_what_there_is_and_says_what_there_is_not():

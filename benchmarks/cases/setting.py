@@ -20,6 +20,15 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 N_TIMES = 400
 
 
+def left_out() -> list[str]:
+    """What can't be timed here, and why."""
+    reasons = {
+        f"the C loop: no compiler {c_loop.compiler()!r} (set CC)": HAS_COMPILER,
+        "the PyTorch loop: PyTorch is not installed (pip install '.[benchmark]')": HAS_TORCH,
+    }
+    return [reason for reason, there in reasons.items() if not there]
+
+
 def linear(rank: int = 1) -> ol.Model:
     """A linear network with one input and one output."""
     return ol.Model(ol.Layout(rank=rank), ol.Linear())
