@@ -1,13 +1,24 @@
 """What every test and every docstring example starts with."""
 
+import os
+from pathlib import Path
+
 import jax
 
 # Theory is float64. Before any jax call.
 jax.config.update("jax_enable_x64", True)
+# Compilation is what most tests cost: programs are kept for the other workers and for the next run, beside what pytest
+# keeps. What is quick to compile is not worth a file.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent / ".pytest_cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+#: A worker that uses more memory than this, in bytes, forgets its compiled programs after a module.
+ENOUGH = 2 * 2**30
+_MEMORY = Path("/proc/self/statm")
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +26,11 @@ def _names_of_examples(doctest_namespace):
     import overlap_learning as ol
 
     doctest_namespace.update(jax=jax, jnp=jnp, np=np, ol=ol)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _memory():
+    yield
+    # Pages in memory are the second number of this file of Linux; elsewhere nothing is forgotten.
+    if _MEMORY.exists() and int(_MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > ENOUGH:
+        jax.clear_caches()
