@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.model.factor import square_root
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
@@ -54,13 +55,6 @@ def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array
             "invariants of linear networks, ol.Model(layout, ol.Linear())."
         )
     return jnp.linalg.eigvalsh(conserved(layout, square_root(overlaps.gram), layout.rates(rates)))
-
-
-def square_root(gram: jax.Array) -> jax.Array:
-    """The symmetric square root of a positive semi-definite matrix."""
-    values, axes = jnp.linalg.eigh(gram)
-    # Eigenvalues of a positive semi-definite matrix may round to just below zero.
-    return (axes * jnp.sqrt(jnp.clip(values, 0))) @ axes.T
 
 
 def conserved(layout: Layout, root: jax.Array, rates: jax.Array) -> jax.Array:

@@ -215,64 +215,30 @@ def dataset(settings: Settings, runs: Runs) -> "xarray.Dataset":
 # -- figures ---------------------------------------------------------------------------------------------------------
 
 
-def figure_4d(
-    settings: Settings = PUBLISHED, *, progress: bool | None = None, checkpoint: Checkpoint | None = None
-) -> Reproduction:
-    """How twins learn, and which task they learned first as decoded from visible and from invisible overlaps.
+def _figure(draw: "Callable[[xarray.Dataset], Figure]", number: str) -> Callable[..., Reproduction]:
+    """The function of the gallery that makes a figure, from the one that draws the data of `experiment`."""
+
+    def figure(
+        settings: Settings = PUBLISHED, *, progress: bool | None = None, checkpoint: Checkpoint | None = None
+    ) -> Reproduction:
+        import xarray
+
+        data = experiment(settings, progress=progress, checkpoint=checkpoint)
+        found = collect(draw(data), settings, _numbers(data), _notes(data))
+        return found._replace(
+            data=xarray.merge([found.data, data], combine_attrs="override", join="exact", compat="equals")
+        )
+
+    figure.__doc__ = f"""{draw.__doc__}
 
     Args:
         settings: the sizes of the experiment.
         progress: show progress bars; None: if a person is watching.
         checkpoint: where to write down, every so many steps, where the runs are; a run that was cut off goes on there.
 
-    Source: Ger & Barak 2026, Fig. 4d-f.
+    Source: Ger & Barak 2026, Fig. {number}.
     """
-    return _reproduction(draw_decoding, settings, progress, checkpoint)
-
-
-def figure_9(
-    settings: Settings = PUBLISHED, *, progress: bool | None = None, checkpoint: Checkpoint | None = None
-) -> Reproduction:
-    """Each overlap after the common task: twins with one history against those with the other.
-
-    Args:
-        settings: the sizes of the experiment.
-        progress: show progress bars; None: if a person is watching.
-        checkpoint: as in `figure_4d`.
-
-    Source: Ger & Barak 2026, Fig. 9.
-    """
-    return _reproduction(draw_overlaps, settings, progress, checkpoint)
-
-
-def figure_10(
-    settings: Settings = PUBLISHED, *, progress: bool | None = None, checkpoint: Checkpoint | None = None
-) -> Reproduction:
-    """Which task twins learned first, as decoded from each overlap alone.
-
-    Args:
-        settings: the sizes of the experiment.
-        progress: show progress bars; None: if a person is watching.
-        checkpoint: as in `figure_4d`.
-
-    Source: Ger & Barak 2026, Fig. 10.
-    """
-    return _reproduction(draw_single_overlaps, settings, progress, checkpoint)
-
-
-def _reproduction(
-    draw: "Callable[[xarray.Dataset], Figure]",
-    settings: Settings,
-    progress: bool | None,
-    checkpoint: Checkpoint | None,
-) -> Reproduction:
-    import xarray
-
-    data = experiment(settings, progress=progress, checkpoint=checkpoint)
-    found = collect(draw(data), settings, _numbers(data), _notes(data))
-    return found._replace(
-        data=xarray.merge([found.data, data], combine_attrs="override", join="exact", compat="equals")
-    )
+    return figure
 
 
 def _numbers(data: "xarray.Dataset") -> list[Number]:
@@ -393,3 +359,8 @@ def _accuracies(ax: "Axes", data: "xarray.Dataset", features: Sequence[str], lab
     ax.set_ylim(0.0, 1.05)
     ax.set_ylabel("share decoded")
     legend_above(ax, ncols=3 if len(features) > 2 else 2)
+
+
+figure_4d = _figure(draw_decoding, "4d-f")
+figure_9 = _figure(draw_overlaps, "9")
+figure_10 = _figure(draw_single_overlaps, "10")

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import count, floating, is_traced
+from overlap_learning.model.precision import check_key, count, floating, is_traced
 
 
 class Network(eqx.Module):
@@ -78,6 +79,9 @@ class Network(eqx.Module):
         Raises:
             ValueError: if exact and N is smaller than d (d vectors need d neurons to be independent).
         """
+        if not isinstance(overlaps, Overlaps):
+            raise ValueError(f"Network.sample: overlaps must be ol.Overlaps, got {overlaps!r}.")
+        check_key(key, "Network.sample")
         layout = overlaps.layout
         n = count(n_neurons, "Network.sample: n_neurons")
         d = layout.size
@@ -86,16 +90,13 @@ class Network(eqx.Module):
                 f"Network.sample: {d} vectors with given overlaps need at least {d} neurons, got n_neurons={n}. "
                 "Use more neurons, or exact=False."
             )
-        values, axes = jnp.linalg.eigh(overlaps.gram)
-        # Eigenvalues of a positive semi-definite matrix may round to just below zero.
-        factor = jnp.sqrt(jnp.clip(values, 0))[..., :, None] * jnp.swapaxes(axes, -1, -2)
         frame = jax.random.normal(key, (*overlaps.gram.shape[:-2], n, d), overlaps.gram.dtype)
         # Exact in single precision too: GPUs round matrix products to fewer bits by default.
         with jax.default_matmul_precision("highest"):
             if exact:
                 left, _, right = jnp.linalg.svd(frame, full_matrices=False)
                 frame = jnp.sqrt(jnp.asarray(n, frame.dtype)) * (left @ right)
-            return cls(frame @ factor, layout)
+            return cls(frame @ gram_factor(overlaps.gram), layout)
 
     @classmethod
     def quadrature(cls, overlaps: Overlaps, nodes: AbstractNodes | None = None) -> Self:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, HermiteGrid, default_nodes
@@ -175,8 +176,7 @@ class Populations(eqx.Module):
                     frame = frame - frame.mean(axis=0)
                     left, _, right = jnp.linalg.svd(frame, full_matrices=False)
                     frame = jnp.sqrt(jnp.asarray(float(size), frame.dtype)) * (left @ right)
-                values, axes = jnp.linalg.eigh(self.covariances[i])
-                parts.append(self.means[i] + frame @ (jnp.sqrt(jnp.clip(values, 0))[:, None] * axes.T))
+                parts.append(self.means[i] + frame @ gram_factor(self.covariances[i]))
             weights.append(jnp.full(int(size), self.fractions[i] / size))
         return Network(jnp.concatenate(parts), self.layout, jnp.concatenate(weights))
 
