@@ -1,5 +1,6 @@
 """Folder: where results are written, and which were."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from overlap_learning.cli.values import ConfigError
 from overlap_learning.dynamics.results import LearningError, LearningInterrupted
 from overlap_learning.dynamics.solution import Solution
+from overlap_learning.dynamics.storage import replace
 from overlap_learning.validation.validate import Validation
 
 if TYPE_CHECKING:
@@ -58,7 +60,9 @@ class Folder:
     def draw(self, figure: "Figure", name: str) -> None:
         """Save a figure as NAME.png."""
         path = self.path / f"{name}.png"
-        figure.savefig(path, dpi=DOTS_PER_INCH)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=DOTS_PER_INCH)
+        replace(path, picture.getbuffer())
         self.written.append(path)
 
     def report(self) -> None:

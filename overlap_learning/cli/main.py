@@ -39,8 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(BAD_INPUT, str(error), folder)
     except ol.LearningError as error:
         return _end(FAILURE, str(error), folder)
+    except ValueError as error:
+        # What the package refuses once it runs: a checkpoint of another run, say.
+        return _end(BAD_INPUT, str(error), folder)
     except OSError as error:
         return _end(FAILURE, str(error), folder)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _end(FAILURE, f"out of memory; fewer trials, steps or neurons take less ({_first_line(error)}).", folder)
     except KeyboardInterrupt:
         return _end(INTERRUPTED, "interrupted.", folder)
 
@@ -58,6 +65,10 @@ def _run(arguments: argparse.Namespace, folder: Folder) -> bool:
     config = load_config(arguments.config)
     folder.open(config.folder if arguments.out is None else arguments.out)
     return integrate(config, folder) if arguments.command == "integrate" else validate(config, folder)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _end(code: int, message: str, folder: Folder) -> int:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     import xarray
 
 #: Version of the file's layout. A reader refuses any other.
-SCHEMA = 1
+SCHEMA = 2
+#: Stands at the end of every written file, before the checksum of all that comes before.
+SEAL = b"\noverlap_learning sha256 "
 RESULT_NAMES = ("successful", "loss_reached", "diverged", "max_steps_reached", "solver_failed", "interrupted")
 _RESTORABLE: dict[str, Any] = {"Linear": Linear, "Erf": Erf, "Tanh": Tanh, "ReLU": ReLU}
 _QUADRATURES = {"GaussHermite": GaussHermite, "Trapezoid": Trapezoid}
@@ -106,7 +108,6 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
         },
         attrs={
             "title": "Course of learning of a low-rank recurrent network",
-            "overlap_learning_schema": SCHEMA,
             "model": json.dumps(_describe(model), sort_keys=True),
             "versions": json.dumps(
                 {name: version(name) for name in ("overlap_learning", "jax", "equinox", "diffrax", "numpy")}
@@ -119,31 +120,53 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
 def save(solution: Solution, path: str | os.PathLike[str]) -> None:
     """`Solution.save`."""
     dataset = to_dataset(solution)
-    dataset.attrs["sha256"] = _digest(dataset)
+    # A dataset with more in it (a validation, say) is no solution.
+    dataset.attrs["overlap_learning_schema"] = SCHEMA
     write(dataset, path)
 
 
 def write(dataset: "xarray.Dataset", path: str | os.PathLike[str]) -> None:
-    """Write a dataset as a NetCDF-4 file, whole or not at all.
+    """Write a dataset as a NetCDF-4 file that ends with a checksum of itself, whole or not at all.
+
+    Readers of NetCDF pass over what stands behind its end.
 
     Raises:
         ValueError: if there is no such folder.
+        OSError: if it can't be written, as on a full disk. An older file of this name is intact.
+    """
+    # In memory: HDF5 itself can't go on after a write to a full disk, and may take the program down with it.
+    content = bytes(dataset.to_netcdf(engine="h5netcdf"))
+    replace(path, content + SEAL + hashlib.sha256(content).hexdigest().encode())
+
+
+def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
+    """Write a file, whole or not at all: a killed program leaves the old file, or none.
+
+    Raises:
+        ValueError: if there is no such folder.
+        OSError: if it can't be written, as on a full disk. An older file of this name is intact.
     """
     target = Path(path)
     if not target.parent.is_dir():
         raise ValueError(f"save: there is no folder {str(target.parent)!r}; make it first.")
-    # A file is complete before it has its name: a killed run leaves the old file, or none.
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
+    draft = None
     try:
-        dataset.to_netcdf(draft, engine="h5netcdf")
+        # It is complete, and on the disk, before it has its name.
+        handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         # A temporary file is private to its owner; a result has the permissions of any new file.
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(draft, 0o666 & ~mask)
         os.replace(draft, target)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
+    except BaseException as error:
+        if draft is not None:
+            Path(draft).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(f"save: {str(target)!r} could not be written ({error.strerror or error}).") from error
         raise
 
 
@@ -160,7 +183,8 @@ def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None 
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, of another kind, or of another version, or needs an activation.
+        ValueError: if the file is not, to the last bit, as it was written, or of another kind or version, or needs an
+            activation.
 
     Examples:
         >>> import tempfile, pathlib
@@ -178,26 +202,41 @@ def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"load: there is no file {str(path)!r}.")
-    try:
-        with xarray.open_dataset(path, engine="h5netcdf") as opened:
-            data = opened.load()
-    # Whatever a broken file makes the HDF5 layer raise, it means one thing.
-    except Exception as error:
-        raise ValueError(
-            f"load: {str(path)!r} is not a readable NetCDF-4 file ({type(error).__name__}: {error})."
-        ) from error
+    _check_seal(path)
+    with xarray.open_dataset(path, engine="h5netcdf") as opened:
+        data = opened.load()
     schema = data.attrs.get("overlap_learning_schema")
-    if schema is None or "sha256" not in data.attrs:
-        raise ValueError(f"load: {str(path)!r} is a NetCDF file, but none that Solution.save wrote.")
+    if schema is None:
+        raise ValueError(f"load: {str(path)!r} is a file of results, but none that Solution.save wrote.")
     if int(schema) != SCHEMA:
         raise ValueError(
             f"load: {str(path)!r} has file version {int(schema)}, this package reads version {SCHEMA}; it was written "
             f"with {data.attrs.get('versions')}."
         )
-    written = data.attrs.pop("sha256")
-    if _digest(data) != written:
-        raise ValueError(f"load: {str(path)!r} is damaged: its contents do not match the checksum written with them.")
     return _from_dataset(data, activation)
+
+
+def _check_seal(path: Path) -> None:
+    """Refuse a file that is not, to the last bit, as `write` wrote it; before HDF5 sees it, whose parser may hang.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    length = len(SEAL) + 64
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        left = path.stat().st_size - length
+        while left > 0 and (block := file.read(min(left, 2**20))):
+            digest.update(block)
+            left -= len(block)
+        seal = file.read()
+    if len(seal) != length or not seal.startswith(SEAL):
+        raise ValueError(
+            f"load: {str(path)!r} does not end with the checksum of a saved solution: it was cut off or changed, or "
+            "Solution.save did not write it."
+        )
+    if seal != SEAL + digest.hexdigest().encode():
+        raise ValueError(f"load: {str(path)!r} is damaged: its contents do not match the checksum at its end.")
 
 
 def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None) -> Solution:
@@ -269,17 +308,3 @@ def _restore(description: dict[str, Any], activation: AbstractActivation | None)
         made_with = name if rule is None else f"{name} ({rule[0]} of order {rule[1]})"
         raise ValueError(f"load: the solution was made with {made_with}, got activation={activation!r}.")
     return model
-
-
-def _digest(dataset: "xarray.Dataset") -> str:
-    """A checksum of all values and of the attributes that give them meaning."""
-    digest = hashlib.sha256()
-    for name in sorted(str(n) for n in dataset.variables):
-        values = np.asarray(dataset[name].values)
-        text = values.dtype.kind in "OUT"
-        content = json.dumps(values.tolist()).encode() if text else np.ascontiguousarray(values).tobytes()
-        header = f"{name} {dataset[name].dims} {values.shape} {'text' if text else values.dtype.str}"
-        digest.update(header.encode(errors="surrogatepass") + content)
-    for name in ("overlap_learning_schema", "model", "versions", "title"):
-        digest.update(f"{name}={dataset.attrs.get(name)}".encode(errors="surrogatepass"))
-    return digest.hexdigest()

@@ -1,6 +1,6 @@
 """The program: what it writes, what it prints, and the code it ends with."""
 
-import os
+import resource
 import signal
 import subprocess
 import sys
@@ -158,14 +158,32 @@ def test_divergence_ends_with_code_1_and_keeps_the_solution_up_to_there(write, t
     assert jnp.all(jnp.isfinite(kept.overlaps.gram))
 
 
-def test_a_broken_disk_is_an_error_without_a_traceback(write, tmp_path, capsys, monkeypatch):
-    def full(*arguments, **settings):
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_is_one_line_and_keeps_what_was_written_before(write, tmp_path, capsys):
+    config, out = write(), tmp_path / "out"
+    assert run("integrate", config, "--out", out) == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    # Files can't grow beyond this many bytes: what a full disk does, by the operating system itself.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        assert run("integrate", config, "--out", out) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert capsys.readouterr().err.splitlines() == [
+        f"overlap-learning: save: {str(out / 'run.nc')!r} could not be written (File too large).",
+        "Kept: nothing.",
+    ]
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
 
-    monkeypatch.setattr(os, "replace", full)
+
+def test_what_no_memory_holds_is_one_line(write, tmp_path, capsys, monkeypatch):
+    # Eight terabytes.
+    monkeypatch.setattr(ol, "integrate", lambda *arguments, **settings: jnp.zeros((10**6, 10**6)))
     assert run("integrate", write(), "--out", tmp_path) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "overlap-learning: [Errno 28] No space left on device",
+        "overlap-learning: out of memory; fewer trials, steps or neurons take less "
+        "(RESOURCE_EXHAUSTED: Out of memory allocating 8000000000000 bytes.).",
         "Kept: nothing.",
     ]
 

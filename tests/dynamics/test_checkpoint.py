@@ -4,12 +4,9 @@ import ast
 import functools
 import gc
 import os
-import random
 import resource
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -260,46 +257,6 @@ class TestRefusals:
     def test_bad_settings(self, settings, message):
         with pytest.raises(ValueError, match=f"Checkpoint: .*{message}"):
             ol.Checkpoint(**({"folder": "a"} | settings))
-
-
-LONG = """
-import sys
-import jax
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_compilation_cache_dir", sys.argv[2])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-sys.path.insert(0, sys.argv[3])
-import test_checkpoint as test
-test.long_run(sys.argv[1])
-"""
-
-
-def long_run(folder):
-    by = ol.GradientDescent(0.02, 300, save_every=10, label_noise=0.1, momentum=0.5)
-    return run(folder, by=by, every=10, progress=False)
-
-
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_numbers_to_the_last_bit(tmp_path):
-    """Checkpoints follow each other without pause, so that most kills fall into the writing of one."""
-    whole = long_run(tmp_path / "whole")
-    folder, moments, reached = tmp_path / "killed", random.Random(0), [0]
-    for _ in range(2):
-        arguments = [sys.executable, "-c", LONG, str(folder), str(tmp_path / "cache"), str(Path(__file__).parent)]
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            if folder.is_dir() and max(steps_in(folder), default=0) > reached[-1]:
-                break
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0.0, 0.3))
-        assert process.poll() is None, "ended before it could be killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        reached.append(max(steps_in(folder)))
-    # Each went on where the one before had been killed, and was killed before the end.
-    assert sorted(set(reached)) == reached
-    assert reached[-1] < 300
-    assert same(long_run(folder), whole)
 
 
 GAIN = 0.5
