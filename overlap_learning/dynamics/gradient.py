@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from overlap_learning.model.activity import Moments, check_channels, mixture_outputs, reduced_outputs
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.tasks.task import Task
 
@@ -100,6 +100,7 @@ def check_task(model: Model, task: Task, caller: str) -> None:
     Raises:
         ValueError: naming what was passed and what is allowed.
     """
+    check_model(model, caller)
     if not isinstance(task, Task):
         raise ValueError(
             f"{caller}: task must be an ol.Task (a fixed batch), got {type(task).__name__}. "

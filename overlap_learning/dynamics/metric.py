@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.precision import require_float64
 
@@ -56,8 +56,7 @@ def check_layout(model: Model, overlaps: Overlaps, caller: str) -> Layout:
     Raises:
         ValueError: if they differ, or the overlaps are a batch.
     """
-    if not isinstance(model, Model):
-        raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")
+    check_model(model, caller)
     if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:
         raise ValueError(f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {overlaps!r}.")
     if overlaps.gram.ndim != 2:

@@ -430,12 +430,13 @@ def _save_times(
             raise ValueError(
                 "GradientFlow: with a duration that is not yet known (jit, vmap), save_every must be None."
             )
-        if not 0 < save_every <= float(duration):
+        save_every = float(scalar(save_every, "GradientFlow: save_every", "positive", 0))
+        if save_every > float(duration):
             raise ValueError(
                 f"GradientFlow: save_every must be in (0, duration={float(duration):g}], got {save_every}."
             )
         # A last point that falls short of the end by rounding alone is the end.
-        whole = int(float(duration) / save_every * (1 + 1e-12))
+        whole = count(int(float(duration) / save_every * (1 + 1e-12)), "GradientFlow: duration / save_every")
         times = save_every * jnp.arange(whole + 1)
         return times if float(times[-1]) >= float(duration) * (1 - 1e-9) else jnp.append(times, duration)
     return duration * jnp.linspace(0.0, 1.0, n + 1)

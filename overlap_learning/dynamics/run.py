@@ -16,7 +16,8 @@ from overlap_learning.dynamics.learner import AbstractLearner
 from overlap_learning.dynamics.record import Outcome
 from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, GradientFlow
 from overlap_learning.model.activity import check_channels
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.precision import check_key
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
@@ -35,8 +36,9 @@ def check_run(
     Raises:
         ValueError: naming the argument, what it was and what is allowed.
     """
-    if not isinstance(model, Model):
-        raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")
+    check_model(model, caller)
+    if key is not None:
+        check_key(key, caller)
     if not isinstance(rule, AbstractRule):
         raise ValueError(
             f"{caller}: rule must be ol.GradientFlow, ol.GradientDescent, ol.DirectDescent or (at full N) "

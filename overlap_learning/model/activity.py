@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
@@ -70,6 +70,7 @@ def rollout(model: Model, overlaps: Overlaps | Populations, task: Stimulus) -> j
         >>> ol.rollout(model, ol.Overlaps.from_entries(model.layout, zm=1.0, zu=0.0), task)[0, :3, 0]
         Array([0.  , 1.  , 0.95], dtype=float64)
     """
+    check_model(model, "rollout")
     if isinstance(overlaps, Populations):
         check_channels(model.layout, task, "rollout", populations=overlaps)
         return mixture_outputs(model, Moments(overlaps.covariances, overlaps.means, overlaps.fractions), task)
@@ -99,6 +100,7 @@ def field_variance(model: Model, overlaps: Overlaps, task: Stimulus) -> jax.Arra
         >>> ol.model.field_variance(model, ol.Overlaps.from_entries(model.layout), task)[0, :2]
         Array([0., 1.], dtype=float64)
     """
+    check_model(model, "field_variance")
     check_channels(model.layout, task, "field_variance", overlaps=overlaps)
     return reduced_variance(model, overlaps.gram, task)
 
@@ -176,6 +178,7 @@ def simulate(
         >>> bool(jnp.max(jnp.abs(difference)) < 1e-13)
         True
     """
+    check_model(model, "simulate")
     check_channels(model.layout, task, "simulate", network=network)
     noise = scalar(state_noise, "simulate: state_noise", "at least 0", 0, open_low=False)
     silent = is_zero(state_noise)
@@ -232,6 +235,8 @@ def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlap
                 f"{caller}: {name} is a batch of shape {list(array.shape[:-2])}; use jax.vmap over its leading axes, "
                 f"as in jax.vmap(lambda x: ol.{caller}(model, ..., x, ...))({name})."
             )
+    if not (hasattr(task, "inputs") and hasattr(task, "dt")):
+        raise ValueError(f"{caller}: task must be an ol.Task, got {task!r}.")
     n_in = jnp.shape(task.inputs)[-1]
     if n_in != layout.n_in:
         raise ValueError(f"{caller}: the task has {n_in} input channels, the model has n_in={layout.n_in}.")

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.model.precision import floating, is_traced
+from overlap_learning.model.precision import count, floating, is_traced
 
 BLOCKS = ("m", "u", "v", "z")
+#: Of each block. The Gram matrix of all vectors has to fit into memory.
+MOST_VECTORS = 10_000
 
 # The visible overlaps are named as in the field (readout or selection vector first); all others in the order m, u, v,
 # z.
@@ -55,7 +57,7 @@ class Layout:
                     f"Layout: {name} must be an integer of at least {least}, got {value!r}. "
                     "For one input, one recurrent rank and one readout: ol.Layout(n_in=1, rank=1, n_out=1)."
                 )
-            object.__setattr__(self, name, int(value))
+            object.__setattr__(self, name, count(value, f"Layout: {name}", least, MOST_VECTORS))
 
     @property
     def size(self) -> int:
@@ -120,7 +122,7 @@ class Layout:
         Raises:
             ValueError: if there is no such overlap; the message lists those there are.
         """
-        match = _NAME.fullmatch(name)
+        match = _NAME.fullmatch(name) if isinstance(name, str) else None
         if match is None:
             raise ValueError(self._unknown(name))
         found = []

@@ -71,3 +71,13 @@ class Model(eqx.Module):
     def _names(self, mask: np.ndarray) -> tuple[str, ...]:
         chosen = mask[self.layout.entry_indices]
         return tuple(name for name, keep in zip(self.layout.entry_names, chosen, strict=True) if keep)
+
+
+def check_model(model: Model, caller: str) -> None:
+    """Refuse what is no model.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    if not isinstance(model, Model):
+        raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.precision import floating, is_traced
+from overlap_learning.model.precision import check_key, floating, is_traced, scalar
 
 
 class Overlaps(eqx.Module):
@@ -39,8 +39,7 @@ class Overlaps(eqx.Module):
     layout: Layout = eqx.field(static=True)
 
     def __init__(self, gram: ArrayLike, layout: Layout):
-        if not isinstance(layout, Layout):
-            raise ValueError(f"Overlaps: layout must be an ol.Layout, got {layout!r}.")
+        _check_layout(layout, "Overlaps")
         self.gram = floating(gram, "Overlaps: gram")
         self.layout = layout
         d = layout.size
@@ -78,6 +77,7 @@ class Overlaps(eqx.Module):
             Array([[1. , 0.2],
                    [0.2, 1. ]], dtype=float64)
         """
+        _check_layout(layout, "Overlaps.from_entries")
         return cls._with_entries(jnp.eye(layout.size), layout, entries)
 
     @classmethod
@@ -94,8 +94,13 @@ class Overlaps(eqx.Module):
             >>> ol.Overlaps.random(ol.Layout(), key=jax.random.key(0)).gram.shape
             (4, 4)
         """
-        if not 0 < scale <= 1:
-            raise ValueError(f"Overlaps.random: scale must be in (0, 1], got {scale}.")
+        _check_layout(layout, "Overlaps.random")
+        check_key(key, "Overlaps.random")
+        scalar(scale, "Overlaps.random: scale", "in (0, 1]", 0, 1)
+        if scale < 1e-4:
+            raise ValueError(
+                f"Overlaps.random: scale must be at least 1e-4 (1/scale^2 numbers are drawn for a vector), got {scale}."
+            )
         dimension = layout.size + round(scale**-2)
         vectors = jax.random.normal(key, (dimension, layout.size))
         return cls(vectors.T @ vectors / dimension, layout)
@@ -121,7 +126,7 @@ class Overlaps(eqx.Module):
                 )
             changed += pairs
             shape = (rows.stop - rows.start, columns.stop - columns.start)
-            block = floating(value, f"overlap {name!r}")
+            block = floating(value, f"Overlap {name!r}")
             if block.ndim < 2 and shape == (1, 1):
                 block = block.reshape((*block.shape, 1, 1)) if block.ndim == 0 else block
             if block.shape != shape:
@@ -161,6 +166,11 @@ def with_gram(overlaps: Overlaps, gram: jax.Array) -> Overlaps:
 
 class _NotPositiveError(ValueError):
     """A Gram matrix that no network has."""
+
+
+def _check_layout(layout: Layout, caller: str) -> None:
+    if not isinstance(layout, Layout):
+        raise ValueError(f"{caller}: layout must be an ol.Layout, got {layout!r}.")
 
 
 def _check_gram(gram: np.ndarray, layout: Layout) -> None:

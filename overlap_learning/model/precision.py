@@ -7,6 +7,9 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+#: The longest axis of an array: beyond any memory, and before sizes overflow inside XLA, which then ends the program.
+MOST = 2**31 - 1
+
 
 def is_traced(*arrays: Any) -> bool:
     """Whether a value is only known later (inside jit, vmap or grad), so that it can't be checked now."""
@@ -26,7 +29,7 @@ def floating(value: Any, name: str) -> jax.Array:
     """
     try:
         array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must be an array of real numbers, got {value!r} ({error}).") from None
     if jnp.issubdtype(array.dtype, jnp.integer):
         array = array.astype(float)
@@ -56,15 +59,29 @@ def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf
     return array
 
 
-def count(value: Any, name: str, least: int = 1) -> int:
-    """`value` as an integer of at least `least`.
+def count(value: Any, name: str, least: int = 1, most: int = MOST) -> int:
+    """`value` as an integer from `least` to `most`.
 
     Raises:
         ValueError: if it is something else.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most:,}, got {value:,}.")
     return int(value)
+
+
+def check_key(key: Any, caller: str) -> None:
+    """Refuse what is no jax random key, of the new kind or the old.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    is_array = isinstance(key, (jax.Array, np.ndarray))
+    is_new = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    if not (is_new or (is_array and key.dtype == np.uint32 and key.ndim == 1)):
+        raise ValueError(f"{caller}: key must be one jax random key, such as jax.random.key(0), got {key!r}.")
 
 
 def require_float64(caller: str) -> None:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.model.precision import count, scalar
+from overlap_learning.model.precision import check_key, count, scalar
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.time import steps
 
@@ -52,13 +52,14 @@ def decision_making(
         >>> task.targets.shape
         (5, 400, 1)
     """
+    check_key(key, "decision_making")
     n_trials = count(n_trials, "decision_making: n_trials")
     noise = scalar(noise, "decision_making: noise", "at least 0", 0, open_low=False)
     target_amplitude = scalar(target_amplitude, "decision_making: target_amplitude", "a finite number", -np.inf)
     if len(coherences) == 0 or not np.all(np.isfinite(coherences)):
         raise ValueError(f"decision_making: coherences must be one or more finite numbers, got {coherences}.")
     ends = np.cumsum([FIXATION, STIMULUS, DELAY, RESPONSE])
-    n = steps(float(ends[-1]), dt)
+    n = steps(float(ends[-1]), dt, "decision_making")
     fixation_end, stimulus_end, delay_end = (round(end / dt) for end in ends[:3])
     now = jnp.arange(n)
     in_stimulus = (now >= fixation_end) & (now < stimulus_end)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.model.precision import count, scalar
+from overlap_learning.model.precision import check_key, count, scalar
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.time import steps
 
@@ -56,7 +56,8 @@ def flip_flop(
         >>> float(task.weights.sum().round(12))
         1.0
     """
-    n = steps(duration, dt)
+    n = steps(duration, dt, "flip_flop")
+    check_key(key, "flip_flop")
     n_trials = count(n_trials, "flip_flop: n_trials")
     input_amplitude = scalar(input_amplitude, "flip_flop: input_amplitude", "a finite number", -np.inf)
     target_amplitude = scalar(target_amplitude, "flip_flop: target_amplitude", "a finite number", -np.inf)

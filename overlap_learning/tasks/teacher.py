@@ -8,7 +8,7 @@ from overlap_learning.model.activations import Erf
 from overlap_learning.model.activity import reduced_outputs
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
-from overlap_learning.model.precision import count, scalar
+from overlap_learning.model.precision import check_key, count, scalar
 from overlap_learning.tasks.flip_flop import flip_flop
 from overlap_learning.tasks.task import Task
 
@@ -57,6 +57,7 @@ def teacher(
         >>> task.targets.shape
         (2, 400, 1)
     """
+    check_key(key, "teacher")
     count(n_trials, "teacher: n_trials")
     white_noise = scalar(white_noise, "teacher: white_noise", "at least 0", 0, open_low=False)
     pulse_key, noise_key = jax.random.split(key)

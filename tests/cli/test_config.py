@@ -164,7 +164,7 @@ MISTAKES = {
         changed("start", entries={"zm": 3.0}),
         r"\[start\] entries: .*zm = 3 \(feasible with the others as given: -1 to 1\)",
     ),
-    "ragged block": (changed("start", entries={"vu": [[1], [1, 2]]}), r"\[start\] entries: overlap 'vu' must be"),
+    "ragged block": (changed("start", entries={"vu": [[1], [1, 2]]}), r"\[start\] entries: Overlap 'vu' must be"),
     "scale beyond 1": (changed("start", entries=None, seed=0, scale=2.0), r"\[start\] scale: must be in \(0, 1\]"),
     "negative seed": (changed("task", seed=-1), r"\[task\] seed: must be an integer of at least 0, got -1"),
     "stream of nothing random": (changed("task", stream=True), r"\[task\] stream: must be false, as exp"),

@@ -243,7 +243,7 @@ def test_random_overlaps_have_the_statistics_of_gaussian_vectors_in_the_stated_d
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, 1.5, float("nan")])
 def test_a_scale_out_of_range_is_refused(scale):
-    with pytest.raises(ValueError, match=rf"Overlaps.random: scale must be in \(0, 1\], got {scale}"):
+    with pytest.raises(ValueError, match=rf"Overlaps.random: scale must be in \(0, 1\], got {scale:g}"):
         ol.Overlaps.random(RANK_ONE, key=jax.random.key(0), scale=scale)
 
 

@@ -141,5 +141,5 @@ def test_settings_out_of_range_are_refused_by_name(changed, said):
 
 
 def test_a_step_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"dt must be above 0 and below 2 .*got 2\.0"):
+    with pytest.raises(ValueError, match=r"dt must be above 0 and below 2 .*got 2\."):
         ol.tasks.decision_making(key=jax.random.key(0), dt=2.0)

@@ -178,14 +178,14 @@ def test_a_decay_that_is_not_positive_is_refused(make, decay):
 @TASKS
 @pytest.mark.parametrize("dt", [0.0, -0.1, 2.0])
 def test_a_step_out_of_range_is_refused(make, dt):
-    with pytest.raises(ValueError, match=f"dt must be above 0 and below 2 .*got {dt}"):
+    with pytest.raises(ValueError, match=f"dt must be above 0 and below 2 .*got {dt:g}"):
         make(dt=dt)
 
 
 @TASKS
 @pytest.mark.parametrize("duration", [0.0, -1.0, 0.04, np.nan, np.inf])
 def test_a_duration_out_of_range_is_refused(make, duration):
-    with pytest.raises(ValueError, match=f"duration must be positive and at least one step dt=0.1, got {duration}"):
+    with pytest.raises(ValueError, match=f"duration must be positive and at least one step dt=0.1, got {duration:g}"):
         make(duration=duration)
 
 

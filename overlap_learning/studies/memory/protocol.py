@@ -9,9 +9,10 @@ from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.rules import AbstractRule
 from overlap_learning.dynamics.run import check_run
 from overlap_learning.dynamics.solution import Solution
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.populations import Populations
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 from overlap_learning.validation.train import train
@@ -59,6 +60,18 @@ def protocol(
         >>> bool(jnp.abs(phases[2].visible["vu"][-1] - phases[0].visible["vu"][-1]) < 1e-4)
         True
     """
+    check_model(model, "protocol")
+    if not isinstance(start, (Overlaps, Populations, Network)):
+        raise ValueError(
+            f"protocol: start must be ol.Overlaps (theory) or an ol.Network (full N), got {type(start).__name__}."
+        )
+    if start.layout != model.layout:
+        raise ValueError(f"protocol: start has {start.layout}, the model has {model.layout}.")
+    if not isinstance(tasks, (list, tuple)) or not isinstance(rule, (AbstractRule, list, tuple)):
+        raise ValueError(
+            f"protocol: tasks must be a list of tasks, such as [task_a, task_b, task_a], and rule one rule or a list "
+            f"of rules, got {type(tasks).__name__} and {type(rule).__name__}."
+        )
     rules = [rule] * len(tasks) if isinstance(rule, AbstractRule) else list(rule)
     if not tasks or len(rules) != len(tasks):
         raise ValueError(f"protocol: give one rule, or one per task; got {len(tasks)} tasks and {len(rules)} rules.")
