@@ -47,6 +47,13 @@ def _curve(ax: Axes, rows: Sequence[Row], x: Sequence[float], label: str, colour
     ax.fill_between(x, [row.low for row in rows], [row.high for row in rows], color=colour, alpha=0.2, linewidth=0)
 
 
+def _legend_above_data(ax: Axes) -> None:
+    """A legend in the Axes, whose logarithmic scale is made higher for it."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high * (high / low) ** 0.4)
+    ax.legend(loc="upper left", ncols=2, **LEGEND)
+
+
 def _pairs(rows: Sequence[Row], name: str) -> tuple[list[Row], list[Row]]:
     """The rows that say `name` in extra, and their baselines."""
     own = [row for row in rows if name in row.extra and row.name.startswith("ol.integrate")]
@@ -94,7 +101,7 @@ def _solvers(ax: Axes, rows: Sequence[Row], duration: float) -> None:
     if own:
         ax.set(xscale="log", yscale="log")
         ax.invert_xaxis()
-        ax.legend(**LEGEND)
+        _legend_above_data(ax)
     kind = "stiff" if duration >= flow.STIFF else "not stiff"
     ax.set(xlabel="largest error of an overlap", ylabel="time", title=f"gradient flow to time {duration:g}, {kind}")
 
@@ -115,9 +122,7 @@ def _full(ax: Axes, rows: Sequence[Row], machine: Mapping[str, Any]) -> None:
         ax.plot(n, least, color=lighter, linewidth=1, linestyle=":", label=f"least time, {kind}")
     if found:
         ax.set(xscale="log", yscale="log")
-        # Room for the legend above the data.
-        ax.set_ylim(top=100 * ax.get_ylim()[1])
-        ax.legend(loc="upper left", ncols=2, **LEGEND)
+        _legend_above_data(ax)
     ax.set(
         xlabel="neurons N", ylabel="time per training step",
         title=f"full N, T = {full_n.SCALING_TIMES}, one and ten trials",

@@ -33,7 +33,12 @@ def _library() -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "filter_loop.so"
         command = [compiler(), *FLAGS, "-shared", "-fPIC", str(SOURCE), "-o", str(path)]
-        subprocess.run(command, check=True)
+        try:
+            subprocess.run(command, check=True)
+        except FileNotFoundError as error:
+            raise RuntimeError(
+                f"filter_loop: there is no C compiler {compiler()!r}; set the environment variable CC to one."
+            ) from error
         # A loaded library stays when its file goes.
         library = ctypes.CDLL(str(path))
     array = np.ctypeslib.ndpointer(np.float64, flags="C_CONTIGUOUS")
