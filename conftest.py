@@ -3,14 +3,15 @@
 import os
 from pathlib import Path
 
+# Compilation is what most tests cost: programs are kept for other workers, for processes that tests start and for the
+# next run, beside what pytest keeps. What is quick to compile is not worth a file. Before jax is imported.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
 import jax
 
 # Theory is float64. Before any jax call.
 jax.config.update("jax_enable_x64", True)
-# Compilation is what most tests cost: programs are kept for the other workers and for the next run, beside what pytest
-# keeps. What is quick to compile is not worth a file.
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent / ".pytest_cache" / "jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
