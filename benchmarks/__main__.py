@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}"
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: does it run? (about a minute)")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: does it run? (some minutes)")
     arguments = parser.parse_args()
 
     begin = time.perf_counter()

@@ -48,7 +48,8 @@ def runs(quick: bool) -> dict[str, Callable[[], Callable[[], object]]]:
         return lambda: ol.integrate(model, task, begin, rule)
 
     def train(kind, n_neurons, n_times):
-        return full_n.compared(kind, n_neurons, n_times, "float32", 1, 1).sides[-1].run
+        # Without PyTorch, whose libraries alone take more than the run.
+        return full_n.compared(kind, n_neurons, n_times, "float32", 0, 1).sides[-1].run
 
     def torch(n_neurons):
         network = setting.network(setting.erf(), n_neurons, "float32")

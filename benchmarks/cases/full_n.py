@@ -54,17 +54,17 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
 
 
 def compared(kind: str, n_neurons: int, n_times: int, dtype: str, torch_steps: int, n_steps: int) -> Comparison:
-    """The PyTorch loop, where what it keeps fits into memory, and `ol.train`, for so many training steps each.
+    """The PyTorch loop, where what it keeps fits into memory, and `ol.train`, for so many training steps each (0: not).
 
     `ol.train` also takes the time for the loss at the start and, to compare the overlaps, after each `torch_steps`.
     """
     model, task = MODELS[kind](), task_of(kind, n_times)
     rate = LEARNING_RATE[kind]
     network = setting.network(model, n_neurons, dtype)
-    rule = ol.GradientDescent(rate, n_steps, save_every=torch_steps)
+    rule = ol.GradientDescent(rate, n_steps, save_every=torch_steps or n_steps)
     itemsize = network.vectors.dtype.itemsize
     kept = TORCH_NUMBERS * TRIALS[kind] * n_times * n_neurons * itemsize
-    torch = setting.torch_side(model, task, network, rate, torch_steps) if kept <= TORCH_BYTES else []
+    torch = setting.torch_side(model, task, network, rate, torch_steps) if torch_steps and kept <= TORCH_BYTES else []
     work = {
         "kind": kind,
         "n_neurons": n_neurons,
