@@ -101,6 +101,13 @@ class Solution(eqx.Module):
         start = inverse.T @ self.overlaps.gram[0] @ inverse
         return with_gram(self.overlaps, jnp.swapaxes(transfer, -1, -2) @ start @ transfer)
 
+    def gathered(self) -> "Solution":
+        """The same with the neurons of `final`, if they were spread over devices or processes, in this process.
+
+        Needed before `to_xarray` and `save` where neurons are spread over processes; then every process calls it.
+        """
+        return eqx.tree_at(lambda s: s.final, self, self.final.gathered()) if isinstance(self.final, Network) else self
+
     def to_xarray(self) -> "xarray.Dataset":
         """A labelled dataset: dimensions `time`, `vector`, `overlap` (`neuron`); units and versions as attributes."""
         from overlap_learning.dynamics.storage import to_dataset

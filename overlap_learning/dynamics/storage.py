@@ -40,6 +40,11 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
     """`Solution.to_xarray`. Batch axes of a vmapped solution become dimensions `member`, `member_2`, ..."""
     import xarray
 
+    if isinstance(solution.final, Network) and not solution.final.vectors.is_fully_addressable:
+        raise ValueError(
+            "Solution.to_xarray: the neurons are spread over several processes, and each knows its own only. Call "
+            "whole = solution.gathered() in every process, and save whole in one of them."
+        )
     model, layout = solution.model, solution.model.layout
     batch = tuple("member" if i == 0 else f"member_{i + 1}" for i in range(solution.loss.ndim - 1))
     # A dataset's coordinate has one dimension, and a batch of runs need not share its times.

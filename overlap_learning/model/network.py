@@ -1,11 +1,13 @@
 """Network: the vectors of every neuron."""
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from overlap_learning.model.factor import gram_factor
@@ -13,6 +15,9 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.precision import check_key, count, floating, is_traced
+
+#: The axis of a mesh of devices over which neurons are spread.
+NEURONS = "neurons"
 
 
 class Network(eqx.Module):
@@ -59,7 +64,8 @@ class Network(eqx.Module):
                 raise ValueError(
                     f"Network: weights must have shape {list(shape[:-1])}, got {list(self.weights.shape)}."
                 )
-        if not is_traced(self.vectors, self.weights):
+        # Of neurons that other processes hold, the values are not known here.
+        if not is_traced(self.vectors, self.weights) and self.vectors.is_fully_addressable:
             _check(np.asarray(self.vectors), np.asarray(self.weights))
 
     @classmethod
@@ -142,6 +148,59 @@ class Network(eqx.Module):
         weights = jnp.asarray(weights, factor.dtype)
         return cls(vectors, layout, jnp.broadcast_to(weights, vectors.shape[:-1]))
 
+    def sharded(self, devices: Sequence[Any] | Mesh | None = None) -> Self:
+        """The same network with its neurons spread over devices: each holds and simulates N / n_devices of them.
+
+        `ol.train` and `ol.simulate` then run on all of them: sums over neurons are added up across devices (the B x d
+        currents and outputs of a time step, the d x d overlaps), and nothing of size N is ever exchanged. Results are
+        those of one device up to rounding.
+
+        Args:
+            devices: the devices, or a `jax.sharding.Mesh`, over all axes of which neurons are spread; None: all that
+                jax has, of every process of a program that called `jax.distributed.initialize()` (each process then
+                makes the same network and calls this).
+
+        Raises:
+            ValueError: if N is not a multiple of the number of devices.
+
+        Examples:
+            >>> network = ol.Network.sample(ol.Overlaps.from_entries(ol.Layout()), 100, key=jax.random.key(0))
+            >>> len(network.sharded(jax.devices()[:1]).vectors.sharding.device_set)
+            1
+        """
+        if is_traced(self.vectors):
+            raise ValueError("Network.sharded: call it outside jit and vmap, where arrays have a place.")
+        chosen = devices if devices is not None else jax.devices()
+        # A mesh of the kind on which the compiler works out what lies where.
+        mesh = (
+            Mesh(chosen.devices, chosen.axis_names)
+            if isinstance(chosen, Mesh)
+            else Mesh(np.asarray(chosen), (NEURONS,))
+        )
+        n = self.n_neurons
+        if n % mesh.size:
+            raise ValueError(
+                f"Network.sharded: {n} neurons can't be spread evenly over {mesh.size} devices; use a multiple of "
+                f"{mesh.size}, such as {n - n % mesh.size or mesh.size}."
+            )
+        axes = [None] * (self.vectors.ndim - 2)
+        vectors = _place(self.vectors, NamedSharding(mesh, PartitionSpec(*axes, mesh.axis_names, None)))
+        weights = _place(self.weights, NamedSharding(mesh, PartitionSpec(*axes, mesh.axis_names)))
+        return eqx.tree_at(lambda network: (network.vectors, network.weights), self, (vectors, weights))
+
+    def gathered(self) -> Self:
+        """The same network with all its neurons in this process, on one device: the way back from `sharded`.
+
+        Of a program of several processes, every one has to call it.
+        """
+        from jax.experimental.multihost_utils import process_allgather
+
+        def here(array):
+            known = np.asarray(array) if array.is_fully_addressable else process_allgather(array, tiled=True)
+            return jax.device_put(known, jax.local_devices()[0])
+
+        return jax.tree.map(here, self)
+
     @property
     def n_neurons(self) -> int:
         """N."""
@@ -200,6 +259,14 @@ def weighted_gram(vectors: jax.Array, weights: jax.Array) -> jax.Array:
     with jax.default_matmul_precision("highest"):
         gram = jnp.swapaxes(vectors, -1, -2) @ (weights[..., None] * vectors)
     return (gram + jnp.swapaxes(gram, -1, -2)) / 2
+
+
+def _place(array: jax.Array, sharding: NamedSharding) -> jax.Array:
+    """The array laid out so; each process keeps its part of what all of them have."""
+    if not array.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    known = np.asarray(array)
+    return jax.make_array_from_callback(known.shape, sharding, lambda index: known[index])
 
 
 def _check(vectors: np.ndarray, weights: np.ndarray) -> None:

@@ -2,9 +2,11 @@
 
 import contextlib
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from overlap_learning.dynamics.checkpoint import Checkpoint, Store
 from overlap_learning.dynamics.learner import AbstractLearner
@@ -27,15 +29,18 @@ class NeuronLearner(AbstractLearner):
     model: Model
     rates: jax.Array
     weights: jax.Array
+    state_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
 
     def gram(self, position: jax.Array) -> jax.Array:
         return weighted_gram(position, self.weights)
 
     def loss(self, position: jax.Array, task: Task) -> jax.Array:
-        return neuron_loss(self.model, position, self.weights, task)
+        return neuron_loss(self.model, position, self.weights, task, self.state_dtype)
 
     def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
-        value, slope = jax.value_and_grad(neuron_loss, argnums=1)(self.model, position, self.weights, task)
+        value, slope = jax.value_and_grad(neuron_loss, argnums=1)(
+            self.model, position, self.weights, task, self.state_dtype
+        )
         return value, slope / self.weights[:, None]
 
     def transfer(self, position: jax.Array) -> None:
@@ -56,12 +61,13 @@ def train(
     throw: bool = True,
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
+    state_dtype: DTypeLike | None = None,
 ) -> Solution:
     """Full N: the same question as `ol.integrate`, answered by training every neuron.
 
-    Gradients are backpropagated through simulated time; overlaps are only measured. Memory is O(N d + B T d): the
+    Gradients are backpropagated through simulated time; overlaps are only measured. Memory is O(N (d + B) + B T d): the
     states of the neurons are recomputed, not stored. Runs in the dtype of `network.vectors` (float64 to compare with
-    theory to rounding, float32 for speed) on the device that jax chooses.
+    theory to rounding) on the device that jax chooses, or on several (`Network.sharded`).
 
     Args:
         model: the `Model`.
@@ -75,6 +81,9 @@ def train(
         progress: show a progress bar; None: if a person is watching (standard error is a terminal).
         checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
             after the program was killed. Not with a flow.
+        state_dtype: the dtype in which neurons are simulated, if another than that of the vectors. `jnp.float32` is
+            several times as fast, and closer to double precision than vectors in single precision would be: vectors,
+            their updates and the overlaps stay double.
 
     Returns:
         A `Solution`; its `final` is the learned `Network`, its `transfer` None. For several networks every array has
@@ -126,6 +135,7 @@ def train(
     is_batch = network.vectors.ndim > 2
     if is_batch and len(network.vectors) == 0:
         raise ValueError(f"train: network is a batch of no networks, vectors {list(network.vectors.shape)}.")
+    states = _state_dtype(state_dtype, network.vectors.dtype)
     batch = task if isinstance(task, Task) else jax.eval_shape(task.sample, key)
     one = jax.tree.map(lambda array: array[0], network) if is_batch else network
     check_channels(model.layout, batch, "train", network=one)
@@ -135,9 +145,15 @@ def train(
             "ol.GradientDescent, or leave checkpoint out."
         )
     store = None
+    if checkpoint is not None and not is_traced(network) and not network.vectors.is_fully_addressable:
+        raise ValueError(
+            "train: a checkpoint can't be written of neurons that are spread over several processes; spread them over "
+            "the devices of one, or leave checkpoint out."
+        )
     if checkpoint is not None:
-        store = Store(checkpoint, "train", model=model, task=task, network=network, rule=rule, key=key)
-    learner = NeuronLearner(model, model.layout.rates(getattr(rule, "rates", None)), network.weights)
+        arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key}
+        store = Store(checkpoint, "train", **arguments, state_dtype=None if states is None else states.name)
+    learner = NeuronLearner(model, model.layout.rates(getattr(rule, "rates", None)), network.weights, states)
     title = f"train {len(network.vectors)} x N={network.n_neurons}" if is_batch else f"train N={network.n_neurons}"
     traced = is_traced(network, rule, task, key)
     with contextlib.nullcontext({}) if traced else calls_of(rule, progress, title, store) as calls:
@@ -150,6 +166,26 @@ def train(
     if throw:
         _refuse_bad_members(solution)
     return solution
+
+
+def _state_dtype(dtype: DTypeLike | None, network_dtype: jnp.dtype) -> jnp.dtype | None:
+    """The dtype of the neurons' states; None if it is that of the network.
+
+    Raises:
+        ValueError: if it is not a floating-point dtype, or a wider one than the network's.
+    """
+    if dtype is None:
+        return None
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or not jnp.issubdtype(found, jnp.floating) or found.itemsize > network_dtype.itemsize:
+        raise ValueError(
+            f"train: state_dtype must be a floating-point dtype no wider than the network's {network_dtype}, such as "
+            f"jnp.float32, got {dtype!r}."
+        )
+    return None if found == network_dtype else found
 
 
 def _refuse_bad_members(solution: Solution) -> None:
