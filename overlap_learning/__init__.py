@@ -35,7 +35,7 @@ from overlap_learning.model import (
     rollout,
     simulate,
 )
-from overlap_learning.studies import Comparison, compare, equivalent, feasible, protocol
+from overlap_learning.studies import Batched, Comparison, compare, equivalent, feasible, protocol, sweep
 from overlap_learning.tasks import Task, TaskStream
 from overlap_learning.validation import ClosureReport, Limit, Validation, closure_error, limit, train, validate
 
@@ -44,6 +44,7 @@ __version__ = version("overlap_learning")
 __all__ = [
     "RESULTS",
     "Activation",
+    "Batched",
     "Checkpoint",
     "ClosureReport",
     "Comparison",
@@ -85,6 +86,7 @@ __all__ = [
     "rollout",
     "simulate",
     "studies",
+    "sweep",
     "tasks",
     "train",
     "validate",

@@ -193,18 +193,13 @@ class Store:
         return arrays, about
 
     def _compare(self, other: Mapping[str, str]) -> None:
-        names = sorted(name for name in {*self.about, *other} if self.about.get(name) != other.get(name))
-        if not names:
-            return
-        shown = [
-            f"{name} was {other.get(name, 'not there')} and is {self.about.get(name, 'not there')}" for name in names
-        ]
-        more = f", and {len(shown) - 5} more" if len(shown) > 5 else ""
-        raise ValueError(
-            f"{self.caller}: the checkpoints in {str(self.folder)!r} belong to a run with other arguments: "
-            f"{'; '.join(shown[:5])}{more}. Call it with the same arguments to go on with that run; for another one "
-            "give ol.Checkpoint another folder, or delete this one."
-        )
+        differs = changes(other, self.about)
+        if differs:
+            raise ValueError(
+                f"{self.caller}: the checkpoints in {str(self.folder)!r} belong to a run with other arguments: "
+                f"{differs}. Call it with the same arguments to go on with that run; for another one give "
+                "ol.Checkpoint another folder, or delete this one."
+            )
 
 
 _RECORD = tuple(field.name for field in dataclasses.fields(Record))
@@ -259,6 +254,13 @@ def fingerprint(arguments: Mapping[str, Any]) -> dict[str, str]:
     for name, value in arguments.items():
         _describe(value, name, found, ())
     return found
+
+
+def changes(was: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """In what two fingerprints differ, in words (the first five); empty if they are the same."""
+    names = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
+    shown = [f"{name} was {was.get(name, 'not there')} and is {now.get(name, 'not there')}" for name in names]
+    return "; ".join(shown[:5]) + (f", and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def _describe(value: Any, name: str, found: dict[str, str], outer: tuple[int, ...]) -> None:

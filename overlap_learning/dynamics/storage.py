@@ -1,5 +1,6 @@
 """Storage: solutions as labelled datasets and as NetCDF files."""
 
+import functools
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ SCHEMA = 2
 #: Stands at the end of every written file, before the checksum of all that comes before.
 SEAL = b"\noverlap_learning sha256 "
 RESULT_NAMES = ("successful", "loss_reached", "diverged", "max_steps_reached", "solver_failed", "interrupted")
+RESULT_ATTRIBUTES = {"flag_values": list(range(len(RESULT_NAMES))), "flag_meanings": " ".join(RESULT_NAMES)}
 _RESTORABLE: dict[str, Any] = {"Linear": Linear, "Erf": Erf, "Tanh": Tanh, "ReLU": ReLU}
 _QUADRATURES = {"GaussHermite": GaussHermite, "Trapezoid": Trapezoid}
 _STAT = "stat_"
@@ -61,11 +63,7 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
             {"long_name": "overlaps by name", "units": "1"},
         ),
         "gram": ((*point, *matrix), solution.overlaps.gram, {"long_name": "Gram matrix V^T V / N", "units": "1"}),
-        "result": (
-            batch,
-            _code(solution.result),
-            {"flag_values": list(range(len(RESULT_NAMES))), "flag_meanings": " ".join(RESULT_NAMES)},
-        ),
+        "result": (batch, result_code(solution.result), RESULT_ATTRIBUTES),
     }
     if solution.step is not None:
         variables["step"] = (point, solution.step, {"long_name": "learning steps done", "units": "1"})
@@ -114,12 +112,16 @@ def to_dataset(solution: Solution) -> "xarray.Dataset":
         attrs={
             "title": "Course of learning of a low-rank recurrent network",
             "model": json.dumps(_describe(model), sort_keys=True),
-            "versions": json.dumps(
-                {name: version(name) for name in ("overlap_learning", "jax", "equinox", "diffrax", "numpy")}
-            ),
+            "versions": _versions(),
         },
     )
     return dataset.set_coords(["time"])
+
+
+@functools.cache
+def _versions() -> str:
+    # Each is a file to read and parse.
+    return json.dumps({name: version(name) for name in ("overlap_learning", "jax", "equinox", "diffrax", "numpy")})
 
 
 def save(solution: Solution, path: str | os.PathLike[str]) -> None:
@@ -207,7 +209,7 @@ def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"load: there is no file {str(path)!r}.")
-    _check_seal(path)
+    check_seal(path)
     with xarray.open_dataset(path, engine="h5netcdf") as opened:
         data = opened.load()
     schema = data.attrs.get("overlap_learning_schema")
@@ -221,7 +223,7 @@ def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None 
     return _from_dataset(data, activation)
 
 
-def _check_seal(path: Path) -> None:
+def check_seal(path: Path) -> None:
     """Refuse a file that is not, to the last bit, as `write` wrote it; before HDF5 sees it, whose parser may hang.
 
     Raises:
@@ -275,12 +277,13 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None)
     )
 
 
-def _code(result: Any) -> Any:
+def result_code(result: Any) -> Any:
+    """A member of `RESULTS`, or a batch of them, as its place in `RESULT_NAMES`."""
     return sum(code * (result == getattr(RESULTS, name)).astype(np.int8) for code, name in enumerate(RESULT_NAMES))
 
 
 def _result(code: jax.Array) -> Any:
-    """The member of `RESULTS` that `_code` wrote, for one run."""
+    """The member of `RESULTS` that `result_code` wrote, for one run."""
     result: Any = RESULTS.successful
     for number, name in enumerate(RESULT_NAMES):
         result = RESULTS.where(code == number, getattr(RESULTS, name), result)
