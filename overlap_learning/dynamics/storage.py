@@ -1,9 +1,11 @@
 """Storage: solutions as labelled datasets and as NetCDF files."""
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -142,8 +144,18 @@ def write(dataset: "xarray.Dataset", path: str | os.PathLike[str]) -> None:
         OSError: if it can't be written, as on a full disk. An older file of this name is intact.
     """
     # In memory: HDF5 itself can't go on after a write to a full disk, and may take the program down with it.
-    content = bytes(dataset.to_netcdf(engine="h5netcdf"))
+    with _without_cluster():
+        content = bytes(dataset.to_netcdf(engine="h5netcdf"))
     replace(path, content + SEAL + hashlib.sha256(content).hexdigest().encode())
+
+
+def _without_cluster() -> contextlib.AbstractContextManager[Any]:
+    """With a client of Dask about, xarray would ask its cluster for the lock of a file that this process alone has."""
+    if "distributed" not in sys.modules:
+        return contextlib.nullcontext()
+    from dask import config
+
+    return config.set(scheduler="synchronous")
 
 
 def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:

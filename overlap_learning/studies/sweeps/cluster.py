@@ -1,7 +1,7 @@
 """Cluster: the chunks of a sweep as tasks of Dask."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax
@@ -43,7 +43,7 @@ def check_client(client: Any, what: str) -> None:
         raise ValueError("sweep: the client is asynchronous; make it with Client(..., asynchronous=False).")
 
 
-def run_on_cluster(client: Any, work: Work, chunks: Sequence[Chunk]) -> Iterator[list[Done]]:
+def run_on_cluster(client: Any, work: Work, chunks: Sequence[Chunk]) -> Generator[list[Done], None, None]:
     """The chunks in the order in which they end. Those on a worker that dies are run by another.
 
     Raises:

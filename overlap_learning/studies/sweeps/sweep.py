@@ -1,7 +1,7 @@
 """sweep: a function at every point of a grid."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -108,7 +108,9 @@ def _read_executor(executor: Any) -> tuple[int | None, Any]:
     return size, client
 
 
-def _collect(runs: Iterator[list[Done]], found: Collection, store: Folder | None, bar: Any, throw: bool) -> None:
+def _collect(
+    runs: Generator[list[Done], None, None], found: Collection, store: Folder | None, bar: Any, throw: bool
+) -> None:
     """Take results as they come, and write them."""
     try:
         for done in runs:
@@ -119,11 +121,11 @@ def _collect(runs: Iterator[list[Done]], found: Collection, store: Folder | None
             bar.update(int(np.sum(found.done)) - bar.n)
             _raise_if(throw, found, [error for _, error in done if error is not None])
     finally:
-        # Also after an error or Ctrl-C.
+        # Also after an error or Ctrl-C. A generator that is not at its end ends here, and with it what it left on a
+        # cluster.
+        runs.close()
         if store is not None:
             store.flush()
-        # A generator that is not at its end ends here, and with it what it left on a cluster.
-        getattr(runs, "close", lambda: None)()
 
 
 def _raise_if(throw: bool, found: Collection, errors: list[Exception]) -> None:
