@@ -15,6 +15,8 @@ TASK = ol.tasks.flip_flop(key=jax.random.key(0), n_trials=4, duration=8.0, dt=0.
 START = ol.Overlaps.from_entries(LAYOUT, zm=0.3, zu=0.4, vm=0.4, vu=0.4)
 RULE = ol.GradientDescent(0.1, 40, save_every=20)
 EPS = np.finfo(float).eps
+#: What has no width needs no quadrature.
+FEW = ol.model.Trapezoid(4)
 
 
 def two(seed=0):
@@ -51,11 +53,17 @@ def test_for_linear_networks_every_split_gives_the_same_overlaps(share):
     assert largest(run.loss - plain.loss) < ROUNDING
 
 
-def test_populations_without_width_are_the_network_of_weighted_neurons():
+@pytest.mark.parametrize(
+    "activation",
+    [ol.Erf(), ol.Tanh(FEW), ol.ReLU(), ol.Activation(jax.nn.softplus, FEW)],
+    ids=["erf", "tanh", "relu", "softplus"],
+)
+def test_populations_without_width_are_the_network_of_weighted_neurons(activation):
     """Single neurons are the end of the hierarchy, where the closure is no approximation."""
+    model = ol.Model(LAYOUT, activation)
     network = ol.Network.quadrature(START, ol.model.HermiteGrid(2))
     points = ol.Populations(network.weights, network.vectors, jnp.zeros((network.n_neurons, 4, 4)), LAYOUT)
-    run, full = ol.integrate(ERF, TASK, points, RULE), ol.train(ERF, TASK, network, RULE)
+    run, full = ol.integrate(model, TASK, points, RULE), ol.train(model, TASK, network, RULE)
     assert largest(run.overlaps.gram - full.overlaps.gram) < ROUNDING
 
 

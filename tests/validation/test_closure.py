@@ -99,7 +99,7 @@ def test_a_closure_error_below_the_error_of_the_limit_is_not_claimed(erf):
 def test_prints_theory_limit_and_the_split(erf):
     text = repr(erf)
     for expected in (
-        "288 folded nodes (113 for the error)", "limit known to", "excess kurtosis: m ", "linear share: m ",
+        "288 folded nodes (128 for the error)", "limit known to", "excess kurtosis: m ", "linear share: m ",
         "network minus limit", "512", "expected -1/2", "until step ",
     ):  # fmt: skip
         assert expected in text, expected

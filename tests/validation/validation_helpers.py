@@ -27,7 +27,8 @@ def start(scale=0.1):
 @functools.cache
 def erf_report():
     """Theory, limit and networks of erf neurons, over so much learning that the theory is visibly off."""
+    nodes = (ol.model.HermiteGrid(4, folded=True), ol.model.HermiteGrid(6, 4, folded=True))
     return ol.closure_error(
         ol.Model(LAYOUT, ol.Erf()), flip_flop(), start(), RULE, key=jax.random.key(2), n_neurons=(32, 512),
-        n_seeds=12, tolerance=0.01, progress=False,
+        n_seeds=12, tolerance=0.01, nodes=nodes, progress=False,
     )  # fmt: skip

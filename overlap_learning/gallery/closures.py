@@ -1,0 +1,279 @@
+"""Closures: ways to follow nonlinear learning, from the Gaussian theory to many neurons; their errors and times."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.polynomial.hermite_e import hermevander
+
+from overlap_learning.dynamics.integrate import integrate
+from overlap_learning.dynamics.learner import AbstractLearner
+from overlap_learning.dynamics.rules import GradientDescent
+from overlap_learning.dynamics.run import check_run, follow
+from overlap_learning.dynamics.solution import Solution, finish
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network, triangular_factor, weighted_gram, with_vectors
+from overlap_learning.model.nodes import AbstractNodes, Cubature, HermiteGrid, WhitenedNodes
+from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.populations import Populations
+from overlap_learning.plot.style import COLOURS, legend_above
+from overlap_learning.tasks.task import Task
+from overlap_learning.validation.backpropagation import neuron_loss
+from overlap_learning.validation.limit import limit
+from overlap_learning.validation.scaling import entries
+from overlap_learning.validation.train import train
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKS = ("o", "s", "^", "D", "v", "x", "+")
+KINDS = (
+    "Gaussian theory", "populations", "cubature", "grid", "whitened neurons", "corrected theory", "Hermite expansion",
+)  # fmt: skip
+#: A time is the shortest of so many runs, in CPU time, so that other programs on the machine count little.
+N_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of the closures that are compared.
+
+    Args:
+        populations: nodes per dimension of the fields, and the share of variance that is between the populations.
+        degrees: of cubatures.
+        grids: nodes per dimension of the fields, and of the others.
+        whitened: numbers of whitened random neurons, mirror images not counted.
+        corrected: numbers of independent random neurons, whose difference from the theory of their own overlaps is
+            added to the theory (a control variate).
+        n_seeds: draws of random neurons.
+        expansions: degrees of Hermite expansions; 2 has linear terms only.
+        expansion_grid: the grid on which gradients are projected.
+        reference: the two grids of the limit that all are held against.
+    """
+
+    populations: tuple[tuple[int, float], ...] = ((2, 0.4), (4, 0.8), (6, 0.9), (8, 0.95), (12, 1.0))
+    degrees: tuple[int, ...] = (9, 11, 13)
+    grids: tuple[tuple[int, int], ...] = ((4, 2), (6, 2), (8, 2))
+    whitened: tuple[int, ...] = (32, 64, 256)
+    corrected: tuple[int, ...] = (64,)
+    n_seeds: int = 3
+    expansions: tuple[int, ...] = (2, 3, 5)
+    expansion_grid: tuple[int, int] = (8, 3)
+    reference: tuple[tuple[int, int], tuple[int, int]] = ((12, 3), (16, 3))
+
+
+class Closure(NamedTuple):
+    """One way to follow nonlinear learning.
+
+    Attributes:
+        kind: one of `KINDS`.
+        size: how many populations, neurons (mirror images not counted) or polynomials it has.
+        error: largest error of an overlap over learning, relative to the largest change; of random neurons the mean
+            over draws.
+        cost: its CPU time per step of learning, in units of the Gaussian theory's.
+    """
+
+    kind: str
+    size: int
+    error: float
+    cost: float
+
+
+class ExpansionLearner(AbstractLearner):
+    """Neurons as polynomials of what they were: `V_k = sum_a H_a(x_k) c_a`, the position being the coefficients c.
+
+    The scaled gradient of the neurons at the nodes is projected on the polynomials (Galerkin):
+    `N dL/dc_a = sum_k H_a(x_k) dL/dV_k`. With linear polynomials alone it is the Gaussian theory; with as many as there
+    are nodes, the training of the nodes.
+
+    Attributes:
+        basis: orthonormal polynomials H at the nodes, shape [K, n].
+        weights: of the nodes, shape [K].
+    """
+
+    model: Model
+    rates: jax.Array
+    basis: jax.Array
+    weights: jax.Array
+
+    def gram(self, position: jax.Array) -> jax.Array:
+        return weighted_gram(self.basis @ position, self.weights)
+
+    def loss(self, position: jax.Array, task: Task) -> jax.Array:
+        return neuron_loss(self.model, self.basis @ position, self.weights, task)
+
+    def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
+        vectors = self.basis @ position
+        value, slope = jax.value_and_grad(neuron_loss, argnums=1)(self.model, vectors, self.weights, task)
+        return value, self.basis.T @ slope
+
+    def transfer(self, position: jax.Array) -> None:
+        return None
+
+    def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
+        raise ValueError("ExpansionLearner: independent noise is no polynomial of the start, and is not followed.")
+
+
+def expand(
+    model: Model, task: Task, overlaps: Overlaps, rule: GradientDescent, degree: int, nodes: AbstractNodes
+) -> Solution:
+    """Learning of neurons that are odd Hermite polynomials of the initial Gaussian (polynomial chaos).
+
+    Args:
+        model: the `Model`, with an odd activation.
+        task: the task.
+        overlaps: the start.
+        rule: the rule.
+        degree: of the polynomials: a term of degree a in the dimensions of m, u and b in those of v, z counts a + 2 b,
+            as in `Cubature`, because the gradient of a neuron is linear in its v and z. 2: linear terms only.
+        nodes: the folded nodes on which the gradient is projected, fine enough for the polynomials to be orthonormal.
+
+    Returns:
+        A `Solution`, whose `final` is the `Network` of the nodes.
+    """
+    factor = np.asarray(triangular_factor(overlaps))
+    dimension, n_fields = len(factor), model.layout.n_fields
+    points, weights = (np.asarray(array) for array in nodes.standard(dimension, n_fields))
+    basis = polynomials(points, n_fields, degree)
+    learner = ExpansionLearner(model, model.layout.rates(None), jnp.asarray(basis), jnp.asarray(weights))
+    # The linear polynomials, one for each dimension, come first.
+    position = jnp.zeros((basis.shape[1], model.layout.size)).at[:dimension].set(factor)
+    outcome = follow(learner, rule, task, position, check_run(model, task, rule, None, "expand"))
+    network = with_vectors(Network.quadrature(overlaps, nodes), learner.basis @ outcome.position)
+    return finish(model, outcome, network, outcome.stats, throw=True)
+
+
+def compare(
+    model: Model, task: Task, overlaps: Overlaps, rule: GradientDescent, sizes: Sizes, progress: bool | None = None
+) -> tuple[list[Closure], float]:
+    """Every closure against the limit.
+
+    Args:
+        model: the `Model`, with an odd activation.
+        task: the task.
+        overlaps: the start.
+        rule: the rule.
+        sizes: of the closures.
+        progress: show progress bars of neurons; None: if a person is watching.
+
+    Returns:
+        The closures, and how well the limit is known, relative to the largest change of an overlap.
+    """
+    coarse, fine = (HermiteGrid(*grid, folded=True) for grid in sizes.reference)
+    reference = limit(model, task, overlaps, rule, nodes=(coarse, fine), progress=progress)
+    exact = entries(reference.solution)
+    change = np.abs(exact - exact[0]).max()
+    found, unit = [], 0.0
+    for kind, size, runs in _ways(model, task, overlaps, rule, sizes, progress):
+        results, took = _timed(runs)
+        unit = unit or took
+        errors = [np.abs(result - exact).max() / change for result in results]
+        found.append(Closure(kind, size, float(np.mean(errors)), took / unit))
+    return found, float(reference.error.max() / change)
+
+
+def draw_costs(ax: "Axes", closures: Sequence[Closure], known: float, name: str) -> None:
+    """Error against time, and how well the limit is known."""
+    for i, kind in enumerate(KINDS):
+        own = [c for c in closures if c.kind == kind]
+        if own:
+            ax.plot([c.cost for c in own], [c.error for c in own], linestyle=":", linewidth=0.8, marker=MARKS[i],
+                    markersize=6, color=COLOURS[i], markerfacecolor="none", label=kind)  # fmt: skip
+    ax.axhline(known, color="0.4", linewidth=0.8, linestyle=(0, (4, 2)), label="limit known to")
+    _scale(ax)
+    ax.set_xlabel("time / time of the Gaussian theory")
+    ax.set_ylabel(f"largest error / change, {name}")
+    legend_above(ax, ncols=2)
+
+
+def draw_populations(ax: "Axes", closures: dict[str, Sequence[Closure]]) -> None:
+    """Error against the number of populations, on several tasks."""
+    for i, (name, ways) in enumerate(closures.items()):
+        own = [(1 if c.kind == "Gaussian theory" else c.size, c.error) for c in ways if c.kind in KINDS[:2]]
+        ax.plot(*zip(*own, strict=True), color=COLOURS[i], marker=MARKS[i], markersize=6, markerfacecolor="none",
+                linewidth=1.0, label=name)  # fmt: skip
+    _scale(ax)
+    ax.set_xlabel("populations K (1: the Gaussian theory)")
+    ax.set_ylabel("largest error / change")
+    legend_above(ax, ncols=3)
+
+
+def _scale(ax: "Axes") -> None:
+    """Logarithmic axes, named at powers of ten alone."""
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.xaxis.set_minor_formatter("")
+    ax.yaxis.set_minor_formatter("")
+
+
+def _ways(
+    model: Model, task: Task, overlaps: Overlaps, rule: GradientDescent, sizes: Sizes, progress: bool | None
+) -> Iterator[tuple[str, int, list[Callable[[], np.ndarray]]]]:
+    """Kind and size of each closure, and what gives its overlaps through learning, once for each draw."""
+
+    def theory(start: Overlaps | Populations) -> np.ndarray:
+        return entries(integrate(model, task, start, rule))
+
+    def full(network: Network) -> np.ndarray:
+        return entries(train(model, task, network, rule, progress=progress))
+
+    def corrected(network: Network) -> np.ndarray:
+        return theory(overlaps) + full(network) - theory(network.overlaps)
+
+    keys = jax.random.split(jax.random.key(0), sizes.n_seeds)
+    yield KINDS[0], 1, [lambda: theory(overlaps)]
+    for order, share in sizes.populations:
+        parts = Populations.split(overlaps, HermiteGrid(order, folded=True), share=share)
+        yield KINDS[1], parts.n_populations, [partial(theory, parts)]
+    for kind, every in (
+        (KINDS[2], [Cubature(degree, folded=True) for degree in sizes.degrees]),
+        (KINDS[3], [HermiteGrid(*grid, folded=True) for grid in sizes.grids]),
+    ):
+        for nodes in every:
+            network = Network.quadrature(overlaps, nodes)
+            yield kind, network.n_neurons, [partial(full, network)]
+    for n in sizes.whitened:
+        draws = [Network.quadrature(overlaps, WhitenedNodes(n, key=key, folded=True)) for key in keys]
+        yield KINDS[4], n, [partial(full, network) for network in draws]
+    for n in sizes.corrected:
+        draws = [Network.sample(overlaps, n, key=key, exact=False) for key in keys]
+        yield KINDS[5], n, [partial(corrected, network) for network in draws]
+    nodes = HermiteGrid(*sizes.expansion_grid, folded=True)
+    for degree in sizes.expansions:
+        size = len(_exponents(len(overlaps.gram), model.layout.n_fields, degree))
+        yield KINDS[6], size, [lambda degree=degree: entries(expand(model, task, overlaps, rule, degree, nodes))]
+
+
+def _timed(runs: Sequence[Callable[[], np.ndarray]]) -> tuple[list[np.ndarray], float]:
+    """What the runs give, and the CPU time of one, without compilation."""
+    results = [run() for run in runs]
+    times = []
+    for run in itertools.islice(itertools.cycle(runs), N_RUNS):
+        began = time.process_time()
+        run()
+        times.append(time.process_time() - began)
+    return results, min(times)
+
+
+def _exponents(dimension: int, n_fields: int, degree: int) -> np.ndarray:
+    """Exponents of the odd terms with a + 2 b <= degree, shape [n, r], the linear ones first."""
+    every = np.array(list(itertools.product(range(degree + 1), repeat=dimension)))
+    counted = every[:, :n_fields].sum(axis=1) + 2 * every[:, n_fields:].sum(axis=1)
+    total = every.sum(axis=1)
+    higher = every[(total % 2 == 1) & (total > 1) & (counted <= degree)]
+    return np.concatenate([np.eye(dimension, dtype=int), higher])
+
+
+def polynomials(points: np.ndarray, n_fields: int, degree: int) -> np.ndarray:
+    """Normalised Hermite polynomials at the points, shape [K, n]."""
+    exponents = _exponents(points.shape[1], n_fields, degree)
+    norm = np.sqrt([math.factorial(k) for k in range(degree + 1)])
+    single = hermevander(points, degree) / norm
+    return np.prod([single[:, j, exponents[:, j]] for j in range(points.shape[1])], axis=0)
