@@ -84,8 +84,8 @@ class Populations(eqx.Module):
 
         Share 0 is the Gaussian theory. At share 1 and with many nodes the first step of learning is exact, and later
         ones are off only by what v and z have mixed into m and u meanwhile. In between few nodes go a long way: with
-        four per dimension of the fields (the default: eight populations for rank 1, folded) the error on two flip-flops
-        was a half and a seventh of the Gaussian theory's. Hold it against `ol.limit` on your own task.
+        four per dimension of the fields (the default: eight populations for rank 1, folded) the error on three tasks
+        was an eighth to a third of the Gaussian theory's. Hold it against `ol.limit` on your own task.
 
         Args:
             overlaps: the overlaps of the whole.

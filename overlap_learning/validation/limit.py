@@ -203,8 +203,8 @@ def limit(
         nodes: the coarser and the finer nodes, such as `(ol.model.HermiteGrid(4), ol.model.HermiteGrid(5))`, with
             folded=True where phi is odd to halve the cost; None: what was found best for up to 300 folded nodes (grids
             in up to four dimensions: 6 and 5 (or 4) nodes per dimension of the fields, 4 and 3 per other one; cubatures
-            in more; Sobol nodes in many). Where phi has a kink, as ReLU, two grids can agree better with each other than with the
-            limit: take `(ol.model.SobolNodes(1024), ol.model.SobolNodes(4096))`.
+            in more; Sobol nodes in many). Where phi has a kink, as ReLU, two grids can agree better with each other
+            than with the limit: take `(ol.model.SobolNodes(1024), ol.model.SobolNodes(4096))`.
         progress: show a progress bar; None: if a person is watching.
 
     Returns:
