@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from overlap_learning.dynamics.checkpoint import Store
+from overlap_learning.dynamics.geometric import summed
 from overlap_learning.dynamics.learner import AbstractLearner
 from overlap_learning.dynamics.record import Outcome, Record, join, pad, point, trim
 from overlap_learning.dynamics.results import RESULTS
@@ -72,7 +73,7 @@ class Trials(eqx.Module):
         if rule.label_noise is None:
             return batch, batch
         noise = rule.label_noise * jax.random.normal(noise_key, batch.targets.shape)
-        return batch, eqx.tree_at(lambda t: t.targets, batch, batch.targets + noise.astype(batch.targets.dtype))
+        return batch, batch.replace(targets=batch.targets + noise.astype(batch.targets.dtype))
 
     def parameter_key(self, step: jax.Array) -> jax.Array:
         """The key of the parameter noise of a step, beyond the three of its trials."""
@@ -117,7 +118,7 @@ def descend(
             what was saved.
         store: where checkpoints are kept; the run goes on from the last one.
     """
-    trials = Trials(task, key)
+    trials = Trials(task if isinstance(task, TaskStream) else summed(task), key)
     plan = _plan(rule.n_steps, rule.save_every, steps_per_call)
     # The step at which each call begins, and the last one ends.
     begins = [0, *itertools.accumulate(call.length for call in plan)]

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from overlap_learning.dynamics.geometric import summed
 from overlap_learning.dynamics.learner import AbstractLearner
 from overlap_learning.dynamics.record import Outcome, Record, trim
 from overlap_learning.dynamics.results import RESULTS
@@ -23,7 +24,7 @@ def flow(learner: AbstractLearner, rule: GradientFlow, task: Task, position: jax
         task: a fixed batch.
         position: the start.
     """
-    outcome = _solve(learner, rule, task.astype(position.dtype), position)
+    outcome = _solve(learner, rule, summed(task).astype(position.dtype), position)
     return Outcome(trim(outcome.record), outcome.position, outcome.result, outcome.stats, outcome.interpolation)
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from overlap_learning.dynamics.geometric import SummedTrials, response_loss, summed
 from overlap_learning.model.activity import Moments, check_channels, mixture_outputs, reduced_outputs
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.overlaps import Overlaps
@@ -66,6 +67,10 @@ def loss_gradient(model: Model, task: Task, overlaps: Overlaps) -> tuple[jax.Arr
 
 def gram_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:
     """`loss` of a Gram matrix [d, d] whose entries are independent variables."""
+    if model.is_linear:
+        task = summed(task)
+        if isinstance(task.trials, SummedTrials):
+            return response_loss(model.layout, gram, task.dt, task.trials)
     return task.loss(reduced_outputs(model, gram, task))
 
 

@@ -2,7 +2,7 @@
 
 from overlap_learning.tasks.decision_making import decision_making
 from overlap_learning.tasks.flip_flop import flip_flop
-from overlap_learning.tasks.impulse import damped_oscillation, exponential_filter
+from overlap_learning.tasks.impulse import damped_oscillation, exponential_filter, impulse_response
 from overlap_learning.tasks.stream import TaskStream, stream
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.teacher import teacher
@@ -14,6 +14,7 @@ __all__ = [
     "decision_making",
     "exponential_filter",
     "flip_flop",
+    "impulse_response",
     "stream",
     "teacher",
 ]

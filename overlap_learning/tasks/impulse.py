@@ -1,12 +1,163 @@
-"""Linear tasks: respond to one impulse with a given function of time."""
+"""Impulse tasks: respond to one impulse with a given function of time."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.model.precision import is_traced, scalar
-from overlap_learning.tasks.task import Task
+from overlap_learning.model.precision import floating, is_traced, scalar
+from overlap_learning.tasks.task import AbstractTrials, Task
 from overlap_learning.tasks.time import steps
+
+
+class ImpulseTrials(AbstractTrials):
+    """An impulse at step 0, answered by a sum of exponentials that decay and may oscillate.
+
+    `y*(t) = sum_j exp(-c_j t) (a_j cos(omega_j t) + b_j sin(omega_j t))` from reading 1 on, all of the same weight;
+    reading 0 has weight 0. For linear phi the loss of such trials is a finite geometric sum.
+
+    Attributes:
+        impulses: the input at step 0, shape [B, n_in].
+        decays: c, shape [J].
+        cosines: a, shape [B, J, n_out].
+        frequencies: omega, shape [J]; None: nothing oscillates.
+        sines: b, shape [B, J, n_out]; None with `frequencies`.
+        weight: of each squared error, shape [].
+        spacing: of the readings, shape [].
+        n_readings: after the impulse, T - 1.
+    """
+
+    impulses: jax.Array
+    decays: jax.Array
+    cosines: jax.Array
+    frequencies: jax.Array | None
+    sines: jax.Array | None
+    weight: jax.Array
+    spacing: jax.Array
+    n_readings: int = eqx.field(static=True)
+
+    # Leading axes are those of a batch of tasks, such as jax.vmap makes.
+
+    @property
+    def inputs(self) -> jax.Array:
+        return _after(self.impulses[..., None, :], jnp.zeros((*self._readings, self.impulses.shape[-1])))
+
+    @property
+    def targets(self) -> jax.Array:
+        times = self.spacing[..., None] * jnp.arange(self.n_readings, dtype=self.decays.dtype)
+        size = jnp.exp(-self.decays[..., None, :] * times[..., None])
+        found = jnp.einsum("...tj,...bjo->...bto", size, self.cosines)
+        if self.frequencies is not None and self.sines is not None:
+            angle = self.frequencies[..., None, :] * times[..., None]
+            found = jnp.einsum("...tj,...bjo->...bto", size * jnp.cos(angle), self.cosines)
+            found += jnp.einsum("...tj,...bjo->...bto", size * jnp.sin(angle), self.sines)
+        return _after(jnp.zeros_like(found[..., :1, :]), found)
+
+    @property
+    def weights(self) -> jax.Array:
+        counted = jnp.broadcast_to(self.weight[..., None, None, None], (*self._readings, self.cosines.shape[-1]))
+        return _after(jnp.zeros_like(counted[..., :1, :]), counted)
+
+    @property
+    def _readings(self) -> tuple[int, ...]:
+        return (*self.impulses.shape[:-1], self.n_readings)
+
+
+def _after(first: jax.Array, rest: jax.Array) -> jax.Array:
+    """Reading 0, and then the others, along the axis of time."""
+    return jnp.concatenate([first, rest.astype(first.dtype)], axis=-2)
+
+
+def impulse_response(
+    cosines: ArrayLike,
+    decays: ArrayLike,
+    frequencies: ArrayLike | None = None,
+    sines: ArrayLike | None = None,
+    *,
+    impulses: ArrayLike = ((1.0,),),
+    duration: float = 20.0,
+    dt: float = 0.05,
+    published_time_axis: bool = False,
+) -> Task:
+    """Answer an impulse with `y*(t) = sum_j exp(-c_j t) (a_j cos(omega_j t) + b_j sin(omega_j t))`.
+
+    Input `impulses / dt` at step 0, so that the state just after it is `impulses . m`; the output is read after the
+    update, at times `t = 0, dt, ..., duration - dt` after the impulse; loss = `sum (y - y*)^2 dt`. The reading y[0],
+    taken before the impulse acts, has weight 0.
+
+    The task knows that its target is a sum of exponentials. For linear networks its loss is then a finite geometric
+    sum: `ol.loss` and `ol.integrate` add it up in a number of operations that grows with the logarithm of the duration.
+
+    Args:
+        cosines: a, shape [B, J, n_out] (trials, terms, outputs).
+        decays: c, shape [J], positive, with `c dt < 2` (else Euler can't follow `exp(-c t)` stably).
+        frequencies: omega, shape [J], in radians per neuronal time constant; None: nothing oscillates.
+        sines: b, shape [B, J, n_out]; None: 0.
+        impulses: area of the impulse in each trial and input, shape [B, n_in].
+        duration: time read, in neuronal time constants.
+        dt: the Euler step.
+        published_time_axis: True reproduces the time axis of the published code, `linspace(0, duration, T)` (both ends
+            included, spacing `T / (T - 1) dt`), against the states' own spacing dt. Use it to reproduce only.
+
+    Returns:
+        A `Task` of B trials and `T = duration / dt + 1` steps.
+
+    Raises:
+        ValueError: if shapes do not match or a number is out of range.
+
+    Source: Ger & Barak 2026, Figs. 1, 12, for any number of terms, trials, inputs and outputs.
+
+    Examples:
+        Two trials, two inputs, one output; a sum of two exponentials in the first, one of them in the second:
+
+        >>> task = ol.tasks.impulse_response(
+        ...     cosines=[[[1.0], [0.5]], [[1.0], [0.0]]], decays=[0.2, 0.6], impulses=[[1.0, 0.0], [0.0, 1.0]]
+        ... )
+        >>> task.inputs.shape, task.targets[:, 1, 0]
+        ((2, 401, 2), Array([1.5, 1. ], dtype=float64))
+    """
+    impulses = _shaped(impulses, "impulses", "[B, n_in]", 2)
+    cosines = _shaped(cosines, "cosines", "[B, J, n_out]", 3)
+    decays = _shaped(decays, "decays", "[J]", 1)
+    _check(
+        len(cosines) == len(impulses),
+        "cosines [B, J, n_out] and impulses [B, n_in] must have the same trials",
+        cosines,
+        impulses,
+    )
+    _check(
+        cosines.shape[1] == len(decays),
+        "cosines [B, J, n_out] and decays [J] must have the same terms",
+        cosines,
+        decays,
+    )
+    _check_decays(decays, dt)
+    if frequencies is None:
+        if sines is not None:
+            raise ValueError("impulse_response: sines need frequencies; without them nothing oscillates.")
+    else:
+        frequencies = _shaped(frequencies, "frequencies", "[J]", 1)
+        _check(frequencies.shape == decays.shape, "frequencies and decays must both be [J]", frequencies, decays)
+        sines = jnp.zeros_like(cosines) if sines is None else _shaped(sines, "sines", "[B, J, n_out]", 3)
+        _check(sines.shape == cosines.shape, "sines and cosines must both be [B, J, n_out]", sines, cosines)
+    n = steps(duration, dt)
+    if published_time_axis and n < 2:
+        raise ValueError("impulse_response: the published time axis needs at least two readings, duration >= 2 dt.")
+    dtype = jnp.result_type(impulses, cosines, decays, float)
+    trials = ImpulseTrials(
+        impulses=(impulses / dt).astype(dtype),
+        decays=decays.astype(dtype),
+        cosines=cosines.astype(dtype),
+        frequencies=None if frequencies is None else frequencies.astype(dtype),
+        sines=None if sines is None else jnp.asarray(sines).astype(dtype),
+        weight=jnp.asarray(dt, dtype),
+        spacing=jnp.asarray(n * dt / (n - 1) if published_time_axis else dt, dtype),
+        n_readings=n,
+    )
+    # The checks of any task; then the trials themselves in place of their arrays.
+    task = Task(trials.inputs, trials.targets, trials.weights, dt)
+    return eqx.tree_at(lambda t: t.trials, task, trials)
 
 
 def exponential_filter(
@@ -14,17 +165,14 @@ def exponential_filter(
 ) -> Task:
     """Low-pass filter: answer an impulse with `exp(-c t)`.
 
-    Input `1/dt` at step 0, so that the state just after it is m; the output is read after the update, at times
-    `t = 0, dt, ..., duration - dt` after the impulse; loss = `sum (y - target)^2 dt`. The reading y[0], taken before
-    the impulse acts, has weight 0. For linear phi and rank 1 the continuous-time solution is `s_zm = 1`,
-    `s_zu s_vm = 1 - c`, `s_vu = 1 - c`.
+    Input, reading and loss are those of `impulse_response`. For linear phi and rank 1 the continuous-time solution is
+    `s_zm = 1`, `s_zu s_vm = 1 - c`, `s_vu = 1 - c`.
 
     Args:
         decay: c, positive, with `c dt < 2` (else Euler can't follow `exp(-c t)` stably).
         duration: time read, in neuronal time constants.
         dt: the Euler step.
-        published_time_axis: True reproduces the time axis of the published code, `linspace(0, duration, T)` (both ends
-            included, spacing `T / (T - 1) dt`), against the states' own spacing dt. Use it to reproduce only.
+        published_time_axis: as in `impulse_response`.
 
     Returns:
         A `Task` of one trial, `T = duration / dt + 1` steps, one input and one output.
@@ -40,8 +188,7 @@ def exponential_filter(
         ((1, 401, 1), 20.0, 1.0)
     """
     decay = _stable_decay(decay, dt, "exponential_filter")
-    times = _reading_times(duration, dt, published_time_axis)
-    return _impulse_task(jnp.exp(-decay * times), dt)
+    return impulse_response([[[1.0]]], decay[None], duration=duration, dt=dt, published_time_axis=published_time_axis)
 
 
 def damped_oscillation(
@@ -54,14 +201,14 @@ def damped_oscillation(
 ) -> Task:
     """Answer an impulse with `exp(-c t) cos(omega t)`; it takes a linear network of rank 2.
 
-    Input, reading, loss and time axis are those of `exponential_filter`.
+    Input, reading and loss are those of `impulse_response`.
 
     Args:
         decay: c, positive, with `c dt < 2`.
         frequency: omega, in radians per neuronal time constant.
         duration: time read, in neuronal time constants.
         dt: the Euler step.
-        published_time_axis: as in `exponential_filter`.
+        published_time_axis: as in `impulse_response`.
 
     Returns:
         A `Task` of one trial, `T = duration / dt + 1` steps, one input and one output.
@@ -77,8 +224,9 @@ def damped_oscillation(
     """
     decay = _stable_decay(decay, dt, "damped_oscillation")
     frequency = scalar(frequency, "damped_oscillation: frequency", "a finite number", -jnp.inf)
-    times = _reading_times(duration, dt, published_time_axis)
-    return _impulse_task(jnp.exp(-decay * times) * jnp.cos(frequency * times), dt)
+    return impulse_response(
+        [[[1.0]]], decay[None], frequency[None], duration=duration, dt=dt, published_time_axis=published_time_axis
+    )
 
 
 def _stable_decay(decay: ArrayLike, dt: float, caller: str) -> jax.Array:
@@ -91,17 +239,20 @@ def _stable_decay(decay: ArrayLike, dt: float, caller: str) -> jax.Array:
     return decay
 
 
-def _reading_times(duration: float, dt: float, published: bool) -> jax.Array:
-    n = steps(duration, dt)
-    return jnp.linspace(0.0, n * dt, n) if published else dt * jnp.arange(n)
+def _shaped(value: ArrayLike, name: str, shape: str, n_axes: int) -> jax.Array:
+    array = floating(value, f"impulse_response: {name}")
+    if array.ndim != n_axes or 0 in array.shape:
+        raise ValueError(f"impulse_response: {name} must have shape {shape}, none of them 0, got {list(array.shape)}.")
+    return array
 
 
-def _impulse_task(response: jax.Array, dt: float) -> Task:
-    """One trial: an impulse at step 0, and `response` [T - 1] as the target of the readings from step 1 on."""
-    shape = (1, len(response) + 1, 1)
-    return Task(
-        inputs=jnp.zeros(shape).at[:, 0].set(1 / dt),
-        targets=jnp.zeros(shape).at[0, 1:, 0].set(response),
-        weights=jnp.full(shape, dt).at[:, 0].set(0.0),
-        dt=dt,
-    )
+def _check(good: bool, rule: str, *arrays: jax.Array) -> None:
+    if not good:
+        raise ValueError(f"impulse_response: {rule}, got {' and '.join(str(list(array.shape)) for array in arrays)}.")
+
+
+def _check_decays(decays: jax.Array, dt: float) -> None:
+    if is_traced(decays):
+        return
+    for decay in np.asarray(decays):
+        _stable_decay(float(decay), dt, "impulse_response")

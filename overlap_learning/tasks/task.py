@@ -9,6 +9,22 @@ from jax.typing import ArrayLike
 from overlap_learning.model.precision import floating, is_traced, scalar
 
 
+class AbstractTrials(eqx.Module):
+    """What a task is made of. Its arrays are [B, T, channels]; there is one truth, from which they are read."""
+
+    inputs: eqx.AbstractVar[jax.Array]
+    targets: eqx.AbstractVar[jax.Array]
+    weights: eqx.AbstractVar[jax.Array]
+
+
+class GivenTrials(AbstractTrials):
+    """Trials given as arrays."""
+
+    inputs: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+
+
 class Task(eqx.Module):
     """A fixed batch of trials with the loss `L = sum(weights * (y - targets)^2)`.
 
@@ -33,16 +49,13 @@ class Task(eqx.Module):
         Array(1.5, dtype=float64)
     """
 
-    inputs: jax.Array
-    targets: jax.Array
-    weights: jax.Array
+    trials: AbstractTrials
     dt: jax.Array
 
     def __init__(self, inputs: ArrayLike, targets: ArrayLike, weights: ArrayLike, dt: ArrayLike):
-        self.inputs = floating(inputs, "Task: inputs")
-        self.targets = floating(targets, "Task: targets")
-        self.weights = floating(weights, "Task: weights")
-        shapes = {name: getattr(self, name).shape for name in ("inputs", "targets", "weights")}
+        given = {"inputs": inputs, "targets": targets, "weights": weights}
+        arrays = {name: floating(value, f"Task: {name}") for name, value in given.items()}
+        shapes = {name: array.shape for name, array in arrays.items()}
         for name, shape in shapes.items():
             channels = "n_in" if name == "inputs" else "n_out"
             if len(shape) != 3 or 0 in shape:
@@ -56,15 +69,15 @@ class Task(eqx.Module):
                 + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
                 + "."
             )
-        dtype = jnp.result_type(self.inputs, self.targets, self.weights)
+        dtype = jnp.result_type(*arrays.values())
         dt = scalar(
             dt, "Task: dt", "above 0 and below 2 (else Euler's leak 1 - dt makes every state grow)", 0, 2 - 1e-9
         )
         # One dtype, and none of them weak: the same program serves whatever dt was written as.
-        self.inputs, self.targets, self.weights = (a.astype(dtype) for a in (self.inputs, self.targets, self.weights))
+        arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+        self.trials = GivenTrials(**arrays)
         self.dt = jax.lax.convert_element_type(dt, dtype)
-        for name in shapes:
-            array = getattr(self, name)
+        for name, array in arrays.items():
             if not is_traced(array):
                 bad = ~np.isfinite(np.asarray(array))
                 if bad.any():
@@ -73,8 +86,23 @@ class Task(eqx.Module):
                         f"Task: {name} must be finite; {bad.sum()} values are not, the first at trial {trial}, "
                         f"step {step}, channel {channel}."
                     )
-        if not is_traced(self.weights) and np.any(np.asarray(self.weights) < 0):
-            raise ValueError(f"Task: weights must not be negative; the smallest is {float(self.weights.min()):.6g}.")
+        if not is_traced(arrays["weights"]) and np.any(np.asarray(arrays["weights"]) < 0):
+            raise ValueError(f"Task: weights must not be negative; the smallest is {arrays['weights'].min():.6g}.")
+
+    @property
+    def inputs(self) -> jax.Array:
+        """x, shape [B, T, n_in]."""
+        return self.trials.inputs
+
+    @property
+    def targets(self) -> jax.Array:
+        """y*, shape [B, T, n_out]."""
+        return self.trials.targets
+
+    @property
+    def weights(self) -> jax.Array:
+        """The weight of each squared error in the loss, shape [B, T, n_out]."""
+        return self.trials.weights
 
     @property
     def n_trials(self) -> int:
@@ -94,6 +122,22 @@ class Task(eqx.Module):
     def loss(self, outputs: jax.Array) -> jax.Array:
         """`sum(weights * (outputs - targets)^2)`, shape []."""
         return jnp.sum(self.weights * jnp.square(outputs - self.targets))
+
+    def replace(self, **arrays: ArrayLike) -> "Task":
+        """The same task with other `inputs`, `targets`, `weights` or `dt`.
+
+        Raises:
+            ValueError: as for a new task, and for any other name.
+
+        Examples:
+            >>> task = ol.tasks.exponential_filter(decay=0.2, duration=1.0, dt=0.5)
+            >>> task.replace(targets=2 * task.targets).targets[0, 1:, 0].round(2)
+            Array([2.  , 1.81], dtype=float64)
+        """
+        own = {name: getattr(self, name) for name in ("inputs", "targets", "weights", "dt")}
+        if unknown := sorted(arrays.keys() - own.keys()):
+            raise ValueError(f"Task.replace: a task has inputs, targets, weights and dt, not {', '.join(unknown)}.")
+        return Task(**(own | arrays))
 
     def astype(self, dtype) -> "Task":
         """The same task in another floating-point dtype."""

@@ -192,3 +192,44 @@ def test_a_duration_out_of_range_is_refused(make, duration):
 def test_a_frequency_that_is_not_finite_is_refused():
     with pytest.raises(ValueError, match="damped_oscillation: frequency must be a finite number, got inf"):
         oscillation_task(frequency=np.inf)
+
+
+def test_a_sum_of_terms_is_the_sum_of_their_targets():
+    rng = np.random.default_rng(0)
+    cosines, sines, impulses = rng.normal(size=(3, 2, 2)), rng.normal(size=(3, 2, 2)), rng.normal(size=(3, 2))
+    task = ol.tasks.impulse_response(cosines, [0.3, 0.7], [1.0, 2.0], sines, impulses=impulses, duration=1.0, dt=DT)
+    t = DT * np.arange(10)
+    expected = np.zeros((3, 10, 2))
+    for j, (c, omega) in enumerate([(0.3, 1.0), (0.7, 2.0)]):
+        turning = cosines[:, None, j] * np.cos(omega * t)[:, None] + sines[:, None, j] * np.sin(omega * t)[:, None]
+        expected += np.exp(-c * t)[:, None] * turning
+    # Sums of four products of numbers of order 1.
+    assert np.allclose(task.targets[:, 1:], expected, rtol=0, atol=64 * EPS)
+    assert np.allclose(task.inputs[:, 0], impulses / DT, rtol=EPS)
+    assert not np.any(task.inputs[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"cosines": [[1.0]]}, "cosines must have shape"),
+        ({"cosines": np.ones((2, 1, 1))}, "same trials"),
+        ({"decays": [0.1, 0.2]}, "same terms"),
+        ({"decays": [0.0]}, "positive"),
+        ({"decays": [50.0]}, "decay \\* dt must be below 2"),
+        ({"sines": [[[1.0]]]}, "sines need frequencies"),
+        ({"frequencies": [1.0, 2.0]}, r"must both be \[J\]"),
+        ({"frequencies": [1.0], "sines": np.ones((1, 2, 1))}, "must both be"),
+        ({"impulses": [1.0]}, "impulses must have shape"),
+        ({"impulses": [[np.nan]]}, "inputs must be finite"),
+        ({"cosines": [[[np.inf]]]}, "targets must be finite"),
+    ],
+)
+def test_wrong_terms_are_refused(changed, said):
+    with pytest.raises(ValueError, match=said):
+        ol.tasks.impulse_response(**({"cosines": [[[1.0]]], "decays": [0.2], "dt": DT} | changed))
+
+
+def test_replace_refuses_what_a_task_does_not_have():
+    with pytest.raises(ValueError, match=r"Task.replace: a task has inputs, targets, weights and dt, not target"):
+        filter_task().replace(target=1.0)
