@@ -11,7 +11,7 @@ from jax import lax
 from overlap_learning.model.entries import apart, entries, total, widened
 from overlap_learning.model.layout import Layout
 from overlap_learning.tasks.impulse import ImpulseTrials
-from overlap_learning.tasks.task import AbstractTrials, Task
+from overlap_learning.tasks.task import Task
 
 #: The sums are written out entry by entry if c has at most so many; they are many matrices, and each entry compiles.
 MOST_ENTRIES = 4
@@ -31,7 +31,7 @@ class Doubling(eqx.Module):
     last: jax.Array | None
 
 
-class SummedTrials(AbstractTrials):
+class SummedTrials(eqx.Module):
     """Impulse trials, their arrays, and the sums of their known signals.
 
     Known are the inputs that have decayed for k steps, `(1 - dt)^k dt x[0]`, and the terms of the target; an
@@ -111,9 +111,9 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
         X_2n = X_n + A^n X_n A^n^T + A^n Y_n D_n^T + D_n H^T,    H = A^n Y_n + D_n R_n
         Y_2n = Y_n + H Q^n^T,    D_2n = A^n D_n + D_n Q^n
 
-    where `X = sum c c^T`, `Y = sum c r^T`, `R = sum r r^T`. The loss is a quadratic form of them, `sum |C r + s_zu c|^2`.
-    No eigenvalue is divided by another, so equal ones do no harm. As the form is a difference of terms of the size of
-    the target, the loss is exact to rounding of the target's own `sum (y*)^2 dt`, not of the loss.
+    where `X = sum c c^T`, `Y = sum c r^T`, `R = sum r r^T`. The loss, `sum |C r + s_zu c|^2`, is a
+    quadratic form of them. No eigenvalue is divided by another, so equal ones do no harm. As the form is a difference
+    of terms of the size of the target, it is exact to rounding of the target's own `sum (y*)^2 dt`, not of the loss.
 
     Args:
         layout: of the network.

@@ -70,10 +70,10 @@ def apart(matrix: Any) -> Any:
 
 def widened(matrix: Any, width: int) -> Any:
     """What `entries` gave, [n, m], with zeros to the right of it, [n, width]."""
-    missing = ((0, 0), (0, width - matrix.shape[1]))
+    n, m = matrix.shape
     if isinstance(matrix, np.ndarray):
-        return np.pad(matrix, missing, constant_values=ZERO)
-    return jnp.pad(matrix, missing)
+        return np.concatenate([matrix, np.full((n, width - m), ZERO, dtype=object)], axis=1)
+    return jnp.pad(matrix, ((0, 0), (0, width - m)))
 
 
 def total(matrix: Any) -> jax.Array:

@@ -7,11 +7,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.model.precision import floating, is_traced, scalar
-from overlap_learning.tasks.task import AbstractTrials, Task
+from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.time import steps
 
 
-class ImpulseTrials(AbstractTrials):
+class ImpulseTrials(eqx.Module):
     """An impulse at step 0, answered by a sum of exponentials that decay and may oscillate.
 
     `y*(t) = sum_j exp(-c_j t) (a_j cos(omega_j t) + b_j sin(omega_j t))` from reading 1 on, all of the same weight;
@@ -75,7 +75,7 @@ def impulse_response(
     frequencies: ArrayLike | None = None,
     sines: ArrayLike | None = None,
     *,
-    impulses: ArrayLike = ((1.0,),),
+    impulses: ArrayLike | None = None,
     duration: float = 20.0,
     dt: float = 0.05,
     published_time_axis: bool = False,
@@ -94,7 +94,7 @@ def impulse_response(
         decays: c, shape [J], positive, with `c dt < 2` (else Euler can't follow `exp(-c t)` stably).
         frequencies: omega, shape [J], in radians per neuronal time constant; None: nothing oscillates.
         sines: b, shape [B, J, n_out]; None: 0.
-        impulses: area of the impulse in each trial and input, shape [B, n_in].
+        impulses: area of the impulse in each trial and input, shape [B, n_in]; None: one trial, one input, area 1.
         duration: time read, in neuronal time constants.
         dt: the Euler step.
         published_time_axis: True reproduces the time axis of the published code, `linspace(0, duration, T)` (both ends
@@ -117,7 +117,7 @@ def impulse_response(
         >>> task.inputs.shape, task.targets[:, 1, 0]
         ((2, 401, 2), Array([1.5, 1. ], dtype=float64))
     """
-    impulses = _shaped(impulses, "impulses", "[B, n_in]", 2)
+    impulses = _shaped(jnp.ones((1, 1)) if impulses is None else impulses, "impulses", "[B, n_in]", 2)
     cosines = _shaped(cosines, "cosines", "[B, J, n_out]", 3)
     decays = _shaped(decays, "decays", "[J]", 1)
     _check(
@@ -188,7 +188,9 @@ def exponential_filter(
         ((1, 401, 1), 20.0, 1.0)
     """
     decay = _stable_decay(decay, dt, "exponential_filter")
-    return impulse_response([[[1.0]]], decay[None], duration=duration, dt=dt, published_time_axis=published_time_axis)
+    return impulse_response(
+        jnp.ones((1, 1, 1)), decay[None], duration=duration, dt=dt, published_time_axis=published_time_axis
+    )
 
 
 def damped_oscillation(
@@ -225,7 +227,12 @@ def damped_oscillation(
     decay = _stable_decay(decay, dt, "damped_oscillation")
     frequency = scalar(frequency, "damped_oscillation: frequency", "a finite number", -jnp.inf)
     return impulse_response(
-        [[[1.0]]], decay[None], frequency[None], duration=duration, dt=dt, published_time_axis=published_time_axis
+        jnp.ones((1, 1, 1)),
+        decay[None],
+        frequency[None],
+        duration=duration,
+        dt=dt,
+        published_time_axis=published_time_axis,
     )
 
 

@@ -1,5 +1,7 @@
 """Task: inputs, targets and loss weights of a batch of trials."""
 
+from typing import Protocol
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,15 +11,20 @@ from jax.typing import ArrayLike
 from overlap_learning.model.precision import floating, is_traced, scalar
 
 
-class AbstractTrials(eqx.Module):
-    """What a task is made of. Its arrays are [B, T, channels]; there is one truth, from which they are read."""
+class Trials(Protocol):
+    """What a task is made of: its arrays, or that from which they follow. There is one truth."""
 
-    inputs: eqx.AbstractVar[jax.Array]
-    targets: eqx.AbstractVar[jax.Array]
-    weights: eqx.AbstractVar[jax.Array]
+    @property
+    def inputs(self) -> jax.Array: ...
+
+    @property
+    def targets(self) -> jax.Array: ...
+
+    @property
+    def weights(self) -> jax.Array: ...
 
 
-class GivenTrials(AbstractTrials):
+class GivenTrials(eqx.Module):
     """Trials given as arrays."""
 
     inputs: jax.Array
@@ -49,7 +56,7 @@ class Task(eqx.Module):
         Array(1.5, dtype=float64)
     """
 
-    trials: AbstractTrials
+    trials: Trials
     dt: jax.Array
 
     def __init__(self, inputs: ArrayLike, targets: ArrayLike, weights: ArrayLike, dt: ArrayLike):
