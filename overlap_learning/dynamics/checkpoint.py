@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.dynamics.record import Record, join
+from overlap_learning.dynamics.rules import GradientFlow
 from overlap_learning.model.precision import count, is_traced
 
 #: Version of what a checkpoint holds. A reader refuses any other.
@@ -82,6 +83,11 @@ class Store:
     def __init__(self, checkpoint: Checkpoint, caller: str, **arguments: Any):
         if not isinstance(checkpoint, Checkpoint):
             raise ValueError(f"{caller}: checkpoint must be ol.Checkpoint(folder, every=500), got {checkpoint!r}.")
+        if isinstance(arguments.get("rule"), GradientFlow):
+            raise ValueError(
+                f"{caller}: a GradientFlow is one call of its solver, between whose steps no checkpoint can be written; "
+                "use ol.GradientDescent, or leave checkpoint out."
+            )
         if is_traced(arguments):
             raise ValueError(
                 f"{caller}: a checkpoint can't be written inside jit or vmap; call {caller} outside, with a batch for "

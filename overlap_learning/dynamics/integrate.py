@@ -1,9 +1,13 @@
 """integrate: the learning of a network, in overlap space."""
 
+from contextlib import nullcontext
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from overlap_learning.dynamics.checkpoint import Checkpoint, Store
 from overlap_learning.dynamics.learner import (
     AbstractLearner,
     DirectLearner,
@@ -13,9 +17,10 @@ from overlap_learning.dynamics.learner import (
 )
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, DirectDescent, Optimiser
-from overlap_learning.dynamics.run import check_run, follow
+from overlap_learning.dynamics.run import calls_of, check_run, follow
 from overlap_learning.dynamics.solution import Solution, finish
 from overlap_learning.model.activity import reduced_variance
+from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.model.populations import Populations, from_moments
@@ -32,6 +37,7 @@ def integrate(
     key: jax.Array | None = None,
     *,
     throw: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> Solution:
     """The theory: how learning moves the overlaps, from the overlaps alone.
 
@@ -51,13 +57,18 @@ def integrate(
         key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.train` draws the same
             trials from the same key.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
+        checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
+            after the program was killed. Not with a flow.
 
     Returns:
         A `Solution`; its `final` is the learned `Overlaps`.
 
     Raises:
-        ValueError: if the arguments do not fit together, or the rule does not close in overlap space.
+        ValueError: if the arguments do not fit together, the rule does not close in overlap space, or the checkpoint is
+            that of another run.
         LearningError: if learning diverged or the solver failed, and throw.
+        LearningInterrupted: on Ctrl-C in a run with checkpoints; `.solution` holds what was saved.
+        OSError: if a checkpoint can't be written.
         RuntimeError: if jax is not in 64-bit mode.
 
     Source: Ger & Barak 2026, eqs. 6 to 9; theory page, eqs. (6) to (8).
@@ -71,7 +82,8 @@ def integrate(
         True
     """
     require_float64("ol.integrate")
-    layout = model.layout if isinstance(overlaps, Populations) else check_layout(model, overlaps, "integrate")
+    if not isinstance(overlaps, Populations):
+        check_layout(model, overlaps, "integrate")
     if isinstance(rule, Optimiser):
         raise ValueError(
             "integrate: an Optimiser works element by element on the neurons, so the overlaps it leads to depend on "
@@ -85,26 +97,50 @@ def integrate(
             "integrate: parameter_noise with momentum needs the overlaps of noise and velocity too, which are not "
             "followed. Use momentum=0, or run it at full N: ol.train(model, task, network, rule, key)."
         )
-    if isinstance(overlaps, Populations):
-        return _integrate_populations(model, task, overlaps, rule, key, throw)
+    store = None
+    if checkpoint is not None:
+        store = Store(checkpoint, "integrate", model=model, task=task, overlaps=overlaps, rule=rule, key=key)
+    # Without checkpoints all of learning is one compiled call.
+    with nullcontext({}) if store is None else calls_of(rule, None, "integrate", store) as calls:
+        if isinstance(overlaps, Populations):
+            return _integrate_populations(model, task, overlaps, rule, key, throw, calls)
+        return _integrate_overlaps(model, task, overlaps, rule, key, throw, calls)
+
+
+def _integrate_overlaps(
+    model: Model,
+    task: Task | TaskStream,
+    overlaps: Overlaps,
+    rule: AbstractRule,
+    key: jax.Array,
+    throw: bool,
+    calls: dict[str, Any],
+) -> Solution:
     # Overlaps of a network in single precision are a usual start.
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
+    layout = model.layout
     rates = layout.rates(getattr(rule, "rates", None))
     learner: AbstractLearner
     if isinstance(rule, DirectDescent):
         learner, position = DirectLearner(model, layout.rates()), overlaps.gram
-    elif diffuses:
-        learner, position = FactorLearner(model, rates), _factor(overlaps.gram)
+    elif isinstance(rule, AbstractDescent) and rule.parameter_noise is not None:
+        learner, position = FactorLearner(model, rates), gram_factor(overlaps.gram)
     else:
         learner = TransferLearner(model, rates, overlaps.gram)
         position = jnp.eye(layout.size, dtype=overlaps.gram.dtype)
-    outcome = follow(learner, rule, task, position, key)
+    outcome = follow(learner, rule, task, position, key, **calls)
     stats = outcome.stats | _gain_stats(model, task, overlaps.gram, learner.gram(outcome.position), key)
     return finish(model, outcome, with_gram(overlaps, learner.gram(outcome.position)), stats, throw=throw)
 
 
 def _integrate_populations(
-    model: Model, task: Task | TaskStream, populations: Populations, rule: AbstractRule, key: jax.Array, throw: bool
+    model: Model,
+    task: Task | TaskStream,
+    populations: Populations,
+    rule: AbstractRule,
+    key: jax.Array,
+    throw: bool,
+    calls: dict[str, Any],
 ) -> Solution:
     if populations.layout != model.layout:
         raise ValueError(f"integrate: populations have {populations.layout}, the model has {model.layout}.")
@@ -119,16 +155,9 @@ def _integrate_populations(
     rates = jnp.concatenate([jnp.zeros(1), model.layout.rates(getattr(rule, "rates", None))])
     learner = MixtureLearner(model, rates, populations.moments, populations.fractions)
     start = jnp.broadcast_to(jnp.eye(len(rates)), learner.start.shape)
-    outcome = follow(learner, rule, task, start, key)
+    outcome = follow(learner, rule, task, start, key, **calls)
     final = from_moments(populations, learner.moments(outcome.position))
     return finish(model, outcome, final, outcome.stats, throw=throw)
-
-
-def _factor(gram: jax.Array) -> jax.Array:
-    """F with `F^T F = G`."""
-    values, axes = jnp.linalg.eigh(gram)
-    # Eigenvalues of a positive semi-definite matrix may round to just below zero.
-    return jnp.sqrt(jnp.clip(values, 0))[:, None] * axes.T
 
 
 @eqx.filter_jit

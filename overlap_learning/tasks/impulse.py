@@ -117,6 +117,7 @@ def impulse_response(
         >>> task.inputs.shape, task.targets[:, 1, 0]
         ((2, 401, 2), Array([1.5, 1. ], dtype=float64))
     """
+    n = steps(duration, dt, "impulse_response")
     impulses = _shaped(jnp.ones((1, 1)) if impulses is None else impulses, "impulses", "[B, n_in]", 2)
     cosines = _shaped(cosines, "cosines", "[B, J, n_out]", 3)
     decays = _shaped(decays, "decays", "[J]", 1)
@@ -141,7 +142,6 @@ def impulse_response(
         _check(frequencies.shape == decays.shape, "frequencies and decays must both be [J]", frequencies, decays)
         sines = jnp.zeros_like(cosines) if sines is None else _shaped(sines, "sines", "[B, J, n_out]", 3)
         _check(sines.shape == cosines.shape, "sines and cosines must both be [B, J, n_out]", sines, cosines)
-    n = steps(duration, dt)
     if published_time_axis and n < 2:
         raise ValueError("impulse_response: the published time axis needs at least two readings, duration >= 2 dt.")
     dtype = jnp.result_type(impulses, cosines, decays, float)
@@ -187,6 +187,7 @@ def exponential_filter(
         >>> task.inputs.shape, float(task.inputs[0, 0, 0]), float(task.targets[0, 1, 0])
         ((1, 401, 1), 20.0, 1.0)
     """
+    steps(duration, dt, "exponential_filter")
     decay = _stable_decay(decay, dt, "exponential_filter")
     return impulse_response(
         jnp.ones((1, 1, 1)), decay[None], duration=duration, dt=dt, published_time_axis=published_time_axis
@@ -224,6 +225,7 @@ def damped_oscillation(
         >>> ol.tasks.damped_oscillation(duration=2.0, dt=0.1).targets[0, 1:4, 0].round(3)
         Array([1.   , 0.951, 0.867], dtype=float64)
     """
+    steps(duration, dt, "damped_oscillation")
     decay = _stable_decay(decay, dt, "damped_oscillation")
     frequency = scalar(frequency, "damped_oscillation: frequency", "a finite number", -jnp.inf)
     return impulse_response(

@@ -139,11 +139,6 @@ def train(
     batch = task if isinstance(task, Task) else jax.eval_shape(task.sample, key)
     one = jax.tree.map(lambda array: array[0], network) if is_batch else network
     check_channels(model.layout, batch, "train", network=one)
-    if checkpoint is not None and isinstance(rule, GradientFlow):
-        raise ValueError(
-            "train: a GradientFlow is one call of its solver, between whose steps no checkpoint can be written; use "
-            "ol.GradientDescent, or leave checkpoint out."
-        )
     store = None
     if checkpoint is not None and not is_traced(network) and not network.vectors.is_fully_addressable:
         raise ValueError(

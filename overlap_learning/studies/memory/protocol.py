@@ -39,7 +39,7 @@ def protocol(
         key: a jax random key; phase p draws from `fold_in(key, p)`, in theory and at full N alike.
         throw: as in `ol.integrate`.
         progress: at full N, show a progress bar for each phase; None: if a person is watching.
-        checkpoint: at full N, where to write down, every so many steps, where the run is, each phase in a folder of its
+        checkpoint: where to write down, every so many steps, where the run is, each phase in a folder of its
             own; the same call goes on from there after the program was killed.
 
     Returns:
@@ -47,7 +47,7 @@ def protocol(
 
     Raises:
         ValueError: if a task has other channels than the model (the phase is named), or the numbers of tasks and rules
-            differ, or the checkpoint is that of another run, or given for the theory.
+            differ, or the checkpoint is that of another run.
         LearningError: if a phase ended badly, and throw.
 
     Source: Ger & Barak 2026, Figs. 3, 6.
@@ -75,11 +75,6 @@ def protocol(
     rules = [rule] * len(tasks) if isinstance(rule, AbstractRule) else list(rule)
     if not tasks or len(rules) != len(tasks):
         raise ValueError(f"protocol: give one rule, or one per task; got {len(tasks)} tasks and {len(rules)} rules.")
-    if checkpoint is not None and not isinstance(start, Network):
-        raise ValueError(
-            "protocol: checkpoints are for full N (an ol.Network as start): each phase of the theory is one compiled "
-            "call, in which none can be written. Leave checkpoint out."
-        )
     # All phases are checked before the first one runs.
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
         check_run(model, task, each, key, f"protocol, phase {phase}")
@@ -87,11 +82,11 @@ def protocol(
     learned = start
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
         phase_key = None if key is None else jax.random.fold_in(key, phase)
+        part = None if checkpoint is None else checkpoint.part(f"phase-{phase}")
         if isinstance(learned, Network):
-            part = None if checkpoint is None else checkpoint.part(f"phase-{phase}")
             solution = train(model, task, learned, each, phase_key, throw=throw, progress=progress, checkpoint=part)
         else:
-            solution = integrate(model, task, learned, each, phase_key, throw=throw)
+            solution = integrate(model, task, learned, each, phase_key, throw=throw, checkpoint=part)
         solutions.append(solution)
         learned = solution.final
     return solutions
