@@ -85,8 +85,8 @@ class Store:
             raise ValueError(f"{caller}: checkpoint must be ol.Checkpoint(folder, every=500), got {checkpoint!r}.")
         if isinstance(arguments.get("rule"), GradientFlow):
             raise ValueError(
-                f"{caller}: a GradientFlow is one call of its solver, between whose steps no checkpoint can be written; "
-                "use ol.GradientDescent, or leave checkpoint out."
+                f"{caller}: a GradientFlow is one call of its solver, between whose steps no checkpoint can be "
+                "written; use ol.GradientDescent, or leave checkpoint out."
             )
         if is_traced(arguments):
             raise ValueError(
