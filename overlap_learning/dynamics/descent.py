@@ -50,7 +50,9 @@ class Limits(eqx.Module):
     def admit(self, loss: jax.Array, task: Task) -> jax.Array:
         """Whether a loss is that of learning. Comparisons with NaN are false, so NaN is not."""
         silent = jnp.sum(task.weights * jnp.square(task.targets))
-        return loss <= GROWTH_LIMIT * (self.first_loss + silent)
+        # Logarithms, because XLA calculates what leads to them once, and what leads to a comparison anew for each
+        # number that is chosen by it.
+        return jnp.log(loss) <= jnp.log(GROWTH_LIMIT * (self.first_loss + silent))
 
 
 class Trials(eqx.Module):
@@ -238,9 +240,12 @@ def _advance(
             # Of the step and not of the state: a batch then draws its trials once for all members.
             _, noisy = trials.draw(rule, step, state.position.dtype)
             noise_key = trials.parameter_key(step)
-            return lax.cond(
-                running, lambda s: _step(learner, rule, noisy, noise_key, limits, s), lambda s: s, state
-            ), None
+            if learner.skips:
+                return lax.cond(
+                    running, lambda s: _step(learner, rule, noisy, noise_key, limits, s), lambda s: s, state
+                ), None
+            moved = _step(learner, rule, noisy, noise_key, limits, state)
+            return jax.tree.map(lambda new, old: jnp.where(running, new, old), moved, state), None
 
         def walk(state, begin):
             state, _ = lax.scan(one_step, state, begin + jnp.arange(n_steps))

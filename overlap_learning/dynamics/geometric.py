@@ -6,9 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from overlap_learning.model.entries import apart, entries, total, widened
+from overlap_learning.model.entries import entries, total, widened
 from overlap_learning.model.layout import Layout
 from overlap_learning.tasks.impulse import ImpulseTrials
 from overlap_learning.tasks.task import Task
@@ -132,7 +131,7 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
     def own(matrix: Any, where: np.ndarray | None = None) -> Any:
         return entries(matrix, written_out, where)
 
-    visible = apart(own(jnp.concatenate([dt * readers[:rank], readers[rank:]])))
+    visible = own(jnp.concatenate([dt * readers[:rank], readers[rank:]]))
     one_step = own((1 - dt) * jnp.eye(rank), np.eye(rank) > 0) + visible[:rank, n_in:]
     one_drive = widened(visible[:rank, :n_in], n_signals)
     nothing = np.zeros((rank, n_signals), bool)
@@ -157,9 +156,12 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
     known = widened(visible[rank:, :n_in], n_signals) + own(-answered, answered > 0)
     state = visible[rank:, n_in:]
     cross = known @ Y.T @ state.T
-    raw = trials.weight * total(known @ own(trials.sum) @ known.T + (cross + cross) + state @ X @ state.T)
-    # Where the loss is 0, rounding can leave less than 0; its slope is not touched.
-    return raw + lax.stop_gradient(jnp.maximum(raw, 0.0) - raw)
+    return trials.weight * total(known @ own(trials.sum) @ known.T + (cross + cross) + state @ X @ state.T)
+
+
+def not_negative(loss: jax.Array) -> jax.Array:
+    """The loss, or 0 where rounding has left less than 0."""
+    return jnp.maximum(loss, 0.0)
 
 
 def _first(trials: ImpulseTrials, dt: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from overlap_learning.dynamics.geometric import SummedTrials, response_loss, summed
+from overlap_learning.dynamics.geometric import SummedTrials, not_negative, response_loss, summed
 from overlap_learning.model.activity import Moments, check_channels, mixture_outputs, reduced_outputs
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.overlaps import Overlaps
@@ -67,17 +67,22 @@ def loss_gradient(model: Model, task: Task, overlaps: Overlaps) -> tuple[jax.Arr
 
 def gram_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:
     """`loss` of a Gram matrix [d, d] whose entries are independent variables."""
+    return not_negative(_summed_loss(model, gram, task))
+
+
+def gram_loss_gradient(model: Model, gram: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
+    """`loss_gradient` of a Gram matrix [d, d]."""
+    value, gamma = jax.value_and_grad(_summed_loss, argnums=1)(model, gram, task)
+    return not_negative(value), gamma + gamma.T
+
+
+def _summed_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:
+    """The loss, summed in closed form where that is known, else step by step."""
     if model.is_linear:
         task = summed(task)
         if isinstance(task.trials, SummedTrials):
             return response_loss(model.layout, gram, task.dt, task.trials)
     return task.loss(reduced_outputs(model, gram, task))
-
-
-def gram_loss_gradient(model: Model, gram: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
-    """`loss_gradient` of a Gram matrix [d, d]."""
-    value, gamma = jax.value_and_grad(gram_loss, argnums=1)(model, gram, task)
-    return value, gamma + gamma.T
 
 
 def mixture_loss(model: Model, fractions: jax.Array, moments: jax.Array, task: Task) -> jax.Array:

@@ -24,7 +24,7 @@ from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.model.populations import Populations, from_moments
-from overlap_learning.model.precision import require_float64
+from overlap_learning.model.precision import is_traced, require_float64
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
@@ -100,11 +100,17 @@ def integrate(
     store = None
     if checkpoint is not None:
         store = Store(checkpoint, "integrate", model=model, task=task, overlaps=overlaps, rule=rule, key=key)
-    # Without checkpoints all of learning is one compiled call.
-    with nullcontext({}) if store is None else calls_of(rule, None, "integrate", store) as calls:
+    traced = is_traced(overlaps, rule, task, key)
+    calls = {} if traced or not isinstance(rule, AbstractDescent) else {"steps_per_call": _steps_per_call(model)}
+    with nullcontext(calls) if store is None else calls_of(rule, None, "integrate", store) as calls:
         if isinstance(overlaps, Populations):
             return _integrate_populations(model, task, overlaps, rule, key, throw, calls)
         return _integrate_overlaps(model, task, overlaps, rule, key, throw, calls)
+
+
+def _steps_per_call(model: Model) -> int:
+    """Steps of one compiled call, of which a run that ends early wastes some."""
+    return 5000 if model.is_linear else 500
 
 
 def _integrate_overlaps(

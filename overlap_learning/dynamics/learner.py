@@ -1,6 +1,7 @@
 """Learners: what a rule moves. Theory and full N differ here and nowhere else."""
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -22,6 +23,10 @@ class AbstractLearner(eqx.Module):
     Every rule multiplies from the right (columns are combined, rows never mixed), so the same rule drives the transfer
     matrix M of the theory and the vectors V of a full network.
     """
+
+    #: Whether a run that has ended skips the steps that are left of a compiled call. Under vmap both ways of a choice
+    #: run, and each member gets a copy of all that a step uses, the task included: not worth it for the theory.
+    skips: ClassVar[bool] = False
 
     model: eqx.AbstractVar[Model]
     rates: eqx.AbstractVar[jax.Array]

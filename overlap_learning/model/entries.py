@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 
@@ -51,20 +50,6 @@ def entries(matrix: ArrayLike, written_out: bool, where: np.ndarray | None = Non
     for index in np.ndindex(matrix.shape):
         if where is None or where[index]:
             found[index] = matrix[index]
-    return found
-
-
-def apart(matrix: Any) -> Any:
-    """What `entries` gave, each entry calculated once.
-
-    Without this XLA calculates all that depends on a matrix anew for each of its entries, and all that leads to its
-    gradient for each entry of that.
-    """
-    if not isinstance(matrix, np.ndarray):
-        return matrix
-    found = np.empty(matrix.shape, dtype=object)
-    for index, entry in zip(np.ndindex(matrix.shape), lax.optimization_barrier(list(matrix.flat)), strict=True):
-        found[index] = entry
     return found
 
 

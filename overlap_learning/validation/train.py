@@ -1,6 +1,7 @@
 """train: gradient descent on the vectors of a full network, the referee of the theory."""
 
 import contextlib
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -25,6 +26,8 @@ from overlap_learning.validation.backpropagation import neuron_loss
 
 class NeuronLearner(AbstractLearner):
     """Full N: the position is V itself, its scaled gradient `dL/dV_i / w_i` (N dL/dV for plain networks)."""
+
+    skips: ClassVar[bool] = True
 
     model: Model
     rates: jax.Array
