@@ -48,9 +48,8 @@ def judge(rows: Sequence[Row], peaks: Sequence[Peak], machine: Mapping[str, Any]
     ]
     return [
         *(
-            _share(
-                rows, theory_one.case(n_steps, each), theory_one.THEORY, c, 0.2, f"theory, one network, {saved} saved"
-            )
+            _share(rows, theory_one.case(n_steps, each), name, c, 0.2, f"{name}, one network, {saved} saved")
+            for name in (theory_one.COMPILED, theory_one.THEORY)
             for each, saved in ((False, "the end"), (True, "each step"))
         ),
         _share(

@@ -21,6 +21,7 @@ def describe() -> dict[str, Any]:
     """Versions, devices and limits, as they are now."""
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "n_devices": len(jax.devices()),

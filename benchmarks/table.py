@@ -51,6 +51,7 @@ def about(results: Results) -> list[str]:
         f"{machine['n_devices']} x {machine['device']} ({machine['platform']}); processor {machine['processor']}, "
         f"{machine['cores']} cores{load}",
         f"copies {machine['copy_bytes_per_second'] / 1e9:.1f} GB/s (read and written), multiplies matrices at {rates}",
+        f"XLA_FLAGS: {machine['xla_flags'] or 'none'}",
         *(f"left out: {reason}" for reason in machine["left_out"]),
     ]
 

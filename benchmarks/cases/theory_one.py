@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 import overlap_learning as ol
@@ -9,7 +10,7 @@ from benchmarks.baselines import scipy_flow
 from benchmarks.cases import setting
 from benchmarks.timing import Comparison, Side
 
-THEORY = "ol.integrate"
+THEORY, COMPILED = "ol.integrate", "ol.integrate inside jax.jit"
 
 
 def case(n_steps: int, each_step: bool) -> str:
@@ -31,10 +32,13 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
         def descend(rule=rule):
             return ol.integrate(model, task, begin, rule)
 
-        sides = [*setting.c_side(task, begin, n_steps, save_every), Side(THEORY, descend)]
-        yield Comparison(
-            case(n_steps, each_step), "run", sides, lambda c, theory: setting.furthest(c.gram, theory.overlaps.gram)
-        )
+        compiled = jax.jit(lambda begin, rule=rule: _learned(ol.integrate(model, task, begin, rule, throw=False)))
+        sides = [
+            *setting.c_side(task, begin, n_steps, save_every),
+            Side(COMPILED, lambda compiled=compiled: compiled(begin)),
+            Side(THEORY, lambda descend=descend: _learned(descend())),
+        ]
+        yield Comparison(case(n_steps, each_step), "run", sides, lambda c, theory: setting.furthest(c.gram, theory[0]))
 
     yield _flow(model, task, begin, 1.0 if quick else 10.0)
 
@@ -43,6 +47,11 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
     rule = ol.GradientDescent(setting.LEARNING_RATE, n_steps, save_every=n_steps)
     theory = Side(THEORY, lambda: ol.integrate(model, task, begin, rule), n_steps)
     yield Comparison("filter, T = 401, beside training every neuron", "training step", [*torch, theory])
+
+
+def _learned(solution: ol.Solution) -> tuple[jax.Array, jax.Array]:
+    """What the C loop returns: overlaps and losses at the saved points."""
+    return solution.overlaps.gram, solution.loss
 
 
 def _flow(model: ol.Model, task: ol.Task, begin: ol.Overlaps, duration: float) -> Comparison:

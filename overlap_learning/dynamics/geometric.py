@@ -1,6 +1,6 @@
 """Geometric sums: the loss of a linear network that answers an impulse, without stepping through time."""
 
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -62,6 +62,10 @@ class SummedTrials(eqx.Module):
         return np.pad(of_output * (np.arange(n_signals) % n_partners == 0), ((0, 0), (n_in, 0)))
 
     @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return (*self.inputs.shape, self.targets.shape[-1])
+
+    @property
     def turns(self) -> np.ndarray:
         """The entries of Q that are not 0 by structure, booleans [q, q]."""
         n_in, size = self.inputs.shape[-1], len(self.start)
@@ -72,9 +76,12 @@ class SummedTrials(eqx.Module):
 
 def summed(task: Task) -> Task:
     """A task with all that can be calculated before learning: to be called outside the loop over learning steps."""
-    trials = task.trials
-    if not isinstance(trials, ImpulseTrials):
-        return task
+    return _summed(task) if isinstance(task.trials, ImpulseTrials) else task
+
+
+@eqx.filter_jit
+def _summed(task: Task) -> Task:
+    trials = cast(ImpulseTrials, task.trials)
     start = jnp.einsum("bq,br->qr", first := _first(trials, task.dt), first)
     doublings, found, n = [], start, 1
     # The binary digits of the number of readings after the leading one say how to come to it from 1.

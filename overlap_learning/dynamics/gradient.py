@@ -116,8 +116,7 @@ def check_task(model: Model, task: Task, caller: str) -> None:
             f"{caller}: task must be an ol.Task (a fixed batch), got {type(task).__name__}. "
             "From a stream, take one batch: stream.sample(key)."
         )
-    if task.targets.shape[-1] != model.layout.n_out:
+    if task.n_out != model.layout.n_out:
         raise ValueError(
-            f"{caller}: the task has {task.targets.shape[-1]} output channels, "
-            f"the model has n_out={model.layout.n_out}."
+            f"{caller}: the task has {task.n_out} output channels, the model has n_out={model.layout.n_out}."
         )

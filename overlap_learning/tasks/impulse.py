@@ -60,6 +60,10 @@ class ImpulseTrials(eqx.Module):
         return _after(jnp.zeros_like(counted[..., :1, :]), counted)
 
     @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return (self.impulses.shape[-2], 1 + self.n_readings, self.impulses.shape[-1], self.cosines.shape[-1])
+
+    @property
     def _readings(self) -> tuple[int, ...]:
         return (*self.impulses.shape[:-1], self.n_readings)
 

@@ -23,6 +23,11 @@ class Trials(Protocol):
     @property
     def weights(self) -> jax.Array: ...
 
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """B, T, n_in, n_out, known without making an array."""
+        ...
+
 
 class GivenTrials(eqx.Module):
     """Trials given as arrays."""
@@ -30,6 +35,10 @@ class GivenTrials(eqx.Module):
     inputs: jax.Array
     targets: jax.Array
     weights: jax.Array
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return (*self.inputs.shape[-3:], self.targets.shape[-1])
 
 
 class Task(eqx.Module):
@@ -114,12 +123,22 @@ class Task(eqx.Module):
     @property
     def n_trials(self) -> int:
         """B."""
-        return self.inputs.shape[0]
+        return self.trials.sizes[0]
 
     @property
     def n_steps(self) -> int:
         """T."""
-        return self.inputs.shape[1]
+        return self.trials.sizes[1]
+
+    @property
+    def n_in(self) -> int:
+        """The number of input channels."""
+        return self.trials.sizes[2]
+
+    @property
+    def n_out(self) -> int:
+        """The number of output channels."""
+        return self.trials.sizes[3]
 
     @property
     def times(self) -> jax.Array:
