@@ -53,6 +53,16 @@ class AbstractActivation(eqx.Module):
             scale = jnp.finfo(forward.dtype).eps * jnp.max(jnp.abs(forward))
             return bool(jnp.all(jnp.abs(forward + backward) <= 8 * scale))
 
+    @property
+    def has_kink(self) -> bool:
+        """Whether the slope of phi jumps at 0, as that of ReLU does: then grids of nodes converge slowly."""
+        with jax.ensure_compile_time_eval():
+            steps = jnp.array([1e-3, 1e-4])
+            # The second difference over the step: it falls with the step where phi is smooth, and stays at a kink.
+            jump = jnp.abs(self(steps) + self(-steps) - 2 * self(jnp.zeros(2))) / steps
+            scale = jnp.max(jnp.abs(self(jnp.linspace(-1.0, 1.0, 21))))
+            return bool((jump[1] > 0.5 * jump[0]) & (jump[1] > 1e-2 * scale))
+
 
 class Linear(AbstractActivation):
     """phi(h) = h, with gain g = 1. The theory is exact for it, at every number of neurons.

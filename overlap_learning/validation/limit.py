@@ -15,7 +15,7 @@ from overlap_learning.dynamics.storage import to_dataset, write
 from overlap_learning.model.activity import check_channels, simulate
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network, triangular_factor
-from overlap_learning.model.nodes import AbstractNodes, MinimalNodes, default_nodes
+from overlap_learning.model.nodes import AbstractNodes, MinimalNodes, SobolNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.model.precision import is_traced, require_float64
 from overlap_learning.tasks.stream import TaskStream
@@ -25,6 +25,10 @@ from overlap_learning.validation.train import train
 
 if TYPE_CHECKING:
     import xarray
+
+
+#: Where grids converge slowly.
+KINK_NODES = (SobolNodes(1024), SobolNodes(4096))
 
 
 class Limit(eqx.Module):
@@ -203,8 +207,8 @@ def limit(
         nodes: the coarser and the finer nodes, such as `(ol.model.HermiteGrid(4), ol.model.HermiteGrid(5))`, with
             folded=True where phi is odd to halve the cost; None: what was found best for up to 300 folded nodes (grids
             in up to four dimensions: 6 and 5 (or 4) nodes per dimension of the fields, 4 and 3 per other one; cubatures
-            in more; Sobol nodes in many). Where phi has a kink, as ReLU, two grids can agree better with each other
-            than with the limit: take `(ol.model.SobolNodes(1024), ol.model.SobolNodes(4096))`.
+            in more; Sobol nodes in many). Where phi has a kink at 0, as ReLU, two grids can agree better with each
+            other than with the limit: None then stands for `(ol.model.SobolNodes(1024), ol.model.SobolNodes(4096))`.
         progress: show a progress bar; None: if a person is watching.
 
     Returns:
@@ -256,6 +260,8 @@ def _chosen(
     Raises:
         ValueError: if they are something else, or folded where phi is not odd.
     """
+    if nodes is None and model.activation.has_kink:
+        nodes = KINK_NODES
     if nodes is None:
         dimension = triangular_factor(overlaps).shape[-2]
         n_fields = min(model.layout.n_fields, dimension)

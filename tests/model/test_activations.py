@@ -208,3 +208,19 @@ def test_what_is_no_function_of_arrays_is_refused():
         ol.Activation(lambda h: h > 0)
     with pytest.raises(ValueError, match="phi must map an array to a real array of the same shape"):
         ol.Activation(lambda h: h.tolist())
+
+
+@pytest.mark.parametrize(
+    ("phi", "kink"),
+    [
+        (ol.ReLU(), True),
+        (ol.Activation(lambda h: jnp.where(h > 0, h, 0.1 * h)), True),
+        (ol.Erf(), False),
+        (ol.Tanh(), False),
+        (ol.Linear(), False),
+        (ol.Activation(jax.nn.softplus), False),
+        (ol.Activation(lambda h: jax.nn.softplus(20 * h) / 20), False),
+    ],
+)
+def test_a_kink_at_zero_is_seen(phi, kink):
+    assert phi.has_kink is kink

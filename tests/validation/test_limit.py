@@ -145,6 +145,14 @@ def test_folded_nodes_are_refused_where_phi_is_not_odd(name):
         ol.limit(ol.Model(LAYOUT, ACTIVATIONS[name]), flip_flop(), start(), RULE, nodes=(THREE, THREE))
 
 
+def test_a_kink_is_given_nodes_that_do_not_lie_on_a_grid():
+    task = flip_flop()
+    once = ol.GradientDescent(5e-3, 1)
+    relu = ol.limit(ol.Model(LAYOUT, ol.ReLU()), task, start(), once, progress=False)
+    assert relu.start.n_neurons == ol.Network.quadrature(start(), ol.model.SobolNodes(4096)).n_neurons
+    assert relu.solution.final.n_neurons > relu.coarse.final.n_neurons
+
+
 def test_folding_changes_nothing_where_phi_is_odd():
     folded, grid = erf_report().limit, ol.model.HermiteGrid(6, 4)
     whole = ol.limit(ERF, flip_flop(), start(), RULE, nodes=(grid, grid), progress=False)
