@@ -143,7 +143,9 @@ def descend(
             # One assignment: Ctrl-C finds all of them as they were before the call, or as they are after it.
             state, records, n_done = now, records if record is None else [*records, record], n_done + 1
             if not is_traced(state) and not bool(jnp.any(state.result == RESULTS.successful)):
-                n_done = len(plan)
+                # Where it ended is a saved point: if this call had none, the next one that has is run.
+                ahead = (i for i in range(n_done, len(plan)) if plan[i].n_points)
+                n_done = len(plan) if record is not None else next(ahead)
             after_call(state)
             if store is not None:
                 store.keep(begins[n_done], state, records, n_done, ended=n_done == len(plan))

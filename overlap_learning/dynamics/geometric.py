@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from overlap_learning.model.entries import entries, total, widened
 from overlap_learning.model.layout import Layout
@@ -63,7 +64,8 @@ class SummedTrials(eqx.Module):
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        return (*self.inputs.shape, self.targets.shape[-1])
+        n_trials, n_steps, n_in = self.inputs.shape
+        return n_trials, n_steps, n_in, self.targets.shape[-1]
 
     @property
     def turns(self) -> np.ndarray:
@@ -107,6 +109,7 @@ def _summed(task: Task) -> Task:
     return eqx.tree_at(lambda t: t.trials, task, ready)
 
 
+@eqx.filter_jit
 def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: SummedTrials) -> jax.Array:
     """The loss of a linear network after an impulse, as a function of the Gram matrix [d, d].
 
@@ -119,7 +122,8 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
 
     where `X = sum c c^T`, `Y = sum c r^T`, `R = sum r r^T`. The loss, `sum |C r + s_zu c|^2`, is a
     quadratic form of them. No eigenvalue is divided by another, so equal ones do no harm. As the form is a difference
-    of terms of the size of the target, it is exact to rounding of the target's own `sum (y*)^2 dt`, not of the loss.
+    of terms of the size of the target, it is exact to rounding of these, such as the target's own `sum (y*)^2 dt`, not
+    of the loss.
 
     Args:
         layout: of the network.
@@ -139,7 +143,7 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
         return entries(matrix, written_out, where)
 
     visible = own(jnp.concatenate([dt * readers[:rank], readers[rank:]]))
-    one_step = own((1 - dt) * jnp.eye(rank), np.eye(rank) > 0) + visible[:rank, n_in:]
+    one_step = own((1 - dt) * jnp.eye(rank, dtype=gram.dtype), np.eye(rank) > 0) + visible[:rank, n_in:]
     one_drive = widened(visible[:rank, :n_in], n_signals)
     nothing = np.zeros((rank, n_signals), bool)
     X, Y = own(0.0, nothing[:, :1] & nothing[:, :1].T), own(0.0, nothing)
@@ -168,7 +172,8 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
 
 def not_negative(loss: jax.Array) -> jax.Array:
     """The loss, or 0 where rounding has left less than 0."""
-    return jnp.maximum(loss, 0.0)
+    # Its derivatives are those of the loss also there.
+    return loss + lax.stop_gradient(jnp.maximum(-loss, 0.0))
 
 
 def _first(trials: ImpulseTrials, dt: jax.Array) -> jax.Array:

@@ -102,7 +102,7 @@ def integrate(
         store = Store(checkpoint, "integrate", model=model, task=task, overlaps=overlaps, rule=rule, key=key)
     traced = is_traced(overlaps, rule, task, key)
     calls = {} if traced or not isinstance(rule, AbstractDescent) else {"steps_per_call": _steps_per_call(model)}
-    with nullcontext(calls) if store is None else calls_of(rule, None, "integrate", store) as calls:
+    with nullcontext(calls) if store is None else calls_of(rule, False, "integrate", store) as calls:
         if isinstance(overlaps, Populations):
             return _integrate_populations(model, task, overlaps, rule, key, throw, calls)
         return _integrate_overlaps(model, task, overlaps, rule, key, throw, calls)

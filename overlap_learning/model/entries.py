@@ -61,8 +61,8 @@ def widened(matrix: Any, width: int) -> Any:
     return jnp.pad(matrix, ((0, 0), (0, width - m)))
 
 
-def total(matrix: Any) -> jax.Array:
+def total(matrix: Any) -> Any:
     """The sum of the diagonal of what `entries` gave, or of what was calculated with it."""
     if isinstance(matrix, np.ndarray):
-        return sum(matrix.diagonal(), ZERO) + jnp.zeros(())
+        return sum(matrix.diagonal(), ZERO)
     return jnp.trace(matrix)

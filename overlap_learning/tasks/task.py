@@ -38,7 +38,8 @@ class GivenTrials(eqx.Module):
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        return (*self.inputs.shape[-3:], self.targets.shape[-1])
+        n_trials, n_steps, n_in = self.inputs.shape[-3:]
+        return n_trials, n_steps, n_in, self.targets.shape[-1]
 
 
 class Task(eqx.Module):
@@ -150,7 +151,9 @@ class Task(eqx.Module):
         return jnp.sum(self.weights * jnp.square(outputs - self.targets))
 
     def replace(self, **arrays: ArrayLike) -> "Task":
-        """The same task with other `inputs`, `targets`, `weights` or `dt`.
+        """The same task with other `inputs`, `targets`, `weights` or `dt`, as one of arrays.
+
+        A task that knows more of itself, as those of `ol.tasks.impulse_response`, is then stepped through time as any.
 
         Raises:
             ValueError: as for a new task, and for any other name.

@@ -1,5 +1,7 @@
 """Learning in steps: divergence, batches of runs, and compilation."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -169,3 +171,23 @@ class TestCompilation:
             second = run(1)
         assert compiled == []
         assert largest(first.final.gram - second.final.gram) > 1e-6
+
+
+@pytest.mark.parametrize("ending", [{"stop_loss": 0.2}, {}])
+def test_where_a_run_ended_early_is_saved_though_saved_points_are_far_apart(ending, monkeypatch):
+    """Compiled calls shorter than the steps between saved points: the one in which the run ends saves nothing."""
+    module = importlib.import_module("overlap_learning.dynamics.integrate")
+    model = ol.Model(ol.Layout(), ol.Linear())
+    task, start = ol.tasks.exponential_filter(duration=5.0), ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+    rule = ol.GradientDescent(5e-3 if ending else 5.0, 400, save_every=200, **ending)
+
+    def run():
+        return ol.integrate(model, task, start, rule, throw=False)
+
+    whole = run()
+    monkeypatch.setattr(module, "_steps_per_call", lambda model: 50)
+    pieces = run()
+    assert 0 < int(whole.step[-1]) < 200
+    assert pieces.step.tolist() == whole.step.tolist()
+    assert np.array_equal(pieces.overlaps.gram, whole.overlaps.gram)
+    assert pieces.result == whole.result != ol.RESULTS.successful

@@ -155,3 +155,35 @@ def test_a_sweep_over_the_decay_maps_the_closed_form():
     tasks = jax.vmap(lambda c: ol.tasks.exponential_filter(decay=c, duration=5.0, dt=0.05))(decays)
     assert tasks.targets.shape == tasks.weights.shape == tasks.inputs.shape == (2, 1, 101, 1)
     assert np.allclose(tasks.targets[1, 0, 1:, 0], np.exp(-0.5 * 0.05 * np.arange(100)), rtol=1e-14)
+
+
+def test_the_curvature_at_a_perfect_network_is_that_of_the_stepped_loss():
+    """Where the loss is 0, or rounds to less, only its value is cut off."""
+    dt, c = 0.05, 0.4
+    task = ol.tasks.exponential_filter(decay=-np.log(1 - c * dt) / dt, duration=5.0, dt=dt)
+
+    def curvature(task, zu):
+        perfect = ol.Overlaps.from_entries(
+            LINEAR.layout, zm=1.0, zu=zu, vm=(1 - c) / zu, vu=1 - c, vv=4.0, zz=4.0, uu=4.0, mm=4.0
+        )
+        return jax.hessian(lambda gram: ol.loss(LINEAR, task, ol.Overlaps(gram, LINEAR.layout)))(perfect.gram)
+
+    for zu in (0.5, 0.9):
+        expected = curvature(stepped(task), zu)
+        assert float(jnp.max(jnp.abs(expected))) > 0.1
+        # Sums over 100 readings of products of numbers of order 1 to 10.
+        assert np.allclose(curvature(task, zu), expected, rtol=0, atol=100 * 100 * EPS)
+
+
+def test_the_published_time_axis_and_minibatches_are_summed_as_stepped():
+    task = ol.tasks.damped_oscillation(duration=5.0, dt=0.05, published_time_axis=True)
+    model = ol.Model(ol.Layout(rank=2), ol.Linear())
+    assert_same(model, task, ol.Overlaps.random(model.layout, key=jax.random.key(1), scale=0.3))
+
+    two = ol.tasks.impulse_response([[[1.0]], [[0.5]]], [0.2], impulses=[[1.0], [2.0]], duration=5.0, dt=0.05)
+    start = ol.Overlaps.from_entries(LINEAR.layout, zu=0.1, vm=0.1)
+    rule = ol.GradientDescent(1e-2, 10, batch_size=1, save_every=10)
+    closed, plain = (
+        ol.integrate(LINEAR, t, start, rule, key=jax.random.key(0)).final.gram for t in (two, stepped(two))
+    )
+    assert np.allclose(closed, plain, rtol=0, atol=10 * 100 * EPS)

@@ -6,7 +6,7 @@ import jax
 
 from overlap_learning.dynamics.checkpoint import Checkpoint
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.rules import AbstractRule
+from overlap_learning.dynamics.rules import AbstractRule, GradientFlow
 from overlap_learning.dynamics.run import check_run
 from overlap_learning.dynamics.solution import Solution
 from overlap_learning.model.model import Model, check_model
@@ -40,7 +40,7 @@ def protocol(
         throw: as in `ol.integrate`.
         progress: at full N, show a progress bar for each phase; None: if a person is watching.
         checkpoint: where to write down, every so many steps, where the run is, each phase in a folder of its
-            own; the same call goes on from there after the program was killed.
+            own; the same call goes on from there after the program was killed. Not with a flow.
 
     Returns:
         One `Solution` per phase.
@@ -78,6 +78,11 @@ def protocol(
     # All phases are checked before the first one runs.
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
         check_run(model, task, each, key, f"protocol, phase {phase}")
+        if checkpoint is not None and isinstance(each, GradientFlow):
+            raise ValueError(
+                f"protocol, phase {phase}: a GradientFlow is one call of its solver, between whose steps no checkpoint "
+                "can be written; use ol.GradientDescent, or leave checkpoint out."
+            )
     solutions: list[Solution] = []
     learned = start
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
