@@ -235,11 +235,10 @@ def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlap
                 f"{caller}: {name} is a batch of shape {list(array.shape[:-2])}; use jax.vmap over its leading axes, "
                 f"as in jax.vmap(lambda x: ol.{caller}(model, ..., x, ...))({name})."
             )
-    # An ol.Task knows its sizes without making the array.
+    # An ol.Task knows its sizes without making the array: the class is asked first.
+    if not (hasattr(type(task), "inputs") or hasattr(task, "inputs")) or not hasattr(task, "dt"):
+        raise ValueError(f"{caller}: task must be an ol.Task, got {task!r}.")
     n_in = getattr(task, "n_in", None)
-    if n_in is None:
-        if not (hasattr(task, "inputs") and hasattr(task, "dt")):
-            raise ValueError(f"{caller}: task must be an ol.Task, got {task!r}.")
-        n_in = jnp.shape(task.inputs)[-1]
+    n_in = jnp.shape(task.inputs)[-1] if n_in is None else n_in
     if n_in != layout.n_in:
         raise ValueError(f"{caller}: the task has {n_in} input channels, the model has n_in={layout.n_in}.")
