@@ -7,7 +7,6 @@ lanes at a time. The same formula serves both: numpy's arrays of objects know `@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
