@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
@@ -75,6 +76,9 @@ def _over(ax: Axes, rows: Sequence[Row], name: str, label: str) -> None:
             _curve(ax, bases, x, bases[0].name, COLOURS[1], "s", "--")
         _curve(ax, own, x, own[0].name, COLOURS[0], "o")
         ax.set(xscale="log", yscale="log")
+        # Whole decades, so that the axis has numbers.
+        low, high = np.log10(ax.get_ylim())
+        ax.set_ylim(10.0 ** np.floor(low), 10.0 ** np.ceil(high))
         ax.legend(**LEGEND)
     ax.set(xlabel=label, ylabel="time per training step", title="filter task, time per training step")
 
