@@ -67,6 +67,19 @@ class Checkpoint:
         return Checkpoint(Path(self.folder) / name, self.every)
 
 
+def check_no_flow(rule: Any, caller: str) -> None:
+    """Refuse a rule in the middle of which no checkpoint can be written.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    if isinstance(rule, GradientFlow):
+        raise ValueError(
+            f"{caller}: a GradientFlow is one call of its solver, between whose steps no checkpoint can be written; "
+            "use ol.GradientDescent, or leave checkpoint out."
+        )
+
+
 class Store:
     """The checkpoints of one run: `descend` writes them and goes on from the last.
 
@@ -83,11 +96,7 @@ class Store:
     def __init__(self, checkpoint: Checkpoint, caller: str, **arguments: Any):
         if not isinstance(checkpoint, Checkpoint):
             raise ValueError(f"{caller}: checkpoint must be ol.Checkpoint(folder, every=500), got {checkpoint!r}.")
-        if isinstance(arguments.get("rule"), GradientFlow):
-            raise ValueError(
-                f"{caller}: a GradientFlow is one call of its solver, between whose steps no checkpoint can be "
-                "written; use ol.GradientDescent, or leave checkpoint out."
-            )
+        check_no_flow(arguments.get("rule"), caller)
         if is_traced(arguments):
             raise ValueError(
                 f"{caller}: a checkpoint can't be written inside jit or vmap; call {caller} outside, with a batch for "

@@ -84,7 +84,8 @@ def summed(task: Task) -> Task:
 @eqx.filter_jit
 def _summed(task: Task) -> Task:
     trials = cast(ImpulseTrials, task.trials)
-    start = jnp.einsum("bq,br->qr", first := _first(trials, task.dt), first)
+    first = _first(trials, task.dt)
+    start = jnp.einsum("bq,br->qr", first, first)
     doublings, found, n = [], start, 1
     # The binary digits of the number of readings after the leading one say how to come to it from 1.
     for digit in bin(trials.n_readings)[3:]:
@@ -178,11 +179,10 @@ def not_negative(loss: jax.Array) -> jax.Array:
 
 def _first(trials: ImpulseTrials, dt: jax.Array) -> jax.Array:
     """The known signals at the first reading that counts, r[0], shape [B, q]."""
-    parts = [dt * trials.impulses]
     terms = trials.cosines
     if trials.sines is not None:
         terms = jnp.stack([trials.cosines, trials.sines], axis=-1)
-    return jnp.concatenate([*parts, terms.reshape(len(terms), -1)], axis=1)
+    return jnp.concatenate([dt * trials.impulses, terms.reshape(len(terms), -1)], axis=1)
 
 
 def _turn(trials: ImpulseTrials, dt: jax.Array, n: int) -> jax.Array:

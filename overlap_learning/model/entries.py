@@ -25,9 +25,6 @@ class _Zero:
 
     __rmul__ = __mul__
 
-    def __neg__(self) -> "_Zero":
-        return self
-
 
 ZERO = _Zero()
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import jax
 
-from overlap_learning.dynamics.checkpoint import Checkpoint
+from overlap_learning.dynamics.checkpoint import Checkpoint, check_no_flow
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.rules import AbstractRule, GradientFlow
+from overlap_learning.dynamics.rules import AbstractRule
 from overlap_learning.dynamics.run import check_run
 from overlap_learning.dynamics.solution import Solution
 from overlap_learning.model.model import Model, check_model
@@ -78,11 +78,8 @@ def protocol(
     # All phases are checked before the first one runs.
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
         check_run(model, task, each, key, f"protocol, phase {phase}")
-        if checkpoint is not None and isinstance(each, GradientFlow):
-            raise ValueError(
-                f"protocol, phase {phase}: a GradientFlow is one call of its solver, between whose steps no checkpoint "
-                "can be written; use ol.GradientDescent, or leave checkpoint out."
-            )
+        if checkpoint is not None:
+            check_no_flow(each, f"protocol, phase {phase}")
     solutions: list[Solution] = []
     learned = start
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
