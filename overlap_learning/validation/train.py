@@ -117,6 +117,40 @@ def train(
         >>> ol.train(model, task, ol.Network.sample(starts, 20, key=jax.random.key(0)), rule).overlaps.gram.shape
         (5, 51, 4, 4)
     """
+    key = _check(model, task, network, rule, key)
+    is_batch = network.vectors.ndim > 2
+    states = _state_dtype(state_dtype, network.vectors.dtype)
+    store = None
+    if checkpoint is not None:
+        _check_addressable(network)
+        arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key}
+        store = Store(checkpoint, "train", **arguments, state_dtype=None if states is None else states.name)
+    learner = NeuronLearner(model, model.layout.rates(getattr(rule, "rates", None)), network.weights, states)
+    title = f"train {len(network.vectors)} x N={network.n_neurons}" if is_batch else f"train N={network.n_neurons}"
+    traced = is_traced(network, rule, task, key)
+    with contextlib.nullcontext({}) if traced else calls_of(rule, progress, title, store) as calls:
+        own = ("weights",) if is_batch else None
+        outcome = follow(learner, rule, task, network.vectors, key, own=own, **calls)
+    learned = with_vectors(network, outcome.position)
+    if not is_batch or traced:
+        return finish(model, outcome, learned, outcome.stats, throw=throw)
+    solution = finish(model, outcome, learned, outcome.stats, throw=False)
+    if throw:
+        _refuse_bad_members(solution)
+    return solution
+
+
+def _check(
+    model: Model, task: Task | TaskStream, network: Network, rule: AbstractRule, key: jax.Array | None
+) -> jax.Array:
+    """Refuse arguments of `train` that do not fit together, before anything is compiled.
+
+    Returns:
+        The key, or a fixed one if the run draws nothing at random.
+
+    Raises:
+        ValueError: naming the argument, what it was and what is allowed.
+    """
     if not isinstance(network, Network):
         raise ValueError(
             f"train: network must be an ol.Network, got {type(network).__name__}; make one with "
@@ -138,32 +172,23 @@ def train(
     is_batch = network.vectors.ndim > 2
     if is_batch and len(network.vectors) == 0:
         raise ValueError(f"train: network is a batch of no networks, vectors {list(network.vectors.shape)}.")
-    states = _state_dtype(state_dtype, network.vectors.dtype)
     batch = task if isinstance(task, Task) else jax.eval_shape(task.sample, key)
     one = jax.tree.map(lambda array: array[0], network) if is_batch else network
     check_channels(model.layout, batch, "train", network=one)
-    store = None
-    if checkpoint is not None and not is_traced(network) and not network.vectors.is_fully_addressable:
+    return key
+
+
+def _check_addressable(network: Network) -> None:
+    """Refuse to write checkpoints of neurons that no single process has.
+
+    Raises:
+        ValueError: if they are spread over several processes.
+    """
+    if not is_traced(network) and not network.vectors.is_fully_addressable:
         raise ValueError(
             "train: a checkpoint can't be written of neurons that are spread over several processes; spread them over "
             "the devices of one, or leave checkpoint out."
         )
-    if checkpoint is not None:
-        arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key}
-        store = Store(checkpoint, "train", **arguments, state_dtype=None if states is None else states.name)
-    learner = NeuronLearner(model, model.layout.rates(getattr(rule, "rates", None)), network.weights, states)
-    title = f"train {len(network.vectors)} x N={network.n_neurons}" if is_batch else f"train N={network.n_neurons}"
-    traced = is_traced(network, rule, task, key)
-    with contextlib.nullcontext({}) if traced else calls_of(rule, progress, title, store) as calls:
-        own = ("weights",) if is_batch else None
-        outcome = follow(learner, rule, task, network.vectors, key, own=own, **calls)
-    learned = with_vectors(network, outcome.position)
-    if not is_batch or traced:
-        return finish(model, outcome, learned, outcome.stats, throw=throw)
-    solution = finish(model, outcome, learned, outcome.stats, throw=False)
-    if throw:
-        _refuse_bad_members(solution)
-    return solution
 
 
 def _state_dtype(dtype: DTypeLike | None, network_dtype: jnp.dtype) -> jnp.dtype | None:
