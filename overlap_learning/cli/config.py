@@ -5,7 +5,7 @@
 (true: fresh trials at every step).
 `[start]` entries (overlaps by name, all others as of orthonormal vectors), or seed and scale of random overlaps.
 `[rule]` kind ("gradient_descent", "gradient_flow", "direct_descent") and its arguments.
-`[validate]` n_neurons, n_seeds, seed, exact, early.
+`[validate]` n_neurons, n_seeds, seed, exact, early; checkpoint_every (steps between checkpoints; without it none).
 `[output]` dir, name.
 """
 
@@ -73,6 +73,7 @@ class ValidationSettings:
     key: jax.Array
     exact: bool
     early: float
+    checkpoint_every: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,6 +218,7 @@ def _validation(table: Any) -> ValidationSettings:
         "seed": Key(SEED, 0),
         "exact": Key(BOOLEAN, defaults["exact"]),
         "early": Key(NUMBER, defaults["early"]),
+        "checkpoint_every": Key(INTEGER, None),
     }
     values = read_table(table, keys, "validate")
     return ValidationSettings(key=jax.random.key(values.pop("seed")), **values)

@@ -5,6 +5,7 @@ from overlap_learning.cli.config import Config, ConfigError
 from overlap_learning.cli.figures import learning_figure, validation_figure
 from overlap_learning.cli.folder import Folder
 from overlap_learning.cli.values import in_table
+from overlap_learning.model.precision import count
 from overlap_learning.tasks import TaskStream
 
 
@@ -43,6 +44,7 @@ def validate(config: Config, folder: Folder) -> bool:
             exact=settings.exact,
             early=settings.early,
             progress=True,
+            checkpoint=_checkpoint(config, folder),
         )
     except ValueError as error:
         raise ConfigError(in_table("validate", str(error))) from error
@@ -52,3 +54,12 @@ def validate(config: Config, folder: Folder) -> bool:
     folder.draw(validation_figure(config.name, result), name)
     folder.report()
     return result.verdict.passed
+
+
+def _checkpoint(config: Config, folder: Folder) -> ol.Checkpoint | None:
+    """Where the runs of a validation write down how far they are, if the file says how often."""
+    every = config.validation.checkpoint_every
+    if every is None:
+        return None
+    count(every, "validate: checkpoint_every")
+    return ol.Checkpoint(folder.path / "checkpoints" / f"{config.name}-validation", every)

@@ -30,12 +30,15 @@ _LIBRARIES = frozenset({"overlap_learning", "jax", "optax", "equinox", "diffrax"
 class Checkpoint:
     """Where and how often a long run writes down where it is: `ol.train(..., checkpoint=ol.Checkpoint("runs/a"))`.
 
+    Also of `ol.integrate`, `ol.protocol`, `ol.limit`, `ol.closure_error`, `ol.validate` and `ol.studies.train_twins`;
+    those that make several runs keep each in a folder of its own within this one.
+
     The same call, after the program was killed, goes on from the last complete checkpoint to the same numbers (to the
     last bit on the same kind of device, with the same versions of jax), and returns at once if the run had ended.
     Ctrl-C writes a checkpoint too.
 
     Args:
-        folder: where; it is made if need be. One run per folder. The last two checkpoints are kept in it, by Orbax.
+        folder: where; it is made if need be. One call per folder. The last two checkpoints are kept in it, by Orbax.
         every: learning steps between checkpoints. What is lost when a machine dies is at most this, and what was
             compiled.
 
@@ -67,12 +70,21 @@ class Checkpoint:
         return Checkpoint(Path(self.folder) / name, self.every)
 
 
-def check_no_flow(rule: Any, caller: str) -> None:
-    """Refuse a rule in the middle of which no checkpoint can be written.
+def part_of(checkpoint: Checkpoint | None, name: str) -> Checkpoint | None:
+    """`checkpoint.part(name)`; None if no checkpoints are wanted."""
+    return None if checkpoint is None else checkpoint.part(name)
+
+
+def check_checkpoint(checkpoint: Any, rule: Any, caller: str) -> None:
+    """Refuse what is no checkpoint, and a rule in the middle of which none can be written; None asks for none.
 
     Raises:
         ValueError: naming the caller.
     """
+    if checkpoint is None:
+        return
+    if not isinstance(checkpoint, Checkpoint):
+        raise ValueError(f"{caller}: checkpoint must be ol.Checkpoint(folder, every=500), got {checkpoint!r}.")
     if isinstance(rule, GradientFlow):
         raise ValueError(
             f"{caller}: a GradientFlow is one call of its solver, between whose steps no checkpoint can be written; "
@@ -94,9 +106,7 @@ class Store:
     """
 
     def __init__(self, checkpoint: Checkpoint, caller: str, **arguments: Any):
-        if not isinstance(checkpoint, Checkpoint):
-            raise ValueError(f"{caller}: checkpoint must be ol.Checkpoint(folder, every=500), got {checkpoint!r}.")
-        check_no_flow(arguments.get("rule"), caller)
+        check_checkpoint(checkpoint, arguments.get("rule"), caller)
         if is_traced(arguments):
             raise ValueError(
                 f"{caller}: a checkpoint can't be written inside jit or vmap; call {caller} outside, with a batch for "

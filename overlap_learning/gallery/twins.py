@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.checkpoint import Checkpoint
+from overlap_learning.dynamics.checkpoint import Checkpoint, part_of
 from overlap_learning.dynamics.rules import GradientDescent
 from overlap_learning.dynamics.schedule import LossSchedule
 from overlap_learning.gallery.page import page
@@ -131,7 +131,7 @@ def learn(settings: Settings, *, progress: bool | None = None, checkpoint: Check
     theory, full = (
         train_twins(
             MODEL, first, stream(teacher, **shared), begin, rules, key=key, progress=progress,
-            checkpoint=None if checkpoint is None else checkpoint.part(name),
+            checkpoint=part_of(checkpoint, name),
         )
         for name, begin in (("theory", starts), ("full", neurons))
     )  # fmt: skip

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.dynamics.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.rules import AbstractRule
 from overlap_learning.dynamics.solution import Solution
@@ -235,6 +236,7 @@ def closure_error(
     nodes: tuple[AbstractNodes, AbstractNodes] | None = None,
     exact: bool = True,
     progress: bool | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> ClosureReport:
     """How wrong the Gaussian theory is on a task, and since when: the theory against the limit of infinite N.
 
@@ -256,13 +258,15 @@ def closure_error(
         nodes: as in `ol.limit`.
         exact: whether each network starts from exactly these overlaps (else from a Gaussian sample, off by O(N^-1/2)).
         progress: show a progress bar; None: if a person is watching.
+        checkpoint: where to write down how far each run is; the same call goes on from there. Not with a flow.
 
     Returns:
         A `ClosureReport`; print it, or draw it with `ol.plot.closure`.
 
     Raises:
-        ValueError: if the arguments do not fit together.
+        ValueError: if the arguments do not fit together, or the checkpoint is that of another run.
         LearningError: if learning diverged.
+        LearningInterrupted: on Ctrl-C; `.solution` holds what was saved of the run at hand.
         RuntimeError: if jax is not in 64-bit mode.
 
     Source: Ger & Barak 2026, Fig. 4 (the theory); theory page, section 7.
@@ -276,6 +280,7 @@ def closure_error(
     """
     require_float64("ol.closure_error")
     check_comparable(rule, "closure_error")
+    check_checkpoint(checkpoint, rule, "closure_error")
     tolerance_array = scalar(tolerance, "closure_error: tolerance", "positive", 0)
     sizes = None if n_neurons is None else check_sizes(n_neurons, "closure_error")
     n_seeds = count(n_seeds, "closure_error: n_seeds")
@@ -283,14 +288,17 @@ def closure_error(
         raise ValueError(
             "closure_error: networks are drawn at random and need a key: ol.closure_error(..., key=jax.random.key(0))."
         )
-    theory = integrate(model, task, overlaps, rule, key)
-    exact_limit = limit(model, task, overlaps, rule, key, nodes=nodes, progress=progress)
+    theory = integrate(model, task, overlaps, rule, key, checkpoint=part_of(checkpoint, "theory"))
+    exact_limit = limit(
+        model, task, overlaps, rule, key, nodes=nodes, progress=progress, checkpoint=part_of(checkpoint, "limit")
+    )
     networks = None
     if sizes is not None and key is not None:
         networks = finite_size(
             model, task, with_gram(overlaps, floating(overlaps.gram, "gram").astype(float)), rule,
             entries(exact_limit.solution), sizes, n_seeds, network_key=jax.random.fold_in(key, NETWORKS),
             trial_key=key, exact=exact, progress=progress, title="closure_error",
+            checkpoint=part_of(checkpoint, "networks"),
         )  # fmt: skip
     return report(theory, exact_limit, task, key, tolerance_array, networks)
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.dynamics.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.dynamics.rules import AbstractRule, Optimiser
 from overlap_learning.dynamics.run import check_run
 from overlap_learning.dynamics.solution import Solution
@@ -188,6 +189,7 @@ def limit(
     *,
     nodes: tuple[AbstractNodes, AbstractNodes] | None = None,
     progress: bool | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Limit:
     """The limit of infinitely many neurons: what `ol.train` tends to as N grows, for any phi.
 
@@ -210,13 +212,16 @@ def limit(
             in more; Sobol nodes in many). Where phi has a kink at 0, as ReLU, two grids can agree better with each
             other than with the limit: None then stands for `(ol.model.SobolNodes(1024), ol.model.SobolNodes(4096))`.
         progress: show a progress bar; None: if a person is watching.
+        checkpoint: where to write down how far each run is; the same call goes on from there. Not with a flow.
 
     Returns:
         A `Limit`; its `solution` has the same saved points as that of `ol.integrate`.
 
     Raises:
-        ValueError: if the arguments do not fit together, or folded nodes meet a phi that is not odd.
+        ValueError: if the arguments do not fit together, folded nodes meet a phi that is not odd, or the checkpoint is
+            that of another run.
         LearningError: if learning diverged.
+        LearningInterrupted: on Ctrl-C; `.solution` holds what was saved of the run at hand.
         RuntimeError: if jax is not in 64-bit mode.
 
     Source: theory page, section 7; Agazzi, Lu & Mukherjee, ICML 2023 (the limit is a distribution).
@@ -233,6 +238,7 @@ def limit(
     require_float64("ol.limit")
     check_run(model, task, rule, key, "limit")
     check_comparable(rule, "limit")
+    check_checkpoint(checkpoint, rule, "limit")
     batch = jax.eval_shape(task.sample, jax.random.key(0)) if isinstance(task, TaskStream) else task
     check_channels(model.layout, batch, "limit", overlaps=overlaps)
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
@@ -245,10 +251,11 @@ def limit(
             f"limit: the first nodes must be the coarser ones, got {coarse_nodes!r} and {fine_nodes!r}, which make "
             "fewer neurons."
         )
-    fine = train(model, task, start, rule, key, progress=progress)
+    fine = train(model, task, start, rule, key, progress=progress, checkpoint=part_of(checkpoint, "fine"))
     coarse = fine
     if not exact:
-        coarse = train(model, task, Network.quadrature(overlaps, coarse_nodes), rule, key, progress=progress)
+        start_of_coarse, part = Network.quadrature(overlaps, coarse_nodes), part_of(checkpoint, "coarse")
+        coarse = train(model, task, start_of_coarse, rule, key, progress=progress, checkpoint=part)
     return Limit(solution=fine, coarse=coarse, start=start, folded=fine_nodes.folded, exact=exact)
 
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from overlap_learning.dynamics.checkpoint import Checkpoint, part_of
 from overlap_learning.dynamics.results import RESULTS, LearningError
 from overlap_learning.dynamics.rules import AbstractRule, DirectDescent
 from overlap_learning.dynamics.solution import Solution
@@ -130,6 +131,7 @@ def finite_size(
     exact: bool,
     progress: bool | None,
     title: str,
+    checkpoint: Checkpoint | None,
 ) -> FiniteSize:
     """Train networks of several sizes from the same overlaps on the same trials, and compare them with a reference.
 
@@ -146,9 +148,11 @@ def finite_size(
         exact: whether each network starts from exactly these overlaps.
         progress: show a progress bar; None: if a person is watching.
         title: the bar's title.
+        checkpoint: where to write down where the networks are, those that learn side by side in a folder of their own.
 
     Raises:
         LearningError: if a network ended badly.
+        LearningInterrupted: on Ctrl-C; with the networks at hand.
     """
     from tqdm.auto import tqdm
 
@@ -160,7 +164,10 @@ def finite_size(
             group = max(1, NEURONS_AT_ONCE // n)
             for first in range(0, n_seeds, group):
                 bar.set_postfix_str(f"N={n}")
-                full = _train_group(model, task, overlaps, rule, n, keys[first : first + group], trial_key, exact)
+                networks = _networks(overlaps, n, keys[first : first + group], exact)
+                part = part_of(checkpoint, f"{n}-{first}")
+                full = train(model, task, networks, rule, trial_key, throw=False, progress=False, checkpoint=part)
+                _check_good(full, n)
                 deviation.append(entries(full) - reference)
                 loss.append(np.asarray(full.loss))
                 bar.update(len(full.loss))
@@ -172,31 +179,20 @@ def finite_size(
     )
 
 
-def _train_group(
-    model: Model,
-    task: Task | TaskStream,
-    overlaps: Overlaps,
-    rule: AbstractRule,
-    n: int,
-    keys: jax.Array,
-    trial_key: jax.Array | None,
-    exact: bool,
-) -> Solution:
-    """Several networks of one N, trained side by side.
+def _networks(overlaps: Overlaps, n: int, keys: jax.Array, exact: bool) -> Network:
+    """Networks of N neurons from the same overlaps, one for each key."""
+    return jax.vmap(lambda key: Network.sample(overlaps, n, key=key, exact=exact))(keys)
+
+
+def _check_good(full: Solution, n: int) -> None:
+    """Refuse networks of which one learned badly.
 
     Raises:
-        LearningError: if one of them ended badly.
+        LearningError: with all of them.
     """
-
-    def one(key: jax.Array) -> Solution:
-        network = Network.sample(overlaps, n, key=key, exact=exact)
-        return train(model, task, network, rule, key=trial_key, throw=False)
-
-    full = jax.vmap(one)(keys)
     good = np.asarray(full.result == RESULTS.successful)
     if not good.all():
         raise LearningError(
             f"{np.sum(~good)} of {len(good)} networks of N = {n} ended badly, the theory did not; try a smaller rate.",
             full,
         )
-    return full

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.dynamics.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, GradientFlow
 from overlap_learning.dynamics.solution import Solution
@@ -221,6 +222,7 @@ def validate(
     exact: bool = True,
     early: float = 0.1,
     progress: bool | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Validation:
     """The theory and full networks, from the same overlaps on the same trials: how far apart they end, and why.
 
@@ -244,13 +246,15 @@ def validate(
         exact: whether each network starts from exactly these overlaps (else from a Gaussian sample, off by O(N^-1/2)).
         early: the fraction of the learning time that stands for early training.
         progress: show a progress bar; None: if a person is watching.
+        checkpoint: where to write down how far each run is; the same call goes on from there. Not with a flow.
 
     Returns:
         A `Validation`; print it.
 
     Raises:
-        ValueError: if the arguments do not fit together.
+        ValueError: if the arguments do not fit together, or the checkpoint is that of another run.
         LearningError: if theory or a network diverged.
+        LearningInterrupted: on Ctrl-C; `.solution` holds what was saved of the run at hand.
         RuntimeError: if jax is not in 64-bit mode.
 
     Source: Ger & Barak 2026, Figs. 1, 4; theory page, section 7.
@@ -265,45 +269,51 @@ def validate(
         True
     """
     require_float64("ol.validate")
-    sizes = check_sizes(n_neurons, "validate")
-    n_seeds = count(n_seeds, "validate: n_seeds")
+    sizes, n_seeds = check_sizes(n_neurons, "validate"), count(n_seeds, "validate: n_seeds")
     if not 0 < early <= 1:
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")
     check_comparable(rule, "validate")
+    check_checkpoint(checkpoint, rule, "validate")
     trial_key, network_key, nudge_key = jax.random.split(key, 3)
     # Networks of overlaps in single precision are compared in double precision all the same.
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
-    theory = integrate(model, task, overlaps, rule, key=trial_key)
-    theory_entries = entries(theory)
-    tolerance = _rounding(theory, rule, task, np.asarray(sizes))
+    theory = integrate(model, task, overlaps, rule, trial_key, checkpoint=part_of(checkpoint, "theory"))
+    nudged = closure = None
     if model.is_linear:
-        nudge = jnp.eye(model.layout.size) + NUDGE * jax.random.normal(nudge_key, overlaps.gram.shape)
-        nudged = integrate(model, task, with_gram(overlaps, nudge.T @ overlaps.gram @ nudge), rule, key=trial_key)
-        largest = np.abs(entries(nudged) - theory_entries).max()
-        tolerance = tolerance * max(1.0, largest / (NUDGE * np.abs(theory_entries).max()))
-
-        closure = None
+        part, moved = part_of(checkpoint, "nudged"), _nudge(overlaps, nudge_key)
+        nudged = integrate(model, task, moved, rule, trial_key, checkpoint=part)
     else:
-        exact_limit = limit(model, task, overlaps, rule, trial_key, progress=progress)
+        part = part_of(checkpoint, "limit")
+        exact_limit = limit(model, task, overlaps, rule, trial_key, progress=progress, checkpoint=part)
         closure = report(theory, exact_limit, task, trial_key, jnp.asarray(CLOSURE_TOLERANCE), None)
     full = finite_size(
-        model, task, overlaps, rule, theory_entries, sizes, n_seeds, network_key=network_key, trial_key=trial_key,
-        exact=exact, progress=progress, title="validate",
+        model, task, overlaps, rule, entries(theory), sizes, n_seeds, network_key=network_key, trial_key=trial_key,
+        exact=exact, progress=progress, title="validate", checkpoint=part_of(checkpoint, "networks"),
     )  # fmt: skip
-    time = np.asarray(theory.time)
     return Validation(
         theory=theory,
         n_neurons=sizes,
         deviation=full.deviation,
         loss=full.loss,
-        early=max(1, int(np.argmin(np.abs(time - early * time[-1])))),
-        tolerance=tolerance,
+        early=max(1, int(np.argmin(np.abs(theory.time - early * theory.time[-1])))),
+        tolerance=_rounding(theory, nudged, rule, task, np.asarray(sizes)),
         closure=closure,
     )
 
 
-def _rounding(theory: Solution, rule: AbstractRule, task: Task | TaskStream, sizes: np.ndarray) -> np.ndarray:
-    """The deviation that rounding, and a flow's solver, explain in a linear network; see `validate`."""
+def _nudge(overlaps: Overlaps, key: jax.Array) -> Overlaps:
+    """Overlaps of vectors that are moved a little, from the right."""
+    nudge = jnp.eye(overlaps.layout.size) + NUDGE * jax.random.normal(key, overlaps.gram.shape)
+    return with_gram(overlaps, nudge.T @ overlaps.gram @ nudge)
+
+
+def _rounding(
+    theory: Solution, nudged: Solution | None, rule: AbstractRule, task: Task | TaskStream, sizes: np.ndarray
+) -> np.ndarray:
+    """The deviation that rounding, and a flow's solver, explain in a linear network; see `validate`.
+
+    Amplified as learning amplifies it, if there is a theory of overlaps that were moved a little.
+    """
     gram = np.asarray(theory.overlaps.gram)
     size = np.abs(gram).max()
     path = np.abs(np.diff(gram, axis=0)).sum(axis=0).max() if len(gram) > 1 else 0.0
@@ -311,4 +321,6 @@ def _rounding(theory: Solution, rule: AbstractRule, task: Task | TaskStream, siz
     n_steps = rule.n_steps if isinstance(rule, AbstractDescent) else int(theory.stats["accepted"])
     eps = float(jnp.finfo(gram.dtype).eps)
     solver = n_steps * (float(rule.rtol) * size + float(rule.atol)) if isinstance(rule, GradientFlow) else 0.0
-    return eps * ((batch.n_steps + sizes) * path + n_steps * size) + solver
+    here = entries(theory)
+    moved = 0.0 if nudged is None else np.abs(entries(nudged) - here).max() / (NUDGE * np.abs(here).max())
+    return max(1.0, moved) * (eps * ((batch.n_steps + sizes) * path + n_steps * size) + solver)

@@ -19,7 +19,7 @@ VALID = {
     "task": {"kind": "exponential_filter", "decay": 0.2, "duration": 3, "dt": 0.1, "seed": 0},
     "start": {"entries": {"zu": 0.1, "vm": 0.1}},
     "rule": {"kind": "gradient_descent", "learning_rate": 0.05, "n_steps": 4, "save_every": 2, "momentum": 0.5},
-    "validate": {"n_neurons": [10, 20], "n_seeds": 1, "seed": 0, "exact": True, "early": 0.1},
+    "validate": {"n_neurons": [10, 20], "n_seeds": 1, "seed": 0, "exact": True, "early": 0.1, "checkpoint_every": 2},
     "output": {"dir": "results", "name": "run"},
 }
 OTHER = {

@@ -121,6 +121,28 @@ def test_validate_ends_with_code_1_if_the_verdict_is_negative(write, tmp_path, c
 def test_impossible_validation_settings_are_named_with_code_2(write, tmp_path, capsys):
     assert run("validate", write(n_neurons=(20, 10)), "--out", tmp_path) == 2
     assert "[validate] n_neurons: must be one or more increasing numbers" in capsys.readouterr().err
+    config = write()
+    config.write_text(config.read_text() + "checkpoint_every = 0\n", encoding="utf-8")
+    assert run("validate", config, "--out", tmp_path) == 2
+    assert "[validate] checkpoint_every: must be an integer of at least 1, got 0" in capsys.readouterr().err
+
+
+def test_validate_writes_checkpoints_if_told_how_often_and_goes_on_from_them(write, tmp_path, capsys, monkeypatch):
+    from overlap_learning.dynamics import descent
+
+    config = write()
+    config.write_text(config.read_text() + "checkpoint_every = 10\n", encoding="utf-8")
+    assert run("validate", config, "--out", tmp_path) == 0
+    folder = tmp_path / "checkpoints" / "run-validation"
+    assert {"theory", "nudged", "networks"} == {path.name for path in folder.iterdir()}
+    first = (tmp_path / "run-validation.nc").read_bytes()
+    # Nothing is learned again.
+    monkeypatch.delattr(descent, "_advance")
+    assert run("validate", config, "--out", tmp_path) == 0
+    assert (tmp_path / "run-validation.nc").read_bytes() == first
+    config.write_text(config.read_text().replace("0.05", "0.06"), encoding="utf-8")
+    assert run("validate", config, "--out", tmp_path) == 2
+    assert "learning_rate was float64 0.05 and is float64 0.06" in capsys.readouterr().err
 
 
 def test_a_bad_file_ends_with_code_2_and_one_line(write, tmp_path, capsys):

@@ -1,5 +1,12 @@
 """validate: the theory against full N."""
 
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,6 +14,8 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
+from overlap_learning.dynamics import descent
+from overlap_learning.validation import scaling
 
 # Rounding over 2,000 steps; the bound that this package promises for linear networks. `Validation.tolerance`, derived
 # in `ol.validate`, is tighter, and is asserted beside it.
@@ -230,3 +239,129 @@ def test_bad_input_is_named(change, message):
     }
     with pytest.raises(ValueError, match=message):
         ol.validate(model, **(arguments | change))
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------
+
+START = ol.Overlaps.random(SINGLE, key=jax.random.key(0), scale=0.2)
+# Each run has five compiled calls, and after each of them a checkpoint.
+EVERY, N_CALLS = 20, 5
+RULE = ol.GradientDescent(5e-3, N_CALLS * EVERY, save_every=EVERY)
+LINEAR, KEY = ol.Model(SINGLE, ol.Linear()), jax.random.key(1)
+
+
+def validated(folder, *, key=KEY):
+    """Theory, a second theory that tells how learning amplifies rounding, and three networks one after another."""
+    checkpoint = ol.Checkpoint(folder, every=EVERY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scaling, "NEURONS_AT_ONCE", 12)
+        return ol.validate(LINEAR, _task(1, 1), START, RULE, (12,), 3, key=key, progress=False, checkpoint=checkpoint)
+
+
+def split(folder):
+    """Theory, two sets of nodes, and a network."""
+    checkpoint, nodes = ol.Checkpoint(folder, every=EVERY), (ol.model.MinimalNodes(),) * 2
+    return ol.closure_error(
+        LINEAR, _task(1, 1), START, RULE, KEY, (12,), 1, nodes=nodes, progress=False, checkpoint=checkpoint
+    )
+
+
+def same(a, b):
+    """Whether two results agree to the last bit."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder and the result of a call that nothing ended."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, validated(folder)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Counts the compiled calls that were made, and ends each one beyond `limit` by Ctrl-C."""
+
+    class Calls:
+        done, limit = 0, None
+
+    real = descent._advance
+
+    def advance(*inputs):
+        if Calls.done == Calls.limit:
+            raise KeyboardInterrupt
+        Calls.done += 1
+        return real(*inputs)
+
+    monkeypatch.setattr(descent, "_advance", advance)
+    return Calls
+
+
+def test_a_call_that_is_interrupted_again_and_again_ends_with_the_same_numbers_and_does_nothing_twice(calls, tmp_path):
+    uninterrupted = split(tmp_path / "whole")
+    n, found, n_interrupted = calls.done, None, 0
+    assert n == 4 * N_CALLS
+    while found is None:
+        # Each run has one more: each is interrupted at another place.
+        calls.limit = calls.done + N_CALLS - 1
+        try:
+            found = split(tmp_path / "cut")
+        except ol.LearningInterrupted:
+            n_interrupted += 1
+    assert calls.done == 2 * n
+    assert n_interrupted == n // (N_CALLS - 1) - 1
+    assert same(found, uninterrupted)
+    # Learning moved overlaps, so that the same numbers say something.
+    assert found.change > 0.01
+
+
+def test_a_finished_call_is_read_and_learns_nothing(whole, calls):
+    assert same(validated(whole[0]), whole[1])
+    assert calls.done == 0
+    assert whole[1].verdict.passed, whole[1].verdict.sentence
+
+
+def test_the_checkpoints_of_another_call_are_refused(whole):
+    with pytest.raises(ValueError, match=r"the checkpoints in .*theory.* other arguments: key was .*another folder"):
+        validated(whole[0], key=jax.random.key(2))
+
+
+@pytest.mark.parametrize("function", [ol.validate, ol.closure_error, ol.limit], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"checkpoint": "runs/a"}, "checkpoint must be ol.Checkpoint"), ({"rule": ol.GradientFlow(1.0)}, "a Gradient")],
+    ids=["a path", "a flow"],
+)
+def test_what_can_not_be_written_down_is_refused_before_anything_is_learned(function, change, message, calls, tmp_path):
+    arguments = {"rule": RULE, "checkpoint": ol.Checkpoint(tmp_path), "key": KEY}
+    with pytest.raises(ValueError, match=f"{function.__name__}: {message}"):
+        function(LINEAR, _task(1, 1), START, **(arguments | change))
+    assert calls.done == 0
+    assert not list(tmp_path.iterdir())
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import jax
+jax.config.update("jax_enable_x64", True)
+import test_validate as test
+test.validated(sys.argv[1])
+"""
+
+
+def test_a_program_that_is_killed_ends_with_the_same_numbers_to_the_last_bit(whole, calls, tmp_path):
+    # It finds both theories, as if it had been killed before.
+    for name in ("theory", "nudged"):
+        shutil.copytree(whole[0] / name, tmp_path / name)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), str(Path(__file__).parent)])
+    reached, deadline = tmp_path / "networks" / "12-0" / str(2 * EVERY), time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and not reached.exists():
+        time.sleep(0.002)
+    assert process.poll() is None, "ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert same(validated(tmp_path), whole[1])
+    # What was left of the three networks.
+    assert 0 < calls.done <= 3 * N_CALLS - 2

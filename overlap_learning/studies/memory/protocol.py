@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax
 
-from overlap_learning.dynamics.checkpoint import Checkpoint, check_no_flow
+from overlap_learning.dynamics.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.rules import AbstractRule
 from overlap_learning.dynamics.run import check_run
@@ -78,13 +78,12 @@ def protocol(
     # All phases are checked before the first one runs.
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
         check_run(model, task, each, key, f"protocol, phase {phase}")
-        if checkpoint is not None:
-            check_no_flow(each, f"protocol, phase {phase}")
+        check_checkpoint(checkpoint, each, f"protocol, phase {phase}")
     solutions: list[Solution] = []
     learned = start
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
         phase_key = None if key is None else jax.random.fold_in(key, phase)
-        part = None if checkpoint is None else checkpoint.part(f"phase-{phase}")
+        part = part_of(checkpoint, f"phase-{phase}")
         if isinstance(learned, Network):
             solution = train(model, task, learned, each, phase_key, throw=throw, progress=progress, checkpoint=part)
         else:

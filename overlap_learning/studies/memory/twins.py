@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.checkpoint import Checkpoint, Store
+from overlap_learning.dynamics.checkpoint import Checkpoint, Store, check_checkpoint, part_of
 from overlap_learning.dynamics.descent import each
 from overlap_learning.dynamics.learner import TransferLearner
 from overlap_learning.dynamics.record import Record
@@ -252,13 +252,13 @@ def train_twins(
     # All phases are checked before the first one runs.
     for task, rule in ((first[0], rules[0]), (first[1], rules[0]), (common, rules[1])):
         check_run(model, task, rule, key, "train_twins")
+        check_checkpoint(checkpoint, rule, "train_twins")
     names = ("first-a", "first-b", "common")
     keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(key, 3), strict=True))
 
     def learn(name: str, task: Task | TaskStream, starts: Any, rule: AbstractRule) -> _Learned:
-        part = None if checkpoint is None else checkpoint.part(name)
         function: Any = _learn_overlaps if isinstance(starts, Overlaps) else _learn_networks
-        return function(model, task, starts, rule, keys[name], progress, part, name)
+        return function(model, task, starts, rule, keys[name], progress, part_of(checkpoint, name), name)
 
     halves = [learn(name, task, starts, rules[0]) for name, task in zip(names[:2], first, strict=True)]
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), *halves)
