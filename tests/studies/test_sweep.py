@@ -167,7 +167,7 @@ class TestExecutors:
         def draw(a, b, key):
             return jax.random.normal(key)
 
-        for executor in (None, ol.Batched(6), ol.Batched(4)):
+        for executor in (None, ol.Batched(), ol.Batched(6), ol.Batched(4)):
             data = ol.sweep(draw, {"a": [1.0, 2.0], "b": [1.0, 2.0, 3.0]}, executor, key=key)
             assert np.array_equal(data.value.values.ravel(), expected)
 
@@ -339,6 +339,17 @@ def test_what_does_not_fit_is_refused_with_the_way_to_do_it(function, grid, argu
 def test_a_batch_needs_a_positive_size(size):
     with pytest.raises(ValueError, match="Batched: size must be an integer of at least 1"):
         ol.Batched(size)
+
+
+@pytest.mark.parametrize("memory", [0, -1e9, float("nan"), float("inf"), "2 GB", [1e9, 1e9]])
+def test_a_batch_needs_a_positive_memory(memory):
+    with pytest.raises(ValueError, match="Batched: memory must be"):
+        ol.Batched(memory=memory)
+
+
+def test_a_batch_takes_a_size_or_a_memory():
+    with pytest.raises(ValueError, match=r"Batched: give size .* or memory .*, not both, got size=4 and memory=2e\+09"):
+        ol.Batched(4, memory=2e9)
 
 
 @pytest.mark.parametrize(("progress", "shown"), [(True, True), (False, False), (None, False)])

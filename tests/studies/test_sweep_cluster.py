@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
+from overlap_learning.studies.sweeps import cluster, memory
 
 distributed = pytest.importorskip("distributed")
 
@@ -28,14 +29,14 @@ def twice(a):
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster
+def two_workers():
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two_workers:
+        yield two_workers
 
 
 @pytest.fixture
-def client(cluster):
-    with distributed.Client(cluster) as client:
+def client(two_workers):
+    with distributed.Client(two_workers) as client:
         yield client
 
 
@@ -46,6 +47,26 @@ def test_a_cluster_gives_the_numbers_of_one_process_to_the_last_bit(client):
 def test_batches_on_a_cluster_give_the_numbers_of_batches_in_process(client):
     data = ol.sweep(function, GRID, ol.Batched(5, client), key=KEY)
     assert data.identical(ol.sweep(function, GRID, ol.Batched(5), key=KEY))
+
+
+def test_workers_find_out_how_many_points_fit_their_memory(client):
+    # All twelve in a quarter of what is free, and one at a time in a byte.
+    together = ol.sweep(function, GRID, ol.Batched(client=client), key=KEY)
+    assert together.identical(ol.sweep(function, GRID, ol.Batched(12), key=KEY))
+    single = ol.sweep(function, GRID, ol.Batched(client=client, memory=1), key=KEY)
+    assert single.identical(ol.sweep(function, GRID, ol.Batched(1), key=KEY))
+
+
+def test_a_worker_shares_what_dask_allows_it_among_its_threads(monkeypatch):
+    worker = types.SimpleNamespace(
+        memory_manager=types.SimpleNamespace(memory_limit=5000),
+        monitor=types.SimpleNamespace(get_process_memory=lambda: 1000),
+        state=types.SimpleNamespace(nthreads=2),
+    )
+    monkeypatch.setattr(distributed, "get_worker", lambda: worker)
+    monkeypatch.setattr(cluster, "_unpickled", lambda _: types.SimpleNamespace(fit=lambda group, allowed: allowed))
+    assert cluster._fit(b"", {}, np.arange(3), None) == memory.FRACTION * 4000 / 2
+    assert cluster._fit(b"", {}, np.arange(3), 7.0) == 7.0
 
 
 def test_a_worker_that_is_killed_loses_nothing(client, tmp_path):
@@ -119,7 +140,7 @@ def test_what_can_not_be_sent_is_refused(client):
 
 @pytest.mark.parametrize("executor", ["processes", ol.Batched(2, client="cluster")])
 def test_what_is_no_executor_is_refused(executor):
-    with pytest.raises(ValueError, match=r"must be None .*, ol\.Batched\(size\) or a dask\.distributed\.Client, got"):
+    with pytest.raises(ValueError, match=r"must be None .*, ol\.Batched\(\) or a dask\.distributed\.Client, got"):
         ol.sweep(function, GRID, executor, key=KEY)
 
 

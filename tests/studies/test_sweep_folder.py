@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 import overlap_learning as ol
 from overlap_learning.studies.sweeps import folder as folders
 from overlap_learning.studies.sweeps.folder import Folder
+from overlap_learning.studies.sweeps.work import Work
 
 GRID = {"a": [0.5, 1.0], "kind": ["plain", "odd"], "b": [0.1, 0.4, 1.0]}
 N = 12
@@ -73,15 +75,16 @@ def cut_off(folder, after, executor=None):
 
 class TestResumption:
     @pytest.mark.parametrize("executor", [None, ol.Batched(2)], ids=["one by one", "batched"])
-    def test_an_interrupted_sweep_goes_on_to_the_same_dataset_to_the_last_bit(self, executor, tmp_path):
+    def test_an_interrupted_sweep_goes_on_to_the_same_dataset_to_the_last_bit(self, executor, tmp_path, monkeypatch):
         whole = run(None, executor)
         cut_off(tmp_path, 3, executor)
         before = {file: file.stat().st_mtime_ns for file in files(tmp_path)}
         assert len(before) == 2
-        LOG.calls.clear()
+        chunks, real = [], Work.run
+        monkeypatch.setattr(Work, "run", lambda self, chunk: chunks.append(chunk) or real(self, chunk))
         assert run(tmp_path, executor).identical(whole)
         assert all(file.stat().st_mtime_ns == then for file, then in before.items())
-        assert executor or len(LOG.calls) == N - 2
+        assert len(chunks) == (N if executor is None else N / 2) - 2
 
     def test_a_finished_sweep_is_read_without_computing_or_writing(self, tmp_path):
         first = run(tmp_path)
@@ -104,6 +107,32 @@ class TestResumption:
         whole = run(None)
         # Two numbers of order 1 are added in another program, in which no point fails.
         np.testing.assert_allclose(mixed.x.where(whole.error == ""), whole.x, rtol=0, atol=4 * np.finfo(float).eps)
+
+    def test_a_sweep_cut_off_in_calls_of_one_size_goes_on_in_those_of_another(self, tmp_path):
+        cut_off(tmp_path, 3, ol.Batched(2))
+        before = {file: file.stat().st_mtime_ns for file in files(tmp_path)}
+        mixed, whole = run(tmp_path, ol.Batched(memory=1e9)), run(None, ol.Batched(4))
+        assert mixed.sizes == whole.sizes
+        # As above.
+        np.testing.assert_allclose(mixed.x, whole.x, rtol=0, atol=4 * np.finfo(float).eps)
+        # What was there is taken and stays, also where a call computed it once more; so the third call has the same.
+        assert all(file.stat().st_mtime_ns == then for file, then in before.items())
+        assert run(tmp_path, ol.Batched(3)).identical(mixed)
+
+    def test_where_a_member_fails_what_was_there_already_is_not_taken_twice(self, tmp_path):
+        def fails(a):
+            if isinstance(a, float) and a == 3.0:
+                raise ValueError("too large")
+            # One member of a call fails, and with it the call: each on its own then.
+            return eqx.error_if(jnp.asarray(a), jnp.asarray(a) == 3.0, "too large") + 1.0
+
+        grid, keep = {"a": [0.0, 1.0, 2.0, 3.0]}, Folder.keep
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Folder, "keep", lambda self, piece: keep(self, piece) if piece.index[0] < 2 else None)
+            first = run(tmp_path, by=fails, grid=grid, key=None)
+        for executor in (ol.Batched(4), None):
+            assert run(tmp_path, executor, by=fails, grid=grid, key=None).value.equals(first.value)
+        assert first.value.values.tolist()[:3] == [1.0, 2.0, 3.0]
 
     def test_points_that_end_close_together_share_a_file(self, tmp_path, monkeypatch):
         monkeypatch.setattr(folders, "SECONDS", 1e6)

@@ -61,8 +61,11 @@ class Collection:
         self.done = np.zeros(grid.size, bool)
         self._model: Piece | None = None
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: Piece) -> Piece | None:
         """Take a piece; points that are there already are left out.
+
+        Returns:
+            What was taken; None if all was there.
 
         Raises:
             ValueError: if its results differ in form from those of another point, or have a name of the grid.
@@ -80,10 +83,13 @@ class Collection:
                     "Return what they have in common, or fill up with NaN."
                 )
         new = ~self.done[piece.index]
+        if not np.any(new):
+            return None
         if not np.all(new):
             piece = _select(piece, new)
         self.done[piece.index] = True
         self.pieces.append(piece)
+        return piece
 
     def _check_names(self, results: Results) -> None:
         form = json.loads(results.form)

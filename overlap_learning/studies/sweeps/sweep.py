@@ -1,14 +1,15 @@
 """sweep: a function at every point of a grid."""
 
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from overlap_learning.studies.sweeps import memory
 from overlap_learning.studies.sweeps.batched import Batched
-from overlap_learning.studies.sweeps.cluster import MOST_TASKS, check_client, run_on_cluster
+from overlap_learning.studies.sweeps.cluster import check_client, run_on_cluster
 from overlap_learning.studies.sweeps.folder import Folder
 from overlap_learning.studies.sweeps.grid import Grid
 from overlap_learning.studies.sweeps.pieces import Collection
@@ -40,14 +41,15 @@ def sweep(
         grid: for each name its values: numbers, texts, a list of objects, objects by label (`{"slow": task_a, "fast":
             task_b}`: the labels become the coordinate), or a batch: random keys, or an object whose arrays have the
             values as their first axis, such as the `Overlaps` of `jax.vmap`.
-        executor: None: one point after another, in this process. `ol.Batched(size)`: side by side in compiled calls.
-            A `dask.distributed.Client`, or `ol.Batched(size, client)`: on its cluster. The numbers are the same; those
+        executor: None: one point after another, in this process. `ol.Batched()`: side by side in compiled calls. A
+            `dask.distributed.Client`, or `ol.Batched(client=client)`: on its cluster. The numbers are the same; those
             of `Batched` to rounding, since other programs add in other orders.
         key: a jax random key; the point of index i, counted in the order of the grid (the last name changes fastest),
             gets `jax.random.fold_in(key, i)`, whatever the executor.
         folder: where results are written as they come. The same call, after the program was ended in any way, goes on
-            from there to the same dataset, to the last bit if on the same kind of machine with the same executor. One
-            sweep per folder, and one program at a time.
+            from there to the same dataset, to the last bit if on the same kind of machine with the same executor (and
+            for `Batched()` as much free memory, if its calls are small for lack of that). One sweep per folder, and one
+            program at a time.
         throw: raise the error of the first point that fails; False: go on. Points whose learning ended badly then keep
             what their `LearningError` carries, with its result code, if the others return solutions too.
         progress: show a progress bar; None: if a person is watching (standard error is a terminal).
@@ -78,7 +80,7 @@ def sweep(
     """
     points = Grid.of(grid)
     work = Work(function, points, key)
-    size, client = _read_executor(executor)
+    how, client = _read_executor(executor)
     found = Collection(points)
     store = None
     if folder is not None:
@@ -87,9 +89,7 @@ def sweep(
         for piece in store.load():
             found.add(piece)
         _raise_if(throw, found, [])
-    chunks = work.chunks(size, None if client is None else MOST_TASKS)
-    left = [chunk for chunk in chunks if not np.all(found.done[chunk.points])]
-    runs = (work.run(chunk) for chunk in left) if client is None else run_on_cluster(client, work, left)
+    runs = _run(work, how, found.done) if client is None else run_on_cluster(client, work, how, found.done)
     from tqdm.auto import tqdm
 
     disable = None if progress is None else not progress
@@ -98,14 +98,26 @@ def sweep(
     return found.dataset(f"Sweep of {getattr(function, '__qualname__', type(function).__name__)}")
 
 
-def _read_executor(executor: Any) -> tuple[int | None, Any]:
-    """Points per compiled call, and the client, of an executor."""
-    if executor is None:
-        return None, None
-    size, client = (executor.size, executor.client) if isinstance(executor, Batched) else (None, executor)
+def _read_executor(executor: Any) -> tuple[Batched | None, Any]:
+    """How points are batched (None: one after another), and the client, of an executor."""
+    how, client = (executor, executor.client) if isinstance(executor, Batched) else (None, executor)
     if client is not None:
-        check_client(client, "executor" if size is None else "the client of Batched")
-    return size, client
+        check_client(client, "executor" if how is None else "the client of Batched")
+    return how, client
+
+
+def _run(work: Work, how: Batched | None, done: np.ndarray) -> Generator[list[Done], None, None]:
+    """The points that are not done, in this process."""
+    groups = work.groups(done)
+    chunks = work.singles(done) if how is None else work.calls(groups, _sizes(work, how, groups), done)
+    for chunk in chunks:
+        yield work.run(chunk)
+
+
+def _sizes(work: Work, how: Batched, groups: list[np.ndarray]) -> Iterator[int]:
+    """The points per call of each group, once it is its turn: what is free then is what counts."""
+    for group in groups:
+        yield how.size or work.fit(group, how.memory or memory.budget())
 
 
 def _collect(
@@ -115,9 +127,10 @@ def _collect(
     try:
         for done in runs:
             for piece, _ in done:
-                found.add(piece)
-                if store is not None:
-                    store.keep(piece)
+                new = found.add(piece)
+                # Points that were there are on disk already, and files hold none twice.
+                if store is not None and new is not None:
+                    store.keep(new)
             bar.update(int(np.sum(found.done)) - bar.n)
             _raise_if(throw, found, [error for _, error in done if error is not None])
     finally:

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from overlap_learning.dynamics.results import LearningError
-from overlap_learning.studies.sweeps import batched
+from overlap_learning.studies.sweeps import batched, memory
 from overlap_learning.studies.sweeps.grid import Grid
 from overlap_learning.studies.sweeps.pieces import Piece
 from overlap_learning.studies.sweeps.results import read
@@ -75,23 +75,68 @@ class Work:
                 f"function{signature} ({error})."
             ) from None
 
-    def chunks(self, size: int | None, most: int | None = None) -> list[Chunk]:
-        """All points, in the chunks in which they are computed. These do not depend on what is done already: the same
-        points share a call, so that numbers are the same to the last bit.
+    def groups(self, done: np.ndarray) -> list[np.ndarray]:
+        """The points that can share a program, group by group; those of which all are done are left out."""
+        return [group for group in self.grid.alike() if not np.all(done[group])]
+
+    def singles(self, done: np.ndarray, most: int | None = None) -> list[Chunk]:
+        """The points that are not done, to be computed one after another.
 
         Args:
-            size: the most points of one compiled call; None: one after another.
-            most: the most chunks of points that are computed one after another; None: each is one.
+            done: which are, shape [n_points].
+            most: the most chunks of all points; None: each point is one.
         """
-        if size is None:
-            n = 1 if most is None else math.ceil(self.grid.size / most)
-            return [Chunk(index, None) for index in _split(np.arange(self.grid.size), n)]
-        found = []
-        for group in self.grid.alike():
-            # As even as can be, since the last is filled up to the size of the others.
-            n = math.ceil(len(group) / math.ceil(len(group) / size))
-            found += [Chunk(index, n) for index in _split(group, n)]
-        return found
+        n = 1 if most is None else math.ceil(self.grid.size / most)
+        return [Chunk(index, None) for index in _split(np.arange(self.grid.size), n) if not np.all(done[index])]
+
+    def calls(self, groups: Sequence[np.ndarray], sizes: Iterable[int], done: np.ndarray) -> Iterator[Chunk]:
+        """Groups of points in compiled calls. Of one size, they do not depend on what is done already: the same points
+        share a call, so that numbers are the same to the last bit.
+
+        Args:
+            groups: the points that can share a program.
+            sizes: for each group the most points of a call.
+            done: which points are, shape [n_points]; calls of which all points are done are left out.
+        """
+        for group, size in zip(groups, sizes, strict=True):
+            n = batched.even(len(group), size)
+            yield from (Chunk(index, n) for index in _split(group, n) if not np.all(done[index]))
+
+    def fit(self, group: np.ndarray, allowed: float | None) -> int:
+        """How many points of a group make a compiled call.
+
+        As many as gain speed, if the program takes no more memory than it may; else the largest power of two of which
+        it does, or one. The program is compiled for that, and compiled once: the calls find it compiled.
+
+        Args:
+            group: points that can share a program.
+            allowed: the bytes that a call may take; None: nobody knows.
+        """
+        most = batched.most_points()
+        while True:
+            size = batched.even(len(group), most)
+            taken = None if allowed is None else self._memory(group[:size])
+            if allowed is None or taken is None:
+                return min(most, batched.MOST_UNKNOWN)
+            if taken <= allowed or size == 1:
+                return size
+            # Memory is a constant and so much per point: in proportion it is too much rather than too little, and the
+            # power of two below leaves room for the constant. Free memory that differs a little gives the same size.
+            most = 2 ** math.floor(math.log2(max(1.0, size * allowed / taken)))
+
+    def _memory(self, points: np.ndarray) -> int | None:
+        """Bytes that a compiled call at these points takes; None if that can't be known."""
+        try:
+            lower: Any = batched.call.lower  # pyright: ignore[reportFunctionMemberAccess]
+            return memory.of_program(lower(*self._arguments(points)).compile().compiled)
+        # What is wrong with the function is said when it is called.
+        except Exception:
+            return None
+
+    def _arguments(self, points: np.ndarray) -> tuple[Any, ...]:
+        """Those of `batched.call`."""
+        arrays, fixed = self.grid.batch(points)
+        return self.function, arrays, fixed, self.key, batched.as_indices(points)
 
     def run(self, chunk: Chunk) -> list[Done]:
         """A chunk's points, and the exceptions of those that failed."""
@@ -118,8 +163,7 @@ class Work:
         return f"sweep: at {self.grid.describe(index)}"
 
     def _together(self, chunk: np.ndarray, size: int) -> list[Done]:
-        arrays, fixed = self.grid.batch(batched.pad(chunk, size))
-        arguments = (self.function, arrays, fixed, self.key, batched.as_indices(batched.pad(chunk, size)))
+        arguments = self._arguments(batched.pad(chunk, size))
         try:
             # What goes wrong here does so for every point.
             eqx.filter_eval_shape(batched.call, *arguments)
