@@ -129,11 +129,10 @@ def check_learning(problem, rate, save_every):
 
 
 @settings(max_examples=80, deadline=None)
-@given(
-    problem=problems(), rate=st.sampled_from([1e-300, 1e-3, 0.1, 10.0, 1e6, 1e300]), save_every=st.sampled_from([1, 9])
-)
-def test_learning_is_that_of_the_equations_or_ends_at_the_last_good_step(problem, rate, save_every):
-    event(check_learning(problem, rate, save_every))
+@given(problem=problems(), rate=st.sampled_from([1e-300, 1e-3, 0.1, 10.0, 1e6, 1e300]), is_saved=st.booleans())
+def test_learning_is_that_of_the_equations_or_ends_at_the_last_good_step(problem, rate, is_saved):
+    # Steps between saved points are learned alike in all layouts: those of one are enough.
+    event(check_learning(problem, rate, 1 if is_saved or problem[0] != LAYOUTS[1] else 9))
 
 
 @pytest.mark.parametrize("save_every", [1, 9])

@@ -66,8 +66,8 @@ def test_task_seed_draws_the_batch_and_what_is_drawn_while_learning():
 
 
 def test_stream_is_the_stream_of_the_same_settings():
-    config = read_config(changed("task", kind="flip_flop", decay=None, duration=10.0, stream=True), "run")
-    assert config.task == ol.tasks.stream(ol.tasks.flip_flop, duration=10.0, dt=0.1)
+    config = read_config(changed("task", kind="flip_flop", decay=None, duration=10.0, n_trials=3, stream=True), "run")
+    assert config.task == ol.tasks.stream(ol.tasks.flip_flop, duration=10.0, n_trials=3, dt=0.1)
 
 
 def test_random_start_is_that_of_its_seed_and_scale():

@@ -21,6 +21,7 @@ def _family(theta):
 
 A, B = _family(jnp.array([1.0, 0.2])), _family(jnp.array([1.0, 0.4]))
 START = ol.Overlaps.random(MODEL.layout, key=jax.random.key(2), scale=0.1)
+# All flows save two points, so that they share a compiled program.
 LONG = ol.GradientFlow(100.0, save_at=[0.0, 100.0])
 
 
@@ -77,7 +78,7 @@ def test_protocol_names_the_phase_that_does_not_fit():
 def corner():
     # Off the symmetric networks (B and A mirror images), whose holonomy vanishes.
     start = ol.Overlaps.random(MODEL.layout, key=jax.random.key(1), scale=0.3)
-    return ol.integrate(MODEL, _family(jnp.array([1.0, 0.2])), start, ol.GradientFlow(200.0, save_at=[200.0])).final
+    return ol.integrate(MODEL, A, start, ol.GradientFlow(200.0, save_at=[0.0, 200.0])).final
 
 
 CORNERS = jnp.array([[1.0, 0.2], [1.0, 0.3], [1.3, 0.3], [1.3, 0.2], [1.0, 0.2]])
@@ -90,7 +91,7 @@ def test_slow_transport_is_the_limit_of_small_steps_learned_to_convergence(corne
     distance = []
     for n in (2, 4, 8):
         tasks = [_family(start + (end - start) * k / n) for k in range(1, n + 1)]
-        stepped = ol.protocol(MODEL, tasks, corner, ol.GradientFlow(60.0, save_at=[60.0]))[-1].final.gram
+        stepped = ol.protocol(MODEL, tasks, corner, ol.GradientFlow(60.0, save_at=[0.0, 60.0]))[-1].final.gram
         distance.append(float(jnp.max(jnp.abs(stepped - limit))))
     slopes = np.diff(np.log(distance)) / np.log(2)
     # First order: -1, up to the next order, which is of relative size 1/n.
@@ -132,7 +133,7 @@ def test_small_loop_leaves_the_curvature_times_its_area(corner):
 def test_symmetric_network_has_no_holonomy():
     """If B and A are mirror images they stay so, and the overlaps are functions of the visible ones."""
     start = ol.Overlaps.from_entries(MODEL.layout, zu=0.1, vm=0.1)
-    solved = ol.integrate(MODEL, _family(CORNERS[0]), start, ol.GradientFlow(200.0, save_at=[200.0])).final
+    solved = ol.integrate(MODEL, _family(CORNERS[0]), start, ol.GradientFlow(200.0, save_at=[0.0, 200.0])).final
     form = ol.studies.curvature(MODEL, _family, CORNERS[0], solved)
     # Zero up to how well the start solves its task (gradient 1e-9) over the smallest curvature of the loss.
     assert jnp.max(jnp.abs(form)) < 1e-4

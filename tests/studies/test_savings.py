@@ -10,8 +10,9 @@ LINEAR, ERF = ol.Model(ol.Layout(), ol.Linear()), ol.Model(ol.Layout(), ol.Erf()
 A = ol.tasks.exponential_filter(decay=0.2, duration=8.0, dt=0.1)
 B = ol.tasks.exponential_filter(decay=0.4, duration=8.0, dt=0.1)
 START = ol.Overlaps.random(LINEAR.layout, key=jax.random.key(0), scale=0.3)
-LONG = ol.GradientFlow(200.0, save_at=[0.0, 200.0])
 PROBE = ol.GradientFlow(6.0, save_every=0.05)
+# As many saved points as the other, so that they share a compiled program.
+LONG = ol.GradientFlow(200.0, save_at=200.0 * np.arange(121) / 120)
 
 
 @pytest.mark.parametrize("model", [LINEAR, ERF], ids=["linear", "erf"])
@@ -20,7 +21,10 @@ def test_learning_speed_is_minus_the_slope_of_the_loss_along_the_flow(model, rat
     duration = 1e-5
     # The solver's tolerance bounds the error of the loss; the slope over `duration` carries it divided by that.
     run = ol.integrate(
-        model, A, START, ol.GradientFlow(duration, rates=rates, rtol=1e-13, atol=1e-15, save_at=[duration])
+        model,
+        A,
+        START,
+        ol.GradientFlow(duration, rates=rates, rtol=1e-13, atol=1e-15, save_at=duration * np.arange(121) / 120),
     )
     slope = -(float(run.loss[-1]) - float(ol.loss(model, A, START))) / duration
     found = ol.studies.learning_speed(model, A, START, rates)

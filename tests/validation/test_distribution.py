@@ -16,6 +16,8 @@ from distribution_worker import N_TRIALS, learn
 import overlap_learning as ol
 
 WORKER = Path(__file__).with_name("distribution_worker.py")
+# The flags of this process but for its number of devices.
+FLAGS = " ".join(flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag)
 SECONDS = 600
 
 # Sums over 24 neurons in another order: a few rounding errors per sum of order 1, carried through 20 time steps forth
@@ -54,7 +56,7 @@ def one_device():
 @pytest.fixture(scope="module")
 def four_devices(tmp_path_factory):
     path = tmp_path_factory.mktemp("devices") / "out.npz"
-    wait(start(path, XLA_FLAGS="--xla_force_host_platform_device_count=4"))
+    wait(start(path, XLA_FLAGS=f"{FLAGS} --xla_force_host_platform_device_count=4"))
     return read(path)
 
 
@@ -65,7 +67,7 @@ def two_processes(tmp_path_factory):
         port = free.getsockname()[1]
     path = tmp_path_factory.mktemp("processes") / "out"
     # One device each, whatever this process has; what compiles fast is fast enough.
-    environment = {"XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = {"XLA_FLAGS": FLAGS, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     wait(*(start(path, rank, 2, f"localhost:{port}", **environment) for rank in (0, 1)))
     return [read(f"{path}_{rank}.npz") for rank in (0, 1)]
 

@@ -228,7 +228,7 @@ def train_twins(
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Erf())
         >>> starts = ol.studies.random_starts(model.layout, 2, key=jax.random.key(0))
-        >>> a, b, c = (ol.tasks.stream(ol.tasks.decision_making, n_trials=2, dt=0.25, noise=s) for s in (0.1, 0.2, 0.3))
+        >>> a, b, c = (ol.tasks.exponential_filter(decay, duration=5.0) for decay in (0.2, 0.4, 0.6))
         >>> rules = (ol.GradientDescent(0.1, 4), ol.GradientDescent(0.1, 4))
         >>> twins = ol.studies.train_twins(model, (a, b), c, starts, rules, key=jax.random.key(1))
         >>> twins.after_common.gram.shape
