@@ -185,10 +185,12 @@ class TestOtherRuns:
         assert ast.literal_eval(there.stdout) == here["found"]
 
 
+# Reads of Orbax that a read error leaves behind report to an event loop that is closed by then; on a busy machine not
+# before the next test.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestDamage:
     @pytest.fixture(autouse=True)
     def _quiet(self, monkeypatch):
-        # Reads of Orbax that a read error leaves behind report to an event loop that is closed by then.
         monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
         yield
         gc.collect()
