@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from overlap_learning.dynamics.checkpoint import Store
-from overlap_learning.dynamics.geometric import summed
+from overlap_learning.dynamics.geometric import silent_loss, summed
 from overlap_learning.dynamics.learner import AbstractLearner
 from overlap_learning.dynamics.record import Outcome, Record, join, pad, point, trim
 from overlap_learning.dynamics.results import RESULTS
 from overlap_learning.dynamics.rules import AbstractDescent
 from overlap_learning.dynamics.schedule import at_loss
+from overlap_learning.model.entrywise import scan
 from overlap_learning.model.precision import is_traced
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
@@ -47,12 +48,10 @@ class Limits(eqx.Module):
     overlap: jax.Array
     first_loss: jax.Array
 
-    def admit(self, loss: jax.Array, task: Task) -> jax.Array:
-        """Whether a loss is that of learning. Comparisons with NaN are false, so NaN is not."""
-        silent = jnp.sum(task.weights * jnp.square(task.targets))
-        # Logarithms, because XLA calculates what leads to them once, and what leads to a comparison anew for each
-        # number that is chosen by it.
-        return jnp.log(loss) <= jnp.log(GROWTH_LIMIT * (self.first_loss + silent))
+    def admit(self, learner: AbstractLearner, position: jax.Array, loss: jax.Array, task: Task) -> jax.Array:
+        """Whether a position and its loss are those of learning. Comparisons with NaN are false, so NaN is not."""
+        most = GROWTH_LIMIT * (self.first_loss + silent_loss(task))
+        return (loss <= most) & (learner.largest(position) <= self.overlap)
 
 
 class Trials(eqx.Module):
@@ -237,28 +236,33 @@ def _advance(
     """A `Call`. All members that are still learning are at the same step, which begins at `begin`."""
 
     def one(learner, limits, state):
-        def one_step(state, step):
-            running = state.result == RESULTS.successful
+        def one_step(carry, _):
+            state, step = carry
             # Of the step and not of the state: a batch then draws its trials once for all members.
             _, noisy = trials.draw(rule, step, state.position.dtype)
             noise_key = trials.parameter_key(step)
+
+            def move(state):
+                return _step(learner, rule, noisy, noise_key, limits, state)
+
             if learner.skips:
-                return lax.cond(
-                    running, lambda s: _step(learner, rule, noisy, noise_key, limits, s), lambda s: s, state
-                ), None
-            moved = _step(learner, rule, noisy, noise_key, limits, state)
-            return jax.tree.map(lambda new, old: jnp.where(running, new, old), moved, state), None
+                state = lax.cond(state.result == RESULTS.successful, move, lambda state: state, state)
+            else:
+                state = move(state)
+            return (state, step + 1), None
 
         def walk(state, begin):
-            state, _ = lax.scan(one_step, state, begin + jnp.arange(n_steps))
-            return state
+            (state, end), _ = scan(one_step, (state, begin), length=n_steps)
+            return state, end
 
-        def one_point(state, begin):
-            return _save(learner, rule, trials, limits, walk(state, begin))
+        def one_point(carry, _):
+            state, step = walk(*carry)
+            state, saved = _save(learner, rule, trials, limits, state)
+            return (state, step), saved
 
         if n_points == 0:
-            return walk(state, begin), None
-        state, saved = lax.scan(one_point, state, begin + n_steps * jnp.arange(n_points))
+            return walk(state, begin)[0], None
+        (state, _), saved = scan(one_point, (state, begin), length=n_points)
         # The points carry an axis of length 1 of their own.
         return state, jax.tree.map(lambda a: a[:, 0], saved)
 
@@ -274,21 +278,21 @@ def _step(
     state: State,
 ) -> State:
     loss, gradient = learner.gradient(state.position, noisy)
+    running = state.result == RESULTS.successful
+    # Where this loss or these overlaps are bad, so was the last step.
+    good = limits.admit(learner, state.position, loss, noisy)
+    there = jnp.zeros((), bool) if rule.stop_loss is None else running & good & (loss <= rule.stop_loss)
     lowest = jnp.minimum(state.lowest, loss)
     rule = at_loss(rule, lowest, state.step)
     elapsed = rule.elapsed(state.step)
     position, memory = rule.update(learner, state.position, gradient, state.memory, state.step)
     if rule.parameter_noise is not None:
         position = learner.diffuse(position, 2 * rule.parameter_noise * elapsed, noise_key)
-    # Where the loss is bad, so was the last step; where the overlaps would be, this one is not taken.
-    arrived = limits.admit(loss, noisy)
-    going = jnp.max(jnp.abs(learner.gram(position))) <= limits.overlap
-    there = jnp.zeros((), bool) if rule.stop_loss is None else loss <= rule.stop_loss
     here = (state.position, state.step, state.time)
     moved = State(position, memory, state.step + 1, state.time + elapsed, state.result, here, state.saved, lowest)
-    kept = jax.tree.map(lambda new, old: jnp.where(arrived & going & ~there, new, old), moved, state)
-    result = RESULTS.where(there, RESULTS.loss_reached, RESULTS.where(going, state.result, RESULTS.diverged))
-    return _undo(eqx.tree_at(lambda s: s.result, kept, result), ~arrived)
+    stayed = eqx.tree_at(lambda s: s.result, state, RESULTS.where(there, RESULTS.loss_reached, state.result))
+    stayed = _undo(stayed, running & ~good)
+    return jax.tree.map(lambda new, old: jnp.where(running & good & ~there, new, old), moved, stayed)
 
 
 def _save(
@@ -297,7 +301,7 @@ def _save(
     """The saved point where a run is, on the trials of its own step; without a time if there is nothing new."""
     clean, _ = trials.draw(rule, state.step, state.position.dtype)
     loss = learner.loss(state.position, clean)
-    good = limits.admit(loss, clean)
+    good = limits.admit(learner, state.position, loss, clean)
     state = _undo(state, ~good)
     loss = lax.cond(good, lambda: loss, lambda: learner.loss(state.position, clean))
     saved = point(learner, state.position, state.time, state.step, loss)

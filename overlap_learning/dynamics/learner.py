@@ -35,6 +35,10 @@ class AbstractLearner(eqx.Module):
     def gram(self, position: jax.Array) -> jax.Array:
         """The Gram matrix [d, d] of a position or of a change of position."""
 
+    def largest(self, position: jax.Array) -> jax.Array:
+        """The largest overlap in size, shape []: one of the diagonal, as none of two vectors is larger than both."""
+        return jnp.max(jnp.diagonal(self.gram(position)))
+
     @abc.abstractmethod
     def loss(self, position: jax.Array, task: Task) -> jax.Array:
         """The loss, shape []."""
@@ -64,7 +68,7 @@ class TransferLearner(AbstractLearner):
 
     def gram(self, position: jax.Array) -> jax.Array:
         gram = position.T @ self.start @ position
-        return (gram + gram.T) / 2
+        return 0.5 * (gram + gram.T)
 
     def loss(self, position: jax.Array, task: Task) -> jax.Array:
         return gram_loss(self.model, self.gram(position), task)
@@ -131,7 +135,7 @@ class MixtureLearner(AbstractLearner):
 
     def gram(self, position: jax.Array) -> jax.Array:
         gram = jnp.einsum("p,pij->ij", self.fractions, self.moments(position)[:, 1:, 1:])
-        return (gram + gram.T) / 2
+        return 0.5 * (gram + gram.T)
 
     def loss(self, position: jax.Array, task: Task) -> jax.Array:
         return mixture_loss(self.model, self.fractions, self.moments(position), task)
@@ -155,6 +159,10 @@ class DirectLearner(AbstractLearner):
 
     def gram(self, position: jax.Array) -> jax.Array:
         return position
+
+    def largest(self, position: jax.Array) -> jax.Array:
+        # Not a Gram matrix of vectors: it need not be positive semi-definite.
+        return jnp.max(jnp.abs(position))
 
     def loss(self, position: jax.Array, task: Task) -> jax.Array:
         return gram_loss(self.model, position, task)

@@ -228,7 +228,7 @@ class GradientDescent(AbstractDescent):
             momentum = self.momentum.astype(dtype)
             memory = momentum * memory + gradient
             gradient = gradient + momentum * memory if self.nesterov else memory
-        return position - self.elapsed(step).astype(dtype) * gradient * rates, memory
+        return position - gradient * (self.elapsed(step).astype(dtype) * rates), memory
 
     def elapsed(self, step: jax.Array) -> jax.Array:
         """Eta of this step."""
