@@ -1,6 +1,8 @@
 """The theory of many networks: time per network in a batch, and growth with rank and with the number of time steps."""
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import equinox as eqx
 import jax
@@ -10,8 +12,9 @@ from benchmarks.cases import setting
 from benchmarks.timing import Comparison, Side
 
 THEORY = "ol.integrate, vmap"
-#: Networks in one compiled call; more go through it in turns.
-CHUNK = 1000
+#: Networks in one compiled call, at most; more go through it in turns, one call on each core at a time.
+CHUNK = 500
+CORES = os.cpu_count() or 1
 #: More than a chunk that would take longer, by the time per network of the size before, is left out.
 LONGEST = 40.0
 
@@ -46,11 +49,13 @@ def batch(n_networks: int, n_steps: int) -> Comparison:
     keys = jax.random.split(jax.random.key(2), n_networks)
     grams = jax.vmap(lambda key: ol.Overlaps.random(model.layout, key=key, scale=500**-0.5).gram)(keys)
 
+    def learn(some):
+        # One chunk's results are waited for before the next: memory is that of a chunk for each core.
+        return jax.block_until_ready(_learn(model, task, some, rule))
+
     def run():
-        # One chunk's results are waited for before the next: memory is that of a chunk.
-        return [
-            jax.block_until_ready(_learn(model, task, grams[k : k + CHUNK], rule)) for k in range(0, n_networks, CHUNK)
-        ]
+        with ThreadPoolExecutor(CORES) as pool:
+            return list(pool.map(learn, [grams[k : k + CHUNK] for k in range(0, n_networks, CHUNK)]))
 
     first = ol.Overlaps(grams[0], model.layout)
     return Comparison(

@@ -51,7 +51,9 @@ class Limits(eqx.Module):
     def admit(self, learner: AbstractLearner, position: jax.Array, loss: jax.Array, task: Task) -> jax.Array:
         """Whether a position and its loss are those of learning. Comparisons with NaN are false, so NaN is not."""
         most = GROWTH_LIMIT * (self.first_loss + silent_loss(task))
-        return (loss <= most) & (learner.largest(position) <= self.overlap)
+        # Logarithms, because XLA calculates what leads to them once, and what leads to a comparison anew for each
+        # number that is chosen by it.
+        return (jnp.log(loss) <= jnp.log(most)) & (learner.largest(position) <= self.overlap)
 
 
 class Trials(eqx.Module):

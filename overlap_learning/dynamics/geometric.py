@@ -1,6 +1,6 @@
 """Geometric sums: the loss of a linear network that answers an impulse, without stepping through time."""
 
-from typing import cast
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -8,9 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from overlap_learning.model.entries import entries, total, widened
 from overlap_learning.model.layout import Layout
 from overlap_learning.tasks.impulse import ImpulseTrials
 from overlap_learning.tasks.task import Task
+
+#: The sums are written out entry by entry if c has at most so many; they are many matrices, and each entry compiles.
+MOST_ENTRIES = 4
 
 
 class Doubling(eqx.Module):
@@ -136,38 +140,38 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
     n_in, n_fields, rank = layout.n_in, layout.n_fields, layout.rank
     readers = gram[n_fields:, :n_fields]
     n_signals = len(trials.start)
+    written_out = 0 < rank * n_signals <= MOST_ENTRIES
+    answered = trials.terms(layout.n_out)
 
-    def as_wide(matrix):
-        return jnp.pad(matrix, ((0, 0), (0, n_signals - n_in)))
+    def own(matrix: Any, where: np.ndarray | None = None) -> Any:
+        return entries(matrix, written_out, where)
 
-    def turning(matrix):
-        # What is 0 by structure is said to be so: it then costs nothing.
-        return jnp.where(trials.turns, matrix, 0.0)
-
-    one_step = (1 - dt) * jnp.eye(rank, dtype=gram.dtype) + dt * readers[:rank, n_in:]
-    one_drive = as_wide(dt * readers[:rank, :n_in])
-    X, Y = jnp.zeros((rank, rank), gram.dtype), jnp.zeros((rank, n_signals), gram.dtype)
-    power, drive = one_step, one_drive
+    visible = own(jnp.concatenate([dt * readers[:rank], readers[rank:]]))
+    one_step = own((1 - dt) * jnp.eye(rank, dtype=gram.dtype), np.eye(rank) > 0) + visible[:rank, n_in:]
+    one_drive = widened(visible[:rank, :n_in], n_signals)
+    nothing = np.zeros((rank, n_signals), bool)
+    X, Y = own(0.0, nothing[:, :1] & nothing[:, :1].T), own(0.0, nothing)
+    power, drive, start = one_step, one_drive, own(trials.start)
     for doubling in trials.doublings:
-        turn = turning(doubling.turn)
+        turn = own(doubling.turn, trials.turns)
         shifted = power @ Y
-        H = shifted + drive @ doubling.sum
+        H = shifted + drive @ own(doubling.sum)
         X = X + power @ X @ power.T + shifted @ drive.T + drive @ H.T
         Y = Y + H @ turn.T
         drive = power @ drive + drive @ turn
         power = power @ power
         if doubling.last is not None:
-            last = turning(doubling.last)
-            first = drive @ trials.start
+            last = own(doubling.last, trials.turns)
+            first = drive @ start
             X = X + first @ drive.T
             Y = Y + first @ last.T
             drive = one_step @ drive + one_drive @ last
             power = power @ one_step
 
-    known = as_wide(readers[rank:, :n_in]) - trials.terms(layout.n_out)
-    state = readers[rank:, n_in:]
+    known = widened(visible[rank:, :n_in], n_signals) + own(-answered, answered > 0)
+    state = visible[rank:, n_in:]
     cross = known @ Y.T @ state.T
-    return trials.weight * jnp.trace(known @ trials.sum @ known.T + cross + cross.T + state @ X @ state.T)
+    return trials.weight * total(known @ own(trials.sum) @ known.T + (cross + cross) + state @ X @ state.T)
 
 
 def silent_loss(task: Task) -> jax.Array:

@@ -189,5 +189,6 @@ def test_where_a_run_ended_early_is_saved_though_saved_points_are_far_apart(endi
     pieces = run()
     assert 0 < int(whole.step[-1]) < 200
     assert pieces.step.tolist() == whole.step.tolist()
-    assert np.array_equal(pieces.overlaps.gram, whole.overlaps.gram)
+    # Other programs of the same numbers.
+    assert largest(pieces.overlaps.gram - whole.overlaps.gram) <= TOLERANCE
     assert pieces.result == whole.result != ol.RESULTS.successful
