@@ -1,12 +1,15 @@
 """Checkpoints: a long run on disk, so that the same call goes on where it was cut off."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
+import signal
+import threading
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -194,16 +197,17 @@ class Store:
         about = {"schema": SCHEMA, "n_done": n_done, "arguments": self.about, "sha256": _digest(arrays)}
         args = self._orbax.args
         try:
-            self._manager.save(
-                step, args=args.Composite(arrays=args.StandardSave(arrays), about=args.JsonSave(about)), force=True
-            )
+            with _uninterrupted():
+                self._manager.save(
+                    step, args=args.Composite(arrays=args.StandardSave(arrays), about=args.JsonSave(about)), force=True
+                )
+                self.written = step
         except Exception as error:
             last = f"the last complete one, of step {self.written}, is intact" if self.written >= 0 else "there is none"
             raise OSError(
                 f"{self.caller}: the checkpoint of step {step} could not be written to {str(self.folder)!r} "
                 f"({type(error).__name__}: {error}); {last}. Make room and run the same call again to go on from there."
             ) from error
-        self.written = step
 
     def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         args = self._orbax.args
@@ -225,6 +229,30 @@ class Store:
                 f"{differs}. Call it with the same arguments to go on with that run; for another one give "
                 "ol.Checkpoint another folder, or delete this one."
             )
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C is heard at the end, a second one at once: Orbax writes in threads, which do not end with the call."""
+    before = signal.getsignal(signal.SIGINT)
+    # Only the main thread hears Ctrl-C, and may say what is to be done then.
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    heard: list[tuple[Any, ...]] = []
+
+    def later(*args: Any) -> None:
+        if heard:
+            before(*args)
+        heard.append(args)
+
+    signal.signal(signal.SIGINT, later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            before(*heard[0])
 
 
 _RECORD = tuple(field.name for field in dataclasses.fields(Record))

@@ -5,6 +5,7 @@ import functools
 import gc
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,39 @@ class TestResumption:
         assert same(first, again)
         assert not [name for name in compiled if "_advance" in name or "_first" in name]
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+    def test_ctrl_c_while_a_checkpoint_is_written_is_heard_when_it_is_whole(self, tmp_path, monkeypatch):
+        import orbax.checkpoint
+
+        real, saved = orbax.checkpoint.CheckpointManager.save, []
+
+        def save(manager, step, **arguments):
+            if step == 40:
+                signal.raise_signal(signal.SIGINT)
+            saved.append(step)
+            return real(manager, step, **arguments)
+
+        handler = signal.getsignal(signal.SIGINT)
+        with monkeypatch.context() as patch:
+            patch.setattr(orbax.checkpoint.CheckpointManager, "save", save)
+            with pytest.raises(ol.LearningInterrupted) as caught:
+                run(tmp_path / "cut")
+        assert saved == [20, 40] == steps_in(tmp_path / "cut")
+        assert int(caught.value.solution.stats["n_steps"]) == 40
+        assert signal.getsignal(signal.SIGINT) is handler
+        assert same(run(tmp_path / "cut"), run(tmp_path / "whole"))
+
+    def test_a_second_ctrl_c_is_not_kept_waiting(self, tmp_path, monkeypatch):
+        import orbax.checkpoint
+
+        def save(manager, step, **arguments):
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+            pytest.fail("went on writing")
+
+        monkeypatch.setattr(orbax.checkpoint.CheckpointManager, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
 
     def test_the_last_two_checkpoints_are_kept(self, tmp_path):
         run(tmp_path)
