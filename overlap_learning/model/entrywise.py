@@ -52,10 +52,10 @@ def scan(
     leaves, tree = jax.tree.flatten(state)
     # Of a fixed dtype, as what a step returns is.
     leaves = [lax.convert_element_type(leaf, jnp.asarray(leaf).dtype) for leaf in leaves]
-    if any(leaf.size > LARGEST_ARRAY for leaf in leaves):
-        return lax.scan(step, state, inputs, length)
     given, inputs_tree = jax.tree.flatten(inputs)
     length = len(given[0]) if given else length
+    if length == 0 or any(leaf.size > LARGEST_ARRAY for leaf in leaves):
+        return lax.scan(step, state, inputs, length)
     if length == 1:
         state, output = step(tree.unflatten(leaves), jax.tree.map(lambda a: a[0], inputs))
         return state, jax.tree.map(lambda a: jnp.asarray(a)[None], output)
@@ -103,6 +103,8 @@ class _Scan:
     def __init__(self, closed: jex.ClosedJaxpr, n_constants: int, n_leaves: int, length: int | None):
         self.closed, self.n_constants, self.n_leaves, self.length = closed, n_constants, n_leaves, length
         self.graph, self.arguments = Graph(), []
+        if closed.effects:
+            raise NotSmallError
         jaxpr = closed.jaxpr
         needed = needed_by(jaxpr)
         for place, variable in enumerate(jaxpr.invars):

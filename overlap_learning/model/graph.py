@@ -62,7 +62,11 @@ class Number:
 
 
 class Graph:
-    """What is calculated from what. What is 0 by structure costs nothing; what occurs twice is there once."""
+    """What is calculated from what.
+
+    What is 0 by structure costs nothing, and makes 0 of anything that it is multiplied with; what occurs twice is there
+    once.
+    """
 
     def __init__(self) -> None:
         # In an order in which they can be done.
@@ -133,7 +137,7 @@ class Graph:
                 return np.zeros((), dtype)[()]
             case "convert_element_type" if operands[0].dtype == dtype:
                 return operands[0]
-            case "div" if known(operands[1], 1) or known(operands[0], 0):
+            case "div" if known(operands[1], 1):
                 return operands[0]
             case "integer_pow" if params["y"] == 2:
                 return self.times(operands[0], operands[0])
@@ -190,7 +194,7 @@ def _one(values: Iterable[jax.Array]) -> jax.Array | None:
     """The number 1, as something that the compiler does not know to be 1."""
     for value in values:
         if jnp.issubdtype(value.dtype, jnp.floating):
-            return lax.stop_gradient(jnp.where(value == value, jnp.ones_like(value), value))
+            return lax.stop_gradient(jnp.where(value - value > 0, value, jnp.ones_like(value)))
     return None
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -81,6 +82,10 @@ def evaluate(graph: Graph, jaxpr: jex.Jaxpr, constants: Sequence[Any], arguments
     return [value(atom) for atom in jaxpr.outvars]
 
 
+def _atoms(equation: jex.JaxprEqn) -> Sequence[Any]:
+    return equation.invars
+
+
 def _literal(atom: Any) -> np.ndarray:
     return known_array(atom.val, atom.aval.dtype)
 
@@ -122,7 +127,8 @@ def _inner(equation: jex.JaxprEqn) -> Sequence[jex.ClosedJaxpr]:
 
 def _apply(graph: Graph, equation: jex.JaxprEqn, operands: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     """The results of one operation on arrays."""
-    primitive, params = equation.primitive, equation.params
+    primitive = equation.primitive
+    params: dict[str, Any] = dict(equation.params)
     name = primitive.name
     avals: list[Any] = [variable.aval for variable in equation.outvars]
     if equation.effects:
@@ -138,9 +144,10 @@ def _apply(graph: Graph, equation: jex.JaxprEqn, operands: Sequence[np.ndarray])
         return [array_of(np.asarray(_MOVING[name](*operands, **params)).ravel(), avals[0].shape)]
     if name == "gather" and not any(isinstance(x, Number) for x in operands[1].flat):
         places = np.arange(operands[0].size).reshape(operands[0].shape)
-        with jax.ensure_compile_time_eval():
-            where = np.asarray(primitive.bind(jnp.asarray(places), jnp.asarray(operands[1].astype(int)), **params))
         # Out of bounds, it is filled with something else.
+        filled = params | {"fill_value": -1}
+        with jax.ensure_compile_time_eval():
+            where = np.asarray(primitive.bind(jnp.asarray(places), jnp.asarray(operands[1].astype(int)), **filled))
         if where.size == 0 or where.min() >= 0:
             return [array_of(operands[0].ravel()[where.ravel()], where.shape)]
     if name == "split":
@@ -153,9 +160,9 @@ def _apply(graph: Graph, equation: jex.JaxprEqn, operands: Sequence[np.ndarray])
     if name in _REDUCING:
         (array,) = operands
         kept = [axis for axis in range(array.ndim) if axis not in params["axes"]]
-        lines = array.transpose(*kept, *params["axes"]).reshape(avals[0].size, -1)
+        lines = array.transpose(*kept, *params["axes"]).reshape(avals[0].size, _size(array, params["axes"]))
         return [array_of([_reduced(graph, *_REDUCING[name], line) for line in lines], avals[0].shape)]
-    if name == "dot_general":
+    if name == "dot_general" and all(atom.aval.dtype == avals[0].dtype for atom in _atoms(equation)):
         return [_product(graph, *operands, *params["dimension_numbers"]).reshape(avals[0].shape)]
     if name == "jit":
         (inner,) = _inner(equation)
@@ -175,9 +182,7 @@ def _product(graph: Graph, a: np.ndarray, b: np.ndarray, summed: Any, batched: A
 
     def as_stack(array, over, along):
         free = [axis for axis in range(array.ndim) if axis not in (*over, *along)]
-        size = int(np.prod([array.shape[axis] for axis in over], dtype=int))
-        stacked = array.transpose(*along, *free, *over)
-        return stacked.reshape(int(np.prod(stacked.shape[: len(along)], dtype=int)), -1, size)
+        return array.transpose(*along, *free, *over).reshape([_size(array, axes) for axes in (along, free, over)])
 
     a, b = (as_stack(array, *axes) for array, axes in zip((a, b), zip(summed, batched, strict=True), strict=True))
     return array_of(
@@ -191,9 +196,15 @@ def _product(graph: Graph, a: np.ndarray, b: np.ndarray, summed: Any, batched: A
     )
 
 
+def _size(array: np.ndarray, axes: Iterable[int]) -> int:
+    return math.prod(array.shape[axis] for axis in axes)
+
+
 def _reduced(graph: Graph, name: str, function: Callable[..., Any], numbers: Iterable[Any]) -> Any:
     """Numbers added up (or the like), in pairs: the shortest way from the first to the last."""
     numbers = list(numbers)
+    if not numbers:
+        raise NotSmallError
     while len(numbers) > 1:
         pairs = zip(numbers[::2], numbers[1::2], strict=False)
         added = [graph.apply(name, function, pair, pair[0].dtype) for pair in pairs]

@@ -187,3 +187,19 @@ def test_the_published_time_axis_and_minibatches_are_summed_as_stepped():
         ol.integrate(LINEAR, t, start, rule, key=jax.random.key(0)).final.gram for t in (two, stepped(two))
     )
     assert np.allclose(closed, plain, rtol=0, atol=10 * 100 * EPS)
+
+
+def test_networks_without_recurrence_learn_alone_and_in_a_batch():
+    layout = ol.Layout(n_in=1, rank=0, n_out=1)
+    model, start = ol.Model(layout, ol.Linear()), ol.Overlaps.random(layout, key=jax.random.key(0))
+    task = ol.tasks.exponential_filter(duration=3.0, dt=0.1)
+
+    def learned(task, rate):
+        return ol.integrate(model, task, start, ol.GradientDescent(rate, 20), throw=False).overlaps.gram
+
+    rates = jnp.array([5e-3, 1e-2])
+    batch = jax.vmap(lambda rate: learned(task, rate))(rates)
+    for mine, rate in zip(batch, rates, strict=True):
+        stepped = learned(task.replace(targets=task.targets), rate)
+        # Some 20 steps of sums over 30 readings, of numbers near 1.
+        np.testing.assert_allclose(mine, stepped, atol=20 * 30 * np.finfo(float).eps)

@@ -114,6 +114,13 @@ IMPOSSIBLE = {
     "a decomposition": lambda c, _: (jnp.linalg.qr(c)[0], None),
     "a large array": lambda c, _: (c + jnp.mean(jnp.sin(BIG + c[0, 0])), None),
     "indices known late": lambda c, _: (c.at[jnp.argmax(c[0])].add(0.1), None),
+    "entries out of bounds": lambda c, _: (c + jnp.take(c[0], jnp.array([0, 7, 2]), fill_value=0.5), None),
+    "a product in another precision": lambda c, _: (
+        c + jnp.dot(*[c.astype(jnp.float32)] * 2, preferred_element_type=jnp.float64),
+        None,
+    ),
+    "nothing to add up": lambda c, _: (c + jnp.sum(c[:, :0]) + c[:, :0] @ c[:0], None),
+    "an effect": lambda c, _: (c + 1, jax.debug.callback(lambda: None)),
     "a derivative of its own": lambda c, _: (jax.nn.relu(c), None),
 }
 
@@ -122,6 +129,25 @@ IMPOSSIBLE = {
 def test_what_cannot_be_written_out_is_done_by_lax_scan(step):
     assert not is_written_out(lambda c: scan(step, c, length=2), A)
     same(jax.jit(lambda c: scan(step, c, length=2))(A), by_lax(step, A, length=2))
+
+
+def test_a_loop_without_steps():
+    same(scan(rich, START, INPUTS[:0]), by_lax(rich, START, INPUTS[:0]))
+
+
+def test_one_number_that_is_not_finite_leaves_those_alone_that_do_not_depend_on_it():
+    def step(carry, _):
+        bad, matrix = carry
+        for _ in range(6):
+            matrix = jnp.tanh(matrix @ matrix + 0.1 * matrix.T)
+        return (2 * bad, matrix), matrix[0, 0] > 0
+
+    bad = jnp.array([jnp.nan, jnp.inf, 1.0])
+    found, wanted = (
+        jax.jit(jax.vmap(lambda b, loop=loop: loop(step, (b, A), length=3)))(bad) for loop in (scan, by_lax)
+    )
+    same(found[0][1], wanted[0][1])
+    same(found[1], wanted[1])
 
 
 def test_what_is_not_needed_may_be_anything():
