@@ -1,8 +1,8 @@
-"""Entrywise: a loop over calculations with small matrices, compiled number by number.
+"""Entrywise: a loop over calculations with small matrices, compiled number by number in a batch.
 
-A step of the theory multiplies 4 x 4 matrices. Compiled as such, most of its time goes into calling the routine that
-multiplies matrices. Written out in single numbers it is one short run of the processor; under `jax.vmap` each number
-becomes a vector over the batch, many of which a processor handles at a time.
+A step of the theory multiplies 4 x 4 matrices. Compiled as such, most of the time of a batch goes into calling the
+routine that multiplies matrices. Written out in single numbers, each number becomes under `jax.vmap` a vector over the
+batch, many entries of which a processor handles at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ Carry = TypeVar("Carry")
 def scan(
     step: Callable[[Carry, Any], tuple[Carry, Any]], state: Carry, inputs: Any = None, length: int | None = None
 ) -> tuple[Carry, Any]:
-    """`jax.lax.scan`, in single numbers if all arrays of a step are small.
+    """`jax.lax.scan`; under `jax.vmap` in single numbers, if all arrays of a step are small.
 
     Args:
         step: from the state and an input to the next state, of the same shapes, and an output.

@@ -82,10 +82,6 @@ def evaluate(graph: Graph, jaxpr: jex.Jaxpr, constants: Sequence[Any], arguments
     return [value(atom) for atom in jaxpr.outvars]
 
 
-def _atoms(equation: jex.JaxprEqn) -> Sequence[Any]:
-    return equation.invars
-
-
 def _literal(atom: Any) -> np.ndarray:
     return known_array(atom.val, atom.aval.dtype)
 
@@ -131,6 +127,7 @@ def _apply(graph: Graph, equation: jex.JaxprEqn, operands: Sequence[np.ndarray])
     params: dict[str, Any] = dict(equation.params)
     name = primitive.name
     avals: list[Any] = [variable.aval for variable in equation.outvars]
+    atoms: list[Any] = equation.invars
     if equation.effects:
         raise NotSmallError
     if primitive in OWN_RULES:
@@ -162,7 +159,7 @@ def _apply(graph: Graph, equation: jex.JaxprEqn, operands: Sequence[np.ndarray])
         kept = [axis for axis in range(array.ndim) if axis not in params["axes"]]
         lines = array.transpose(*kept, *params["axes"]).reshape(avals[0].size, _size(array, params["axes"]))
         return [array_of([_reduced(graph, *_REDUCING[name], line) for line in lines], avals[0].shape)]
-    if name == "dot_general" and all(atom.aval.dtype == avals[0].dtype for atom in _atoms(equation)):
+    if name == "dot_general" and all(atom.aval.dtype == avals[0].dtype for atom in atoms):
         return [_product(graph, *operands, *params["dimension_numbers"]).reshape(avals[0].shape)]
     if name == "jit":
         (inner,) = _inner(equation)
