@@ -31,11 +31,13 @@ def flip_flop_figure(
 def learning_figure(name: str, solution: ol.Solution, task: ol.Task, start: ol.Overlaps) -> "Figure":
     """The course of learning, and what was learned."""
     model = solution.model
-    figure, panels = page(f"{name}: {_describe(model)}", 2, 2)
+    # In continuous time there are no readings to draw.
+    figure, panels = page(f"{name}: {_describe(model)}", *((2, 2) if task.n_steps else (1, 3)))
     plot.loss(solution, ax=panels[0])
     plot.overlaps(solution, names=model.visible_names, ax=panels[1])
     plot.overlaps(solution, names=model.invisible_names, ax=panels[2])
-    plot.output(model, task, learned(solution), start, labels=["learned", "before learning"], ax=panels[3])
+    if task.n_steps:
+        plot.output(model, task, learned(solution), start, labels=["learned", "before learning"], ax=panels[3])
     return figure
 
 

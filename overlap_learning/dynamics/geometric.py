@@ -1,6 +1,7 @@
 """Geometric sums: the loss of a linear network that answers an impulse, without stepping through time."""
 
-from typing import Any, cast
+import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,11 +11,27 @@ from jax import lax
 
 from overlap_learning.model.entries import entries, total, widened
 from overlap_learning.model.layout import Layout
-from overlap_learning.tasks.impulse import ImpulseTrials
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.impulse import FASTEST, ContinuousTrials, ImpulseTrials
+from overlap_learning.tasks.task import GivenTrials, Task, Trials
 
 #: The sums are written out entry by entry if c has at most so many; they are many matrices, and each entry compiles.
 MOST_ENTRIES = 4
+
+#: In continuous time: the longest first interval, in neuronal time constants, and the terms of its power series. Rates
+#: up to FASTEST change little in it, by x = 2 / 8 at most in the sums: what is cut off, x^12 / 13!, is below rounding.
+FIRST_INTERVAL, ORDER = 2.0**-10, 12
+
+
+class Term(eqx.Module):
+    """What is known beforehand of one term of the power series of the first interval, of length h.
+
+    Attributes:
+        turn: `(h Lambda)^n / n!`, shape [q, q], where the known signals obey `dr/dt = Lambda r`.
+        sum: the term of order n - 1 in `1/h` times the integral of `r r^T`, summed over trials, shape [q, q].
+    """
+
+    turn: jax.Array
+    sum: jax.Array
 
 
 class Doubling(eqx.Module):
@@ -32,47 +49,58 @@ class Doubling(eqx.Module):
 
 
 class SummedTrials(eqx.Module):
-    """Impulse trials, their arrays, and the sums of their known signals.
+    """Impulse trials, and the sums of their known signals.
 
-    Known are the inputs that have decayed for k steps, `(1 - dt)^k dt x[0]`, and the terms of the target; an
-    oscillating term comes with its partner, a quarter of a period away.
+    In continuous time the first interval takes the place of the first reading.
 
     Attributes:
+        stepped: the inputs, targets and weights, where there are steps.
+        interval: dt, or the length of the first interval, shape []; the weight of each squared error.
+        series: the terms of the power series of the first interval from order 2 on; none for one step of Euler, which
+            is order 1.
         start: `r[0] r[0]^T`, summed over trials, shape [q, q].
         doublings: from one reading to all.
         sum: over all readings.
-        weight: of each squared error.
-        silent: the loss of a network that says nothing, shape [].
         oscillates: whether each term of the target has a partner.
     """
 
-    inputs: jax.Array
-    targets: jax.Array
-    weights: jax.Array
+    stepped: Trials
+    interval: jax.Array
+    series: list[Term]
     start: jax.Array
     doublings: list[Doubling]
     sum: jax.Array
-    weight: jax.Array
-    silent: jax.Array
     oscillates: bool = eqx.field(static=True)
 
-    def terms(self, n_out: int) -> np.ndarray:
+    @property
+    def inputs(self) -> jax.Array:
+        return self.stepped.inputs
+
+    @property
+    def targets(self) -> jax.Array:
+        return self.stepped.targets
+
+    @property
+    def weights(self) -> jax.Array:
+        return self.stepped.weights
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return self.stepped.sizes
+
+    @property
+    def terms(self) -> np.ndarray:
         """Which known signals make up the target of each output, 1 or 0, shape [n_out, q]."""
-        n_in = self.inputs.shape[-1]
+        _, _, n_in, n_out = self.sizes
         n_signals = len(self.start) - n_in
         n_partners = 2 if self.oscillates else 1
         of_output = np.tile(np.repeat(np.eye(n_out), n_partners, axis=1), n_signals // (n_out * n_partners))
         return np.pad(of_output * (np.arange(n_signals) % n_partners == 0), ((0, 0), (n_in, 0)))
 
     @property
-    def sizes(self) -> tuple[int, int, int, int]:
-        n_trials, n_steps, n_in = self.inputs.shape
-        return n_trials, n_steps, n_in, self.targets.shape[-1]
-
-    @property
     def turns(self) -> np.ndarray:
         """The entries of Q that are not 0 by structure, booleans [q, q]."""
-        n_in, size = self.inputs.shape[-1], len(self.start)
+        n_in, size = self.sizes[2], len(self.start)
         signal = np.arange(size)
         pair = np.where(signal < n_in, -1 - signal, (signal - n_in) // 2 if self.oscillates else signal)
         return pair[:, None] == pair
@@ -80,41 +108,62 @@ class SummedTrials(eqx.Module):
 
 def summed(task: Task) -> Task:
     """A task with all that can be calculated before learning: to be called outside the loop over learning steps."""
-    return _summed(task) if isinstance(task.trials, ImpulseTrials) else task
+    return _summed(task) if isinstance(task.trials, ImpulseTrials | ContinuousTrials) else task
 
 
 @eqx.filter_jit
 def _summed(task: Task) -> Task:
-    trials = cast(ImpulseTrials, task.trials)
-    first = _first(trials, task.dt)
+    trials: Any = task.trials
+    response = trials.response
+    first = response.first_signals()
     start = jnp.einsum("bq,br->qr", first, first)
-    doublings, found, n = [], start, 1
+    series: list[Term] = []
+    if isinstance(trials, ContinuousTrials):
+        n_doublings = max(0, math.ceil(math.log2(trials.duration / FIRST_INTERVAL)))
+        n_readings, stepped = 2**n_doublings, trials
+        interval = jnp.asarray(trials.duration / n_readings, start.dtype)
+        series, found = _series(interval * response.generator(), start)
+
+        def turn(n: int) -> jax.Array:
+            time = float(n) * interval
+            return response.turn(jnp.exp(-time), time)
+    else:
+        n_readings, interval, found = trials.n_readings, trials.dt, start
+        stepped = GivenTrials(trials.inputs, trials.targets, trials.weights)
+
+        def turn(n: int) -> jax.Array:
+            return response.turn((1 - interval) ** n, n * trials.spacing)
+
+    doublings, n = [], 1
     # The binary digits of the number of readings after the leading one say how to come to it from 1.
-    for digit in bin(trials.n_readings)[3:]:
-        turn = _turn(trials, task.dt, n)
-        last = _turn(trials, task.dt, 2 * n) if digit == "1" else None
-        doublings.append(Doubling(turn, found, last))
-        found = found + turn @ found @ turn.T
+    for digit in bin(n_readings)[3:]:
+        turned = turn(n)
+        last = turn(2 * n) if digit == "1" else None
+        doublings.append(Doubling(turned, found, last))
+        found = found + turned @ found @ turned.T
         n *= 2
         if last is not None:
             found = found + last @ start @ last.T
             n += 1
-    ready = SummedTrials(
-        trials.inputs,
-        trials.targets,
-        trials.weights,
-        start,
-        doublings,
-        found,
-        trials.weight,
-        silent_loss(task),
-        trials.frequencies is not None,
-    )
+    oscillates = response.frequencies is not None
+    ready = SummedTrials(stepped, interval, series, start, doublings, found, oscillates)
     return eqx.tree_at(lambda t: t.trials, task, ready)
 
 
+def _series(generator: jax.Array, start: jax.Array) -> tuple[list[Term], jax.Array]:
+    """The terms of order 2 and more of the first interval, and `1/h` times its integral of `r r^T`."""
+    series, turn, term, found = [], generator, start, start
+    for order in range(2, ORDER + 1):
+        series.append(Term(turn, term))
+        half = generator @ term
+        term = (half + half.T) / order
+        found = found + term
+        turn = generator @ turn / order
+    return series, found
+
+
 @eqx.filter_jit
-def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: SummedTrials) -> jax.Array:
+def response_loss(layout: Layout, gram: jax.Array, trials: SummedTrials) -> jax.Array:
     """The loss of a linear network after an impulse, as a function of the Gram matrix [d, d].
 
     The state of the recurrent vectors obeys `c[k + 1] = A c[k] + D r[k]` with `A = 1 - dt + dt s_vu` and D = dt s_vm on
@@ -129,10 +178,13 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
     of terms of the size of the target, it is exact to rounding of these, such as the target's own `sum (y*)^2 dt`, not
     of the loss.
 
+    In continuous time, `dc/dt = K c + s_vm r` with `K = s_vu - 1`, the same holds with integrals in place of sums and n
+    first intervals in place of n readings. In the first interval, A, D, X and Y are power series in its length, such as
+    `X_h = sum_n h^(n + 1) / (n + 1)! X^(n)` with `X^(n + 1) = K X^(n) + s_vm Y^(n)^T + transpose`.
+
     Args:
         layout: of the network.
         gram: G.
-        dt: the Euler step.
         trials: what is known beforehand.
 
     Source: theory page, section 2, eq. (3), summed.
@@ -141,17 +193,21 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
     readers = gram[n_fields:, :n_fields]
     n_signals = len(trials.start)
     written_out = 0 < rank * n_signals <= MOST_ENTRIES
-    answered = trials.terms(layout.n_out)
 
     def own(matrix: Any, where: np.ndarray | None = None) -> Any:
         return entries(matrix, written_out, where)
 
-    visible = own(jnp.concatenate([dt * readers[:rank], readers[rank:]]))
-    one_step = own((1 - dt) * jnp.eye(rank, dtype=gram.dtype), np.eye(rank) > 0) + visible[:rank, n_in:]
-    one_drive = widened(visible[:rank, :n_in], n_signals)
+    one = own(jnp.eye(rank, dtype=gram.dtype), np.eye(rank) > 0)
+    currents = trials.interval * (readers[:rank] - jnp.eye(rank, n_fields, n_in, dtype=gram.dtype))
+    visible = own(jnp.concatenate([currents, readers[rank:]]))
+    one_change, one_drive = visible[:rank, n_in:], widened(visible[:rank, :n_in], n_signals)
     nothing = np.zeros((rank, n_signals), bool)
     X, Y = own(0.0, nothing[:, :1] & nothing[:, :1].T), own(0.0, nothing)
-    power, drive, start = one_step, one_drive, own(trials.start)
+    change, drive, start = one_change, one_drive, own(trials.start)
+
+    if trials.series:
+        change, drive, X, Y = _first_interval(own, trials, one_change, one_drive, X, Y)
+    one_step = power = one + change
     for doubling in trials.doublings:
         turn = own(doubling.turn, trials.turns)
         shifted = power @ Y
@@ -159,7 +215,12 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
         X = X + power @ X @ power.T + shifted @ drive.T + drive @ H.T
         Y = Y + H @ turn.T
         drive = power @ drive + drive @ turn
-        power = power @ power
+        if trials.series:
+            # A - 1, because A, near 1, would round off most of what a short interval adds to it.
+            change = change + change + change @ change
+            power = one + change
+        else:
+            power = power @ power
         if doubling.last is not None:
             last = own(doubling.last, trials.turns)
             first = drive @ start
@@ -168,16 +229,47 @@ def response_loss(layout: Layout, gram: jax.Array, dt: jax.Array, trials: Summed
             drive = one_step @ drive + one_drive @ last
             power = power @ one_step
 
+    answered = trials.terms
     known = widened(visible[rank:, :n_in], n_signals) + own(-answered, answered > 0)
     state = visible[rank:, n_in:]
     cross = known @ Y.T @ state.T
-    return trials.weight * total(known @ own(trials.sum) @ known.T + (cross + cross) + state @ X @ state.T)
+    loss = trials.interval * total(known @ own(trials.sum) @ known.T + (cross + cross) + state @ X @ state.T)
+    if trials.series:
+        # A factor, and not a choice, so that the derivative is NaN too.
+        fastest = jnp.max(jnp.sum(jnp.abs(currents[:, n_in:]), axis=1), initial=0.0)
+        loss = loss * jnp.where(fastest <= FASTEST * trials.interval, 1.0, jnp.nan)
+    return loss
+
+
+def _first_interval(own: Any, trials: SummedTrials, K: Any, B: Any, X: Any, Y: Any) -> tuple[Any, Any, Any, Any]:
+    """A - 1, D, X and Y of the first interval, of which h is the length: power series in `K = h (s_vu - 1)`.
+
+    Args:
+        own: writes a matrix out.
+        trials: what is known beforehand.
+        K: as above, shape [R, R].
+        B: h s_vm on the inputs, shape [R, q].
+        X: 0, shape [R, R].
+        Y: 0, shape [R, q].
+    """
+    generator = own(trials.series[0].turn, trials.turns)
+    change, drive = K, B
+    of_change, of_drive, of_X, of_Y = K, B, X, Y
+    for order, term in enumerate(trials.series, start=2):
+        half = K @ of_X + B @ of_Y.T
+        of_X = (half + half.T) * (1 / order)
+        of_Y = (K @ of_Y + B @ own(term.sum) + of_Y @ generator.T) * (1 / order)
+        of_drive = (K @ of_drive + B @ own(term.turn, trials.turns)) * (1 / order)
+        of_change = K @ of_change * (1 / order)
+        X, Y, change, drive = X + of_X, Y + of_Y, change + of_change, drive + of_drive
+    return change, drive, X, Y
 
 
 def silent_loss(task: Task) -> jax.Array:
     """The loss of a network whose outputs are 0, shape []."""
-    if isinstance(task.trials, SummedTrials):
-        return task.trials.silent
+    trials = task.trials
+    if isinstance(trials, SummedTrials):
+        return trials.interval * jnp.einsum("oq,qr,or->", trials.terms, trials.sum, trials.terms)
     return jnp.sum(task.weights * jnp.square(task.targets))
 
 
@@ -185,27 +277,3 @@ def not_negative(loss: jax.Array) -> jax.Array:
     """The loss, or 0 where rounding has left less than 0."""
     # Its derivatives are those of the loss also there.
     return loss + lax.stop_gradient(jnp.maximum(-loss, 0.0))
-
-
-def _first(trials: ImpulseTrials, dt: jax.Array) -> jax.Array:
-    """The known signals at the first reading that counts, r[0], shape [B, q]."""
-    terms = trials.cosines
-    if trials.sines is not None:
-        terms = jnp.stack([trials.cosines, trials.sines], axis=-1)
-    return jnp.concatenate([dt * trials.impulses, terms.reshape(len(terms), -1)], axis=1)
-
-
-def _turn(trials: ImpulseTrials, dt: jax.Array, n: int) -> jax.Array:
-    """`Q^n`, shape [q, q]: how the known signals change in n steps."""
-    n_in, n_out = trials.impulses.shape[1], trials.cosines.shape[-1]
-    time = n * trials.spacing
-    size = jnp.exp(-trials.decays * time)
-    blocks = [jnp.full((n_in, 1, 1), (1 - dt) ** n)]
-    if trials.frequencies is None:
-        terms = size[:, None, None]
-    else:
-        # (a cos + b sin, b cos - a sin) at a later time, from those now.
-        cosine, sine = jnp.cos(trials.frequencies * time), jnp.sin(trials.frequencies * time)
-        terms = size[:, None, None] * jnp.stack([jnp.stack([cosine, sine], -1), jnp.stack([-sine, cosine], -1)], -2)
-    blocks.append(jnp.repeat(terms, n_out, axis=0))
-    return jax.scipy.linalg.block_diag(*(block for group in blocks for block in group))

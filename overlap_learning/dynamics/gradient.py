@@ -81,7 +81,7 @@ def _summed_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:
     if model.is_linear:
         task = summed(task)
         if isinstance(task.trials, SummedTrials):
-            return response_loss(model.layout, gram, task.dt, task.trials)
+            return response_loss(model.layout, gram, task.trials)
     return task.loss(reduced_outputs(model, gram, task))
 
 

@@ -153,7 +153,8 @@ class Graph:
         """The values of numbers of this graph, given those of its arguments."""
         needed = self._needed(outputs)
         stored = self._stored(outputs, needed)
-        one = _one(given.values())
+        # Of the state, which the members of a batch do not share: a quotient by a number that they share is a product.
+        one = _one(reversed(list(given.values())))
         done: dict[Operation, Sequence[Any]] = {}
 
         def value(x):

@@ -6,34 +6,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.model.precision import floating, is_traced, scalar
+from overlap_learning.model.precision import floating, is_traced, is_zero, scalar
+from overlap_learning.tasks.response import Response
 from overlap_learning.tasks.task import Task
-from overlap_learning.tasks.time import steps
+from overlap_learning.tasks.time import MOST_STEPS, steps
+
+#: In continuous time, per neuronal time constant: the fastest decay or rotation of a target, and of the activity.
+FASTEST = 128.0
 
 
 class ImpulseTrials(eqx.Module):
-    """An impulse at step 0, answered by a sum of exponentials that decay and may oscillate.
-
-    `y*(t) = sum_j exp(-c_j t) (a_j cos(omega_j t) + b_j sin(omega_j t))` from reading 1 on, all of the same weight;
-    reading 0 has weight 0. For linear phi the loss of such trials is a finite geometric sum.
+    """An impulse at step 0, and the answer to it, read from reading 1 on; reading 0 has weight 0.
 
     Attributes:
-        impulses: the input at step 0, shape [B, n_in].
-        decays: c, shape [J].
-        cosines: a, shape [B, J, n_out].
-        frequencies: omega, shape [J]; None: nothing oscillates.
-        sines: b, shape [B, J, n_out]; None with `frequencies`.
-        weight: of each squared error, shape [].
+        response: the impulse and its answer.
+        dt: the Euler step, shape []; the input at step 0 is `areas / dt`.
         spacing: of the readings, shape [].
         n_readings: after the impulse, T - 1.
     """
 
-    impulses: jax.Array
-    decays: jax.Array
-    cosines: jax.Array
-    frequencies: jax.Array | None
-    sines: jax.Array | None
-    weight: jax.Array
+    response: Response
+    dt: jax.Array
     spacing: jax.Array
     n_readings: int = eqx.field(static=True)
 
@@ -41,31 +34,65 @@ class ImpulseTrials(eqx.Module):
 
     @property
     def inputs(self) -> jax.Array:
-        return _after(self.impulses[..., None, :], jnp.zeros((*self._readings, self.impulses.shape[-1])))
+        impulses = self.response.areas / self.dt[..., None, None]
+        return _after(impulses[..., None, :], jnp.zeros((*self._readings, impulses.shape[-1])))
 
     @property
     def targets(self) -> jax.Array:
-        times = self.spacing[..., None] * jnp.arange(self.n_readings, dtype=self.decays.dtype)
-        size = jnp.exp(-self.decays[..., None, :] * times[..., None])
-        found = jnp.einsum("...tj,...bjo->...bto", size, self.cosines)
-        if self.frequencies is not None and self.sines is not None:
-            angle = self.frequencies[..., None, :] * times[..., None]
-            found = jnp.einsum("...tj,...bjo->...bto", size * jnp.cos(angle), self.cosines)
-            found += jnp.einsum("...tj,...bjo->...bto", size * jnp.sin(angle), self.sines)
+        times = self.spacing[..., None] * jnp.arange(self.n_readings, dtype=self.spacing.dtype)
+        found = self.response.target(times)
         return _after(jnp.zeros_like(found[..., :1, :]), found)
 
     @property
     def weights(self) -> jax.Array:
-        counted = jnp.broadcast_to(self.weight[..., None, None, None], (*self._readings, self.cosines.shape[-1]))
+        counted = jnp.broadcast_to(self.dt[..., None, None, None], (*self._readings, self.response.sizes[-1]))
         return _after(jnp.zeros_like(counted[..., :1, :]), counted)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        return (self.impulses.shape[-2], 1 + self.n_readings, self.impulses.shape[-1], self.cosines.shape[-1])
+        n_trials, n_in, n_out = self.response.sizes
+        return (n_trials, 1 + self.n_readings, n_in, n_out)
 
     @property
     def _readings(self) -> tuple[int, ...]:
-        return (*self.impulses.shape[:-1], self.n_readings)
+        return (*self.response.areas.shape[:-1], self.n_readings)
+
+
+class ContinuousTrials(eqx.Module):
+    """An impulse and the answer to it in continuous time, `dt -> 0`: there are no steps, and so no arrays.
+
+    Attributes:
+        response: the impulse and its answer.
+        duration: of the answer, in neuronal time constants.
+    """
+
+    response: Response
+    duration: float = eqx.field(static=True)
+
+    @property
+    def inputs(self) -> jax.Array:
+        raise _no_steps("inputs")
+
+    @property
+    def targets(self) -> jax.Array:
+        raise _no_steps("targets")
+
+    @property
+    def weights(self) -> jax.Array:
+        raise _no_steps("weights")
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        n_trials, n_in, n_out = self.response.sizes
+        return (n_trials, 0, n_in, n_out)
+
+
+def _no_steps(name: str) -> ValueError:
+    return ValueError(
+        f"Task.{name}: this task is in continuous time (dt=0) and has no steps, so no {name}. It has a loss for the "
+        "ol.Overlaps of linear networks (ol.loss, ol.integrate without label_noise and batch_size). Give dt, as in "
+        "dt=0.05, to step through time: for other networks, for N neurons, for outputs and for streams."
+    )
 
 
 def _after(first: jax.Array, rest: jax.Array) -> jax.Array:
@@ -93,19 +120,25 @@ def impulse_response(
     The task knows that its target is a sum of exponentials. For linear networks its loss is then a finite geometric
     sum: `ol.loss` and `ol.integrate` add it up in a number of operations that grows with the logarithm of the duration.
 
+    With `dt=0` time is continuous: the state obeys `dx/dt = -x + ...` itself, not Euler's steps, and the loss is the
+    integral of `(y - y*)^2` over `0 < t < duration`, exact to rounding as well. There are no arrays then, and nothing
+    to step through: such a task is for `ol.loss`, `ol.loss_gradient` and `ol.integrate` of linear networks. Its loss is
+    NaN for a network faster than 128 per time constant (`s_vu - 1`, the largest sum of absolute values in a row).
+
     Args:
         cosines: a, shape [B, J, n_out] (trials, terms, outputs).
-        decays: c, shape [J], positive, with `c dt < 2` (else Euler can't follow `exp(-c t)` stably).
+        decays: c, shape [J], positive, with `c dt < 2` (else Euler can't follow `exp(-c t)` stably); in continuous time
+            `c + abs(omega)` is at most 128.
         frequencies: omega, shape [J], in radians per neuronal time constant; None: nothing oscillates.
         sines: b, shape [B, J, n_out]; None: 0.
         impulses: area of the impulse in each trial and input, shape [B, n_in]; None: one trial, one input, area 1.
         duration: time read, in neuronal time constants.
-        dt: the Euler step.
+        dt: the Euler step; 0: the limit of small steps.
         published_time_axis: True reproduces the time axis of the published code, `linspace(0, duration, T)` (both ends
             included, spacing `T / (T - 1) dt`), against the states' own spacing dt. Use it to reproduce only.
 
     Returns:
-        A `Task` of B trials and `T = duration / dt + 1` steps.
+        A `Task` of B trials and `T = duration / dt + 1` steps, none in continuous time.
 
     Raises:
         ValueError: if shapes do not match or a number is out of range.
@@ -120,8 +153,16 @@ def impulse_response(
         ... )
         >>> task.inputs.shape, task.targets[:, 1, 0]
         ((2, 401, 2), Array([1.5, 1. ], dtype=float64))
+
+        Without an error of Euler's steps, `s_zm = 1, s_zu s_vm = s_vu = 1 - c` answers with `exp(-c t)`:
+
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> perfect = ol.Overlaps.from_entries(model.layout, zm=1.0, zu=0.8, vm=1.0, vu=0.8, vv=4.0, zz=4.0, uu=2.0)
+        >>> task = ol.tasks.impulse_response(cosines=[[[1.0]]], decays=[0.2], dt=0)
+        >>> bool(ol.loss(model, task, perfect) < 1e-14)
+        True
     """
-    n = steps(duration, dt, "impulse_response")
+    n = _steps(duration, dt, "impulse_response")
     impulses = _shaped(jnp.ones((1, 1)) if impulses is None else impulses, "impulses", "[B, n_in]", 2)
     cosines = _shaped(cosines, "cosines", "[B, J, n_out]", 3)
     decays = _shaped(decays, "decays", "[J]", 1)
@@ -146,22 +187,40 @@ def impulse_response(
         _check(frequencies.shape == decays.shape, "frequencies and decays must both be [J]", frequencies, decays)
         sines = jnp.zeros_like(cosines) if sines is None else _shaped(sines, "sines", "[B, J, n_out]", 3)
         _check(sines.shape == cosines.shape, "sines and cosines must both be [B, J, n_out]", sines, cosines)
-    if published_time_axis and n < 2:
-        raise ValueError("impulse_response: the published time axis needs at least two readings, duration >= 2 dt.")
     dtype = jnp.result_type(impulses, cosines, decays, float)
-    trials = ImpulseTrials(
-        impulses=(impulses / dt).astype(dtype),
+    response = Response(
+        areas=impulses.astype(dtype),
         decays=decays.astype(dtype),
         cosines=cosines.astype(dtype),
         frequencies=None if frequencies is None else frequencies.astype(dtype),
         sines=None if sines is None else jnp.asarray(sines).astype(dtype),
-        weight=jnp.asarray(dt, dtype),
-        spacing=jnp.asarray(n * dt / (n - 1) if published_time_axis else dt, dtype),
-        n_readings=n,
     )
+    response.check_finite("impulse_response")
+    if n == 0:
+        return _in_continuous_time(response, duration, published_time_axis)
+    if published_time_axis and n < 2:
+        raise ValueError("impulse_response: the published time axis needs at least two readings, duration >= 2 dt.")
+    spacing = n * dt / (n - 1) if published_time_axis else dt
+    trials = ImpulseTrials(response, jnp.asarray(dt, dtype), jnp.asarray(spacing, dtype), n_readings=n)
     # The checks of any task; then the trials themselves in place of their arrays.
     task = Task(trials.inputs, trials.targets, trials.weights, dt)
     return eqx.tree_at(lambda t: t.trials, task, trials)
+
+
+def _in_continuous_time(response: Response, duration: float, published_time_axis: bool) -> Task:
+    if published_time_axis:
+        raise ValueError("impulse_response: published_time_axis is about steps; with dt=0 there are none.")
+    rates = response.decays if response.frequencies is None else response.decays + jnp.abs(response.frequencies)
+    if not is_traced(rates) and float(jnp.max(rates)) > FASTEST:
+        raise ValueError(
+            f"impulse_response: with dt=0, decay + abs(frequency) must be at most {FASTEST:g} per neuronal time "
+            f"constant, got {float(jnp.max(rates)):g}; give dt to step through time."
+        )
+    # A task of steps, of which nothing stays.
+    nothing = jnp.zeros((1, 1, 1), response.areas.dtype)
+    task = Task(nothing, nothing, nothing, 1.0)
+    trials = ContinuousTrials(response, float(duration))
+    return eqx.tree_at(lambda t: (t.trials, t.dt), task, (trials, jnp.zeros_like(task.dt)))
 
 
 def exponential_filter(
@@ -175,11 +234,11 @@ def exponential_filter(
     Args:
         decay: c, positive, with `c dt < 2` (else Euler can't follow `exp(-c t)` stably).
         duration: time read, in neuronal time constants.
-        dt: the Euler step.
+        dt: the Euler step; 0: continuous time, as in `impulse_response`.
         published_time_axis: as in `impulse_response`.
 
     Returns:
-        A `Task` of one trial, `T = duration / dt + 1` steps, one input and one output.
+        A `Task` of one trial, `T = duration / dt + 1` steps (none in continuous time), one input and one output.
 
     Raises:
         ValueError: if decay, duration or dt is out of range.
@@ -191,7 +250,7 @@ def exponential_filter(
         >>> task.inputs.shape, float(task.inputs[0, 0, 0]), float(task.targets[0, 1, 0])
         ((1, 401, 1), 20.0, 1.0)
     """
-    steps(duration, dt, "exponential_filter")
+    _steps(duration, dt, "exponential_filter")
     decay = _stable_decay(decay, dt, "exponential_filter")
     return impulse_response(
         jnp.ones((1, 1, 1)), decay[None], duration=duration, dt=dt, published_time_axis=published_time_axis
@@ -214,11 +273,11 @@ def damped_oscillation(
         decay: c, positive, with `c dt < 2`.
         frequency: omega, in radians per neuronal time constant.
         duration: time read, in neuronal time constants.
-        dt: the Euler step.
+        dt: the Euler step; 0: continuous time, as in `impulse_response`.
         published_time_axis: as in `impulse_response`.
 
     Returns:
-        A `Task` of one trial, `T = duration / dt + 1` steps, one input and one output.
+        A `Task` of one trial, `T = duration / dt + 1` steps (none in continuous time), one input and one output.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -229,7 +288,7 @@ def damped_oscillation(
         >>> ol.tasks.damped_oscillation(duration=2.0, dt=0.1).targets[0, 1:4, 0].round(3)
         Array([1.   , 0.951, 0.867], dtype=float64)
     """
-    steps(duration, dt, "damped_oscillation")
+    _steps(duration, dt, "damped_oscillation")
     decay = _stable_decay(decay, dt, "damped_oscillation")
     frequency = scalar(frequency, "damped_oscillation: frequency", "a finite number", -jnp.inf)
     return impulse_response(
@@ -240,6 +299,14 @@ def damped_oscillation(
         dt=dt,
         published_time_axis=published_time_axis,
     )
+
+
+def _steps(duration: float, dt: float, caller: str) -> int:
+    """The number of Euler steps, 0 in continuous time."""
+    if not is_zero(dt):
+        return steps(duration, dt, caller)
+    scalar(duration, f"{caller}: duration", f"positive and at most {MOST_STEPS:,}", 0, MOST_STEPS)
+    return 0
 
 
 def _stable_decay(decay: ArrayLike, dt: float, caller: str) -> jax.Array:
