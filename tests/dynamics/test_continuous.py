@@ -180,8 +180,9 @@ def test_a_batch_learns_as_each_of_its_members():
 
 
 def fast(rate):
-    """A network that decays at this rate."""
-    return ol.Overlaps.from_entries(LINEAR.layout, vu=1 - rate, vm=0.5, zu=0.5, zm=0.2, uu=rate**2, vv=4.0)
+    """A network that decays at this rate, and is driven as strongly."""
+    size = {"mm": 1e3, "uu": 1e3, "vv": 1e3, "zz": 1e3}
+    return ol.Overlaps.from_entries(LINEAR.layout, vu=1 - rate, vm=rate, zu=0.5, zm=0.2, **size)
 
 
 def test_fast_networks_are_exact_or_refused():
