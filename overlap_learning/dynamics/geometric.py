@@ -17,9 +17,10 @@ from overlap_learning.tasks.task import GivenTrials, Task, Trials
 #: The sums are written out entry by entry if c has at most so many; they are many matrices, and each entry compiles.
 MOST_ENTRIES = 4
 
-#: In continuous time: the longest first interval, in neuronal time constants, and the terms of its power series. Rates
-#: up to FASTEST change little in it, by x = 2 / 8 at most in the sums: what is cut off, x^12 / 13!, is below rounding.
-FIRST_INTERVAL, ORDER = 2.0**-10, 12
+#: In continuous time: the longest first interval, in neuronal time constants, and the terms of its power series. At the
+#: rate FASTEST, the terms of the integrals fall as x^n / (n + 1)! with x = 2 / 8. What is cut off, 2e-14 of what happens
+#: within one interval, which is 1 / 200 of the integrals, is below rounding.
+FIRST_INTERVAL, ORDER = 2.0**-10, 10
 
 
 class Term(eqx.Module):
