@@ -18,8 +18,8 @@ from overlap_learning.tasks.task import GivenTrials, Task, Trials
 MOST_ENTRIES = 4
 
 #: In continuous time: the longest first interval, in neuronal time constants, and the terms of its power series. At the
-#: rate FASTEST, the terms of the integrals fall as x^n / (n + 1)! with x = 2 / 8. What is cut off, 2e-14 of what happens
-#: within one interval, which is 1 / 200 of the integrals, is below rounding.
+#: rate FASTEST, the terms of the integrals fall as x^n / (n + 1)! with x = 2 / 8. What is cut off, 2e-14 of what
+#: happens within one interval, which is 1 / 200 of the integrals, is below rounding.
 FIRST_INTERVAL, ORDER = 2.0**-10, 10
 
 
