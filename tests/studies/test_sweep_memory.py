@@ -88,9 +88,10 @@ class TestPointsPerCall:
         assert calls == [50] * 4
         assert max(calls) <= batched.MOST_ON_CPU
 
-    def test_a_quarter_of_what_is_free_by_default(self, calls, monkeypatch):
-        monkeypatch.setattr(memory, "available", lambda: 4 * 10 * BYTES)
-        ol.sweep(series, {"a": POINTS}, ol.Batched())
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_a_quarter_of_what_is_free_for_all_calls_at_a_time(self, threads, calls, monkeypatch):
+        monkeypatch.setattr(memory, "available", lambda: 4 * threads * 10 * BYTES)
+        ol.sweep(series, {"a": POINTS}, ol.Batched(threads=threads))
         assert set(calls) == {8}
 
     def test_a_size_is_taken_as_it_is(self, calls, monkeypatch):

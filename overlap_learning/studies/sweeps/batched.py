@@ -30,11 +30,14 @@ class Batched:
             two, at least one.
         client: a `dask.distributed.Client`, to have each call run on a cluster; None: in this process.
         memory: bytes that a call may take, with its arguments and results, for a size of None. None: a quarter of what
-            is free when the program is compiled: of the device's memory, and on a CPU of the machine's or of the
-            container's; on a cluster as the worker has it that compiles first, in equal parts for its threads.
+            is free when the program is compiled, in equal parts for the calls at a time: of the device's memory, and on
+            a CPU of the machine's or of the container's; on a cluster as the worker has it that compiles first.
+        threads: calls at a time in this process. None: as many as there are cores, on a CPU; one on other devices, and
+            where settings of jax hold within a `with` only, which other threads do not see.
 
     Raises:
-        ValueError: if size is no positive integer, or memory no positive number, or both are given.
+        ValueError: if size or threads is no positive integer, or memory no positive number, or both size and memory
+            are given, or threads with a client (whose workers have their own).
 
     Examples:
         >>> ol.sweep(lambda a, b: a * b, {"a": [1.0, 2.0, 3.0], "b": [0.5, 2.0]}, ol.Batched()).value.values
@@ -46,10 +49,18 @@ class Batched:
     size: int | None = None
     client: Any = None
     memory: float | None = None
+    threads: int | None = None
 
     def __post_init__(self):
         if self.size is not None:
             count(self.size, "Batched: size")
+        if self.threads is not None:
+            count(self.threads, "Batched: threads")
+            if self.client is not None:
+                raise ValueError(
+                    f"Batched: threads={self.threads} is for calls in this process; how many a worker of the client "
+                    "has is said where the cluster is made, as in LocalCluster(threads_per_worker=2)."
+                )
         if self.memory is not None:
             scalar(self.memory, "Batched: memory", "a positive number of bytes, such as 2e9", 0)
         if self.size is not None and self.memory is not None:

@@ -1,18 +1,18 @@
 """sweep: a function at every point of a grid."""
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from overlap_learning.studies.sweeps import memory
 from overlap_learning.studies.sweeps.batched import Batched
 from overlap_learning.studies.sweeps.cluster import check_client, run_on_cluster
 from overlap_learning.studies.sweeps.folder import Folder
 from overlap_learning.studies.sweeps.grid import Grid
 from overlap_learning.studies.sweeps.pieces import Collection
+from overlap_learning.studies.sweeps.threads import run_in_threads
 from overlap_learning.studies.sweeps.work import Done, Work
 
 if TYPE_CHECKING:
@@ -108,16 +108,11 @@ def _read_executor(executor: Any) -> tuple[Batched | None, Any]:
 
 def _run(work: Work, how: Batched | None, done: np.ndarray) -> Generator[list[Done], None, None]:
     """The points that are not done, in this process."""
-    groups = work.groups(done)
-    chunks = work.singles(done) if how is None else work.calls(groups, _sizes(work, how, groups), done)
-    for chunk in chunks:
-        yield work.run(chunk)
-
-
-def _sizes(work: Work, how: Batched, groups: list[np.ndarray]) -> Iterator[int]:
-    """The points per call of each group, once it is its turn: what is free then is what counts."""
-    for group in groups:
-        yield how.size or work.fit(group, how.memory or memory.budget())
+    if how is None:
+        for chunk in work.singles(done):
+            yield work.run(chunk)
+    else:
+        yield from run_in_threads(work, how, done)
 
 
 def _collect(

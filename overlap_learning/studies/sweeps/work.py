@@ -126,9 +126,14 @@ class Work:
 
     def _memory(self, points: np.ndarray) -> int | None:
         """Bytes that a compiled call at these points takes; None if that can't be known."""
+        compiled = self.compile(points)
+        return None if compiled is None else memory.of_program(compiled)
+
+    def compile(self, points: np.ndarray) -> Any:
+        """The compiled call at these points, which calls at as many find compiled; None if it can't be had."""
         try:
             lower: Any = batched.call.lower  # pyright: ignore[reportFunctionMemberAccess]
-            return memory.of_program(lower(*self._arguments(points)).compile().compiled)
+            return lower(*self._arguments(points)).compile().compiled
         # What is wrong with the function is said when it is called.
         except Exception:
             return None
