@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from overlap_learning.dynamics.checkpoint import Store
-from overlap_learning.dynamics.geometric import silent_loss, summed
+from overlap_learning.dynamics.geometric import silent_loss
 from overlap_learning.dynamics.learner import AbstractLearner
-from overlap_learning.dynamics.record import Outcome, Record, join, pad, point, trim
+from overlap_learning.dynamics.preparation import prepared
+from overlap_learning.dynamics.record import Outcome, Record, join, pad, point
 from overlap_learning.dynamics.results import RESULTS
 from overlap_learning.dynamics.rules import AbstractDescent
 from overlap_learning.dynamics.schedule import at_loss
@@ -57,14 +58,14 @@ class Limits(eqx.Module):
 
 
 class Trials(eqx.Module):
-    """Where the trials of each step come from."""
+    """Where the trials of each step come from; without a key if nothing is drawn."""
 
     task: Task | TaskStream
-    key: jax.Array
+    key: jax.Array | None
 
     def draw(self, rule: AbstractDescent, step: jax.Array, dtype: Any) -> tuple[Task, Task]:
         """The trials of a step, and the same with noise on the targets."""
-        trial_key, choice_key, noise_key = jax.random.split(jax.random.fold_in(self.key, step), 3)
+        trial_key, choice_key, noise_key = jax.random.split(self._key_of(step), 3)
         batch = self.task.sample(trial_key) if isinstance(self.task, TaskStream) else self.task
         if rule.batch_size is not None:
             chosen = jax.random.choice(choice_key, batch.n_trials, (rule.batch_size,), replace=False)
@@ -80,7 +81,10 @@ class Trials(eqx.Module):
 
     def parameter_key(self, step: jax.Array) -> jax.Array:
         """The key of the parameter noise of a step, beyond the three of its trials."""
-        return jax.random.fold_in(jax.random.fold_in(self.key, step), 3)
+        return jax.random.fold_in(self._key_of(step), 3)
+
+    def _key_of(self, step: jax.Array) -> jax.Array:
+        return jax.random.fold_in(jax.random.key(0) if self.key is None else self.key, step)
 
 
 class Call(NamedTuple):
@@ -100,7 +104,7 @@ def descend(
     rule: AbstractDescent,
     task: Task | TaskStream,
     position: jax.Array,
-    key: jax.Array,
+    key: jax.Array | None,
     *,
     own: tuple[str, ...] | None = None,
     steps_per_call: int | None = None,
@@ -114,14 +118,15 @@ def descend(
         rule: how.
         task: a fixed batch of trials, or a stream of them.
         position: the start [*, d], or those of a batch [n, *, d].
-        key: the key of all random draws: step k uses `fold_in(key, k)`, whatever the learner and the member.
+        key: the key of all random draws: step k uses `fold_in(key, k)`, whatever the learner and the member; None:
+            there are none.
         own: for a batch, the learner's arrays of which each member has its own, by name; None: one run.
         steps_per_call: the most steps per compiled call; None: all in one.
         after_call: called with the state after each compiled call (for progress); a KeyboardInterrupt ends the run with
             what was saved.
         store: where checkpoints are kept; the run goes on from the last one.
     """
-    trials = Trials(task if isinstance(task, TaskStream) else summed(task), key)
+    trials = Trials(prepared(task), key)
     plan = _plan(rule.n_steps, rule.save_every, steps_per_call)
     # The step at which each call begins, and the last one ends.
     begins = [0, *itertools.accumulate(call.length for call in plan)]
@@ -151,6 +156,9 @@ def descend(
             if store is not None:
                 store.keep(begins[n_done], state, records, n_done, ended=n_done == len(plan))
     except KeyboardInterrupt:
+        if is_traced(state):
+            # What is being compiled is a whole run, or nothing.
+            raise
         interrupted = True
         if store is not None:
             store.write(begins[n_done], state, records, n_done)
@@ -160,7 +168,7 @@ def descend(
     record = join(records)
     if not interrupted:
         record = pad(record, 1 + sum(call.n_points for call in plan))
-    return Outcome(trim(record), state.position, result, {"n_steps": state.step})
+    return Outcome(record, state.position, result, {"n_steps": state.step})
 
 
 def _plan(n_steps: int, stride: int, steps_per_call: int | None) -> list[Call]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from overlap_learning.dynamics.geometric import summed
 from overlap_learning.dynamics.learner import AbstractLearner
-from overlap_learning.dynamics.record import Outcome, Record, trim
+from overlap_learning.dynamics.record import Outcome, Record
 from overlap_learning.dynamics.results import RESULTS
 from overlap_learning.dynamics.rules import GradientFlow
 from overlap_learning.tasks.task import Task
@@ -24,8 +24,7 @@ def flow(learner: AbstractLearner, rule: GradientFlow, task: Task, position: jax
         task: a fixed batch.
         position: the start.
     """
-    outcome = _solve(learner, rule, summed(task).astype(position.dtype), position)
-    return Outcome(trim(outcome.record), outcome.position, outcome.result, outcome.stats, outcome.interpolation)
+    return _solve(learner, rule, summed(task).astype(position.dtype), position)
 
 
 @eqx.filter_jit

@@ -1,7 +1,7 @@
 """integrate: the learning of a network, in overlap space."""
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -16,8 +16,10 @@ from overlap_learning.dynamics.learner import (
     TransferLearner,
 )
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.dynamics.preparation import prepared
+from overlap_learning.dynamics.record import Outcome
 from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, DirectDescent, Optimiser
-from overlap_learning.dynamics.run import calls_of, check_run, follow
+from overlap_learning.dynamics.run import bare, calls_of, check_run, follow
 from overlap_learning.dynamics.solution import Solution, finish
 from overlap_learning.model.activity import reduced_variance
 from overlap_learning.model.factor import gram_factor
@@ -90,22 +92,29 @@ def integrate(
             "more than overlaps: its learning does not close in overlap space. Run it at full N: "
             "ol.train(model, task, network, rule)."
         )
-    key = check_run(model, task, rule, key, "integrate")
+    check_run(model, task, rule, key, "integrate")
     diffuses = isinstance(rule, AbstractDescent) and rule.parameter_noise is not None
     if diffuses and getattr(rule, "momentum", None) is not None:
         raise ValueError(
             "integrate: parameter_noise with momentum needs the overlaps of noise and velocity too, which are not "
             "followed. Use momentum=0, or run it at full N: ol.train(model, task, network, rule, key)."
         )
-    store = None
+    if isinstance(overlaps, Populations):
+        _check_populations(model, overlaps, rule)
+    store, learn, calls = None, _learn, {}
     if checkpoint is not None:
         store = Store(checkpoint, "integrate", model=model, task=task, overlaps=overlaps, rule=rule, key=key)
-    traced = is_traced(overlaps, rule, task, key)
-    calls = {} if traced or not isinstance(rule, AbstractDescent) else {"steps_per_call": _steps_per_call(model)}
+    elif not is_traced(overlaps, rule, task, key):
+        most = _steps_per_call(model)
+        if isinstance(rule, AbstractDescent) and rule.n_steps > most:
+            calls = {"steps_per_call": most}
+        else:
+            learn = _learn_in_one_call
+    rates = getattr(rule, "rates", None)
+    rates = None if rates is None else model.layout.rates(rates)
     with nullcontext(calls) if store is None else calls_of(rule, False, "integrate", store) as calls:
-        if isinstance(overlaps, Populations):
-            return _integrate_populations(model, task, overlaps, rule, key, throw, calls)
-        return _integrate_overlaps(model, task, overlaps, rule, key, throw, calls)
+        outcome, final, stats = learn(model, prepared(task), overlaps, bare(rule), rates, key, calls)
+    return finish(model, outcome, final, stats, throw=throw)
 
 
 def _steps_per_call(model: Model) -> int:
@@ -113,41 +122,12 @@ def _steps_per_call(model: Model) -> int:
     return 5000 if model.is_linear else 500
 
 
-def _integrate_overlaps(
-    model: Model,
-    task: Task | TaskStream,
-    overlaps: Overlaps,
-    rule: AbstractRule,
-    key: jax.Array,
-    throw: bool,
-    calls: dict[str, Any],
-) -> Solution:
-    # Overlaps of a network in single precision are a usual start.
-    overlaps = with_gram(overlaps, overlaps.gram.astype(float))
-    layout = model.layout
-    rates = layout.rates(getattr(rule, "rates", None))
-    learner: AbstractLearner
-    if isinstance(rule, DirectDescent):
-        learner, position = DirectLearner(model, layout.rates()), overlaps.gram
-    elif isinstance(rule, AbstractDescent) and rule.parameter_noise is not None:
-        learner, position = FactorLearner(model, rates), gram_factor(overlaps.gram)
-    else:
-        learner = TransferLearner(model, rates, overlaps.gram)
-        position = jnp.eye(layout.size, dtype=overlaps.gram.dtype)
-    outcome = follow(learner, rule, task, position, key, **calls)
-    stats = outcome.stats | _gain_stats(model, task, overlaps.gram, learner.gram(outcome.position), key)
-    return finish(model, outcome, with_gram(overlaps, learner.gram(outcome.position)), stats, throw=throw)
+def _check_populations(model: Model, populations: Populations, rule: AbstractRule) -> None:
+    """Refuse populations of another layout, and rules that they do not learn by.
 
-
-def _integrate_populations(
-    model: Model,
-    task: Task | TaskStream,
-    populations: Populations,
-    rule: AbstractRule,
-    key: jax.Array,
-    throw: bool,
-    calls: dict[str, Any],
-) -> Solution:
+    Raises:
+        ValueError: naming what was passed and what is allowed.
+    """
     if populations.layout != model.layout:
         raise ValueError(f"integrate: populations have {populations.layout}, the model has {model.layout}.")
     if isinstance(rule, DirectDescent) or getattr(rule, "parameter_noise", None) is not None:
@@ -157,22 +137,64 @@ def _integrate_populations(
         )
     if getattr(rule, "dense", False):
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")
-    populations = jax.tree.map(lambda array: array.astype(float), populations)
-    rates = jnp.concatenate([jnp.zeros(1), model.layout.rates(getattr(rule, "rates", None))])
-    learner = MixtureLearner(model, rates, populations.moments, populations.fractions)
-    start = jnp.broadcast_to(jnp.eye(len(rates)), learner.start.shape)
-    outcome = follow(learner, rule, task, start, key, **calls)
-    final = from_moments(populations, learner.moments(outcome.position))
-    return finish(model, outcome, final, outcome.stats, throw=throw)
+
+
+def _learn(
+    model: Model,
+    task: Task | TaskStream,
+    start: Overlaps | Populations,
+    rule: AbstractRule,
+    rates: jax.Array | None,
+    key: jax.Array | None,
+    calls: dict[str, Any],
+) -> tuple[Outcome, Overlaps | Populations, dict[str, jax.Array]]:
+    """What a run calculates: how it went, what was learned, and numbers about it."""
+    rates = model.layout.rates(rates)
+    if isinstance(start, Populations):
+        return _learn_populations(model, task, start, rule, rates, key, calls)
+    # Overlaps of a network in single precision are a usual start.
+    gram = start.gram.astype(float)
+    learner: AbstractLearner
+    if isinstance(rule, DirectDescent):
+        learner, position = DirectLearner(model, rates), gram
+    elif isinstance(rule, AbstractDescent) and rule.parameter_noise is not None:
+        learner, position = FactorLearner(model, rates), gram_factor(gram)
+    else:
+        learner, position = TransferLearner(model, rates, gram), jnp.eye(len(gram), dtype=gram.dtype)
+    outcome = follow(learner, rule, task, position, key, **calls)
+    final = learner.gram(outcome.position)
+    return outcome, with_gram(start, final), outcome.stats | _gain_stats(model, task, gram, final, key)
+
+
+#: Checks, and all that is done before and after learning, would take longer than many a run: such are one program.
+_learn_in_one_call = eqx.filter_jit(_learn)
+
+
+def _learn_populations(
+    model: Model,
+    task: Task | TaskStream,
+    start: Populations,
+    rule: AbstractRule,
+    rates: jax.Array,
+    key: jax.Array | None,
+    calls: dict[str, Any],
+) -> tuple[Outcome, Populations, dict[str, jax.Array]]:
+    start = jax.tree.map(lambda array: array.astype(float), start)
+    rates = jnp.concatenate([jnp.zeros(1), rates])
+    learner = MixtureLearner(model, rates, start.moments, start.fractions)
+    position = jnp.broadcast_to(jnp.eye(len(rates)), learner.start.shape)
+    outcome = follow(learner, rule, task, position, key, **calls)
+    return outcome, from_moments(start, learner.moments(outcome.position)), outcome.stats
 
 
 @eqx.filter_jit
 def _gain_stats(
-    model: Model, task: Task | TaskStream, first: jax.Array, last: jax.Array, key: jax.Array
+    model: Model, task: Task | TaskStream, first: jax.Array, last: jax.Array, key: jax.Array | None
 ) -> dict[str, jax.Array]:
     """The largest field variance at the start and the end of learning, and the largest error of the gain."""
     if model.is_linear:
         return {}
-    batch = task.sample(key) if isinstance(task, TaskStream) else task
+    # A stream has a key.
+    batch = task.sample(cast(jax.Array, key)) if isinstance(task, TaskStream) else task
     met = jnp.stack([reduced_variance(model, gram, batch) for gram in (first, last)])
     return {"field_variance": jnp.max(met), "gain_error": jnp.max(model.activation.gain_error(met))}

@@ -3,6 +3,8 @@
 from typing import Any
 
 import equinox as eqx
+import jax
+import numpy as np
 
 
 class RESULTS(eqx.Enumeration):
@@ -24,6 +26,15 @@ class RESULTS(eqx.Enumeration):
         "ends where it got. Try another solver, or larger rtol and atol."
     )
     interrupted = "Learning was interrupted; the solution ends with the last saved state."
+
+
+def is_one_of(result: RESULTS, *members: RESULTS) -> np.ndarray:
+    """Whether a result that is known, or each of a batch of them, is one of these members.
+
+    On the host: `==` is several operations on the device, which take longer than many a run.
+    """
+    number, *numbers = (np.asarray(jax.tree.leaves(item)[0]) for item in (result, *members))
+    return np.any([number == other for other in numbers], axis=0)
 
 
 class LearningError(RuntimeError):

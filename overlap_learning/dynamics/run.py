@@ -25,13 +25,8 @@ from overlap_learning.tasks.task import Task
 POINTS_PER_CALL, STEPS_PER_CALL = 10, 500
 
 
-def check_run(
-    model: Model, task: Task | TaskStream, rule: AbstractRule, key: jax.Array | None, caller: str
-) -> jax.Array:
+def check_run(model: Model, task: Task | TaskStream, rule: AbstractRule, key: jax.Array | None, caller: str) -> None:
     """Refuse arguments that do not fit together, before anything is compiled.
-
-    Returns:
-        The key, or a fixed one if the run draws nothing at random.
 
     Raises:
         ValueError: naming the argument, what it was and what is allowed.
@@ -70,7 +65,6 @@ def check_run(
                 raise ValueError(
                     f"{caller}: {why} draws at random and needs a key: ol.{caller}(..., key=jax.random.key(0))."
                 )
-    return jax.random.key(0) if key is None else key
 
 
 def follow(
@@ -78,7 +72,7 @@ def follow(
     rule: AbstractRule,
     task: Task | TaskStream,
     position: jax.Array,
-    key: jax.Array,
+    key: jax.Array | None,
     *,
     own: tuple[str, ...] | None = None,
     **calls: Any,
@@ -90,16 +84,16 @@ def follow(
         rule: how.
         task: on what.
         position: the start [*, d], or those of a batch [n, *, d].
-        key: the key of all random draws.
+        key: the key of all random draws; None: there are none.
         own: for a batch, the learner's arrays of which each member has its own, by name; None: one run.
         **calls: the other keyword arguments of `descend`.
     """
     if isinstance(rule, AbstractDescent):
-        return descend(learner, _bare(rule), task, position, key, own=own, **calls)
+        return descend(learner, bare(rule), task, position, key, own=own, **calls)
 
     def one(learner, position):
         # check_run has refused a flow on a stream.
-        return flow(learner, _bare(rule), cast(Task, task), position)
+        return flow(learner, bare(rule), cast(Task, task), position)
 
     return each(own, one, learner, position)
 
@@ -134,6 +128,8 @@ def calls_of(rule: AbstractRule, progress: bool | None, title: str, store: Store
         }
 
 
-def _bare(rule: Any) -> Any:
+def bare(rule: Any) -> Any:
     """The rule without its rates, which the learner has as an array: a mapping's numbers would each compile anew."""
+    if getattr(rule, "rates", None) is None:
+        return rule
     return eqx.tree_at(lambda r: r.rates, rule, None, is_leaf=lambda x: x is rule.rates)

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.dynamics.record import Outcome
-from overlap_learning.dynamics.results import RESULTS, LearningError, LearningInterrupted
+from overlap_learning.dynamics.record import Outcome, trim
+from overlap_learning.dynamics.results import RESULTS, LearningError, LearningInterrupted, is_one_of
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
-from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.overlaps import Overlaps, unchecked, with_gram
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.precision import is_traced
 
@@ -155,32 +155,31 @@ def finish(
         LearningError: if throw, and the run ended badly.
         LearningInterrupted: if the run was interrupted.
     """
-    record = outcome.record
-    overlaps = final if isinstance(final, Overlaps) else final.overlaps
+    record = trim(outcome.record)
     solution = Solution(
         model=model,
         time=record.time,
         step=record.step,
         loss=record.loss,
-        overlaps=with_gram(overlaps, record.gram),
+        overlaps=unchecked(record.gram, model.layout),
         transfer=record.transfer,
         final=final,
         stats=stats,
         result=outcome.result,
         interpolation=outcome.interpolation,
     )
-    if not is_traced(outcome.result) and bool(jnp.any(outcome.result == RESULTS.interrupted)):
+    result = outcome.result
+    if is_traced(result):
+        # Inside jit or vmap the outcome is known only when the program runs.
+        bad = (result != RESULTS.successful) & (result != RESULTS.loss_reached)
+        message = "Learning ended badly in at least one member; pass throw=False to keep the good ones."
+        return eqx.error_if(solution, bad, message) if throw else solution
+    if np.all(is_one_of(result, RESULTS.successful, RESULTS.loss_reached)):
+        return solution
+    if np.any(is_one_of(result, RESULTS.interrupted)):
         # Whoever presses Ctrl-C wants the loop around this run to end too.
         raise LearningInterrupted(solution)
-    if not throw:
-        return solution
-    good = (outcome.result == RESULTS.successful) | (outcome.result == RESULTS.loss_reached)
-    if is_traced(good):
-        # Inside jit or vmap the outcome is known only when the program runs.
-        return eqx.error_if(
-            solution, ~good, "Learning ended badly in at least one member; pass throw=False to keep the good ones."
-        )
-    if not bool(good):
+    if throw:
         where = (
             f"at step {int(solution.stats['n_steps'])}"
             if "n_steps" in stats

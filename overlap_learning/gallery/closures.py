@@ -145,7 +145,8 @@ def expand(
     learner = ExpansionLearner(model, model.layout.rates(None), jnp.asarray(basis), jnp.asarray(weights))
     # The linear polynomials, one for each dimension, come first.
     position = jnp.zeros((basis.shape[1], model.layout.size)).at[:dimension].set(factor)
-    outcome = follow(learner, rule, task, position, check_run(model, task, rule, None, "expand"))
+    check_run(model, task, rule, None, "expand")
+    outcome = follow(learner, rule, task, position, None)
     network = with_vectors(Network.quadrature(overlaps, nodes), learner.basis @ outcome.position)
     return finish(model, outcome, network, outcome.stats, throw=True)
 

@@ -157,10 +157,11 @@ class Layout:
             f"rates must be a mapping with keys from {', '.join(BLOCKS)} or {', '.join(self.vector_names)}, "
             f'such as {{"m": 0.0}}, or an array of shape [{self.size}]'
         )
+        # An array of numpy is made without a compiled call of its own.
+        result = jnp.asarray(np.ones(self.size))
         if rates is None:
-            return jnp.ones(self.size)
+            return result
         if isinstance(rates, Mapping):
-            result = jnp.ones(self.size)
             names = self.vector_names
             # Blocks first, so that a vector named beside its block keeps its own rate.
             for key in sorted(rates, key=lambda k: len(str(k))):

@@ -1,5 +1,6 @@
 """Overlaps: the Gram matrix of a network's vectors."""
 
+import functools
 from typing import Any, Self
 
 import equinox as eqx
@@ -161,7 +162,17 @@ class Overlaps(eqx.Module):
 
 def with_gram(overlaps: Overlaps, gram: jax.Array) -> Overlaps:
     """Overlaps of the same layout with another Gram matrix, not checked: one that learning led to."""
-    return eqx.tree_at(lambda o: o.gram, overlaps, gram)
+    return unchecked(gram, overlaps.layout)
+
+
+def unchecked(gram: jax.Array, layout: Layout) -> Overlaps:
+    """Overlaps that are not checked: those that learning led to."""
+    return jax.tree.unflatten(_structure(layout), [gram])
+
+
+@functools.cache
+def _structure(layout: Layout) -> Any:
+    return jax.tree.structure(Overlaps(np.eye(layout.size), layout))
 
 
 class _NotPositiveError(ValueError):

@@ -12,7 +12,7 @@ from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, HermiteGrid, default_nodes
-from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.precision import count, floating, is_traced
 
 
@@ -128,7 +128,7 @@ class Populations(eqx.Module):
     def overlaps(self) -> Overlaps:
         """The overlaps of the whole, `G = sum_p a_p (C_p + mu_p mu_p^T)`."""
         gram = jnp.einsum("p,pij->ij", self.fractions, self.moments[:, 1:, 1:])
-        return with_gram(Overlaps(jnp.eye(self.layout.size), self.layout), (gram + gram.T) / 2)
+        return unchecked((gram + gram.T) / 2, self.layout)
 
     @property
     def moments(self) -> jax.Array:

@@ -117,7 +117,7 @@ def train(
         >>> ol.train(model, task, ol.Network.sample(starts, 20, key=jax.random.key(0)), rule).overlaps.gram.shape
         (5, 51, 4, 4)
     """
-    key = _check(model, task, network, rule, key)
+    _check(model, task, network, rule, key)
     is_batch = network.vectors.ndim > 2
     states = _state_dtype(state_dtype, network.vectors.dtype)
     store = None
@@ -140,13 +140,8 @@ def train(
     return solution
 
 
-def _check(
-    model: Model, task: Task | TaskStream, network: Network, rule: AbstractRule, key: jax.Array | None
-) -> jax.Array:
+def _check(model: Model, task: Task | TaskStream, network: Network, rule: AbstractRule, key: jax.Array | None) -> None:
     """Refuse arguments of `train` that do not fit together, before anything is compiled.
-
-    Returns:
-        The key, or a fixed one if the run draws nothing at random.
 
     Raises:
         ValueError: naming the argument, what it was and what is allowed.
@@ -168,14 +163,13 @@ def _check(
         raise ValueError(
             "train: parameter_noise draws at random and needs a key: ol.train(..., key=jax.random.key(0))."
         )
-    key = check_run(model, task, rule, key, "train")
+    check_run(model, task, rule, key, "train")
     is_batch = network.vectors.ndim > 2
     if is_batch and len(network.vectors) == 0:
         raise ValueError(f"train: network is a batch of no networks, vectors {list(network.vectors.shape)}.")
     batch = task if isinstance(task, Task) else jax.eval_shape(task.sample, key)
     one = jax.tree.map(lambda array: array[0], network) if is_batch else network
     check_channels(model.layout, batch, "train", network=one)
-    return key
 
 
 def _check_addressable(network: Network) -> None:
