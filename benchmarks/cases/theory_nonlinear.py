@@ -18,7 +18,7 @@ def case(n_times: int) -> str:
 def comparisons(quick: bool) -> Iterator[Comparison]:
     """What is to be compared. The theory of a nonlinear network is an approximation: its results are others."""
     model = setting.erf()
-    n_times, n_neurons, few, n_steps = (100, 50, 1, 5) if quick else (800, 1000, 2, 50)
+    n_times, n_neurons, few, n_steps = (100, 50, 1, 5) if quick else (800, 1000, 2, 500)
     task, begin = setting.flip_flop(n_times), setting.start(model)
     rule = ol.GradientDescent(LEARNING_RATE, n_steps, save_every=n_steps)
     torch = setting.torch_side(model, task, setting.network(model, n_neurons, "float32"), LEARNING_RATE, few)

@@ -1,5 +1,6 @@
 """Activity: what a network does with an input, from its overlaps (reduced) and neuron by neuron (full N)."""
 
+import functools
 from typing import Protocol
 
 import equinox as eqx
@@ -116,8 +117,7 @@ def _reduced(model: Model, moments: Moments, task: Stimulus) -> tuple[jax.Array,
     """The one place that integrates k: outputs [T, n_out, B] and field variance [T, P, B]."""
     layout = model.layout
     n_fields, rank = layout.n_fields, layout.rank
-    readers = moments.covariances[:, n_fields:, :n_fields]
-    spread = moments.covariances[:, :n_fields, :n_fields]
+    with_fields = moments.covariances[:, :, :n_fields]
     inputs = jnp.moveaxis(task.inputs, 0, -1)
 
     # Trials are the last axis and products are sums over an explicit axis: XLA then fuses a whole step into one loop
@@ -125,13 +125,16 @@ def _reduced(model: Model, moments: Moments, task: Stimulus) -> tuple[jax.Array,
     def times(matrix, vector):
         return jnp.sum(matrix[..., None] * vector, axis=-2)
 
+    # Of each step the derivative keeps k alone and computes the rest again: that is faster than to store and load it.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(k, x):
-        variance = jnp.sum(k * times(spread, k), axis=1)
+        spread, read = jnp.split(times(with_fields, k), [n_fields], axis=1)
+        variance = jnp.sum(k * spread, axis=1)
         if moments.means is None:
-            read = model.activation.gain(variance)[:, None] * times(readers, k)
+            read = model.activation.gain(variance)[:, None] * read
         else:
             mean, slope = model.activation.averages(times(moments.means[:, :n_fields], k), variance)
-            read = slope[:, None] * times(readers, k) + mean[:, None] * moments.means[:, n_fields:, None]
+            read = slope[:, None] * read + mean[:, None] * moments.means[:, n_fields:, None]
         read = read[0] if moments.fractions is None else jnp.sum(moments.fractions[:, None, None] * read, axis=0)
         drive = jnp.concatenate([x, read[:rank]])
         return k + task.dt * (drive - k), (read[rank:], variance)

@@ -503,3 +503,15 @@ def test_a_batch_without_vmap_is_refused_with_the_way_to_map():
     networks = ol.Network(np.ones((3, 5, 4)), layout)
     with pytest.raises(ValueError, match=r"network is a batch of shape \[3\]; use jax.vmap .*ol.simulate"):
         ol.simulate(model, networks, task)
+
+
+def test_a_derivative_keeps_less_than_one_number_per_node_trial_and_step():
+    """It keeps k of each step: what phi is at the nodes of its quadrature is computed again."""
+    n_trials, model = 4, ol.Model(ol.Layout(), ol.Tanh())
+    task, overlaps = random_task(model.layout, n_trials=n_trials), random_overlaps(model.layout)
+
+    def total(gram):
+        return jnp.sum(ol.rollout(model, ol.Overlaps(gram, model.layout), task))
+
+    kept = jax.jit(jax.grad(total)).lower(overlaps.gram).compile().memory_analysis().temp_size_in_bytes
+    assert kept < 8 * N_STEPS * n_trials * model.activation.quadrature.order
