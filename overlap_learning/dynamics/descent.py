@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from overlap_learning.dynamics.checkpoint import Store
@@ -15,7 +16,7 @@ from overlap_learning.dynamics.geometric import silent_loss
 from overlap_learning.dynamics.learner import AbstractLearner
 from overlap_learning.dynamics.preparation import prepared
 from overlap_learning.dynamics.record import Outcome, Record, join, pad, point
-from overlap_learning.dynamics.results import RESULTS
+from overlap_learning.dynamics.results import RESULTS, is_one_of
 from overlap_learning.dynamics.rules import AbstractDescent
 from overlap_learning.dynamics.schedule import at_loss
 from overlap_learning.model.entrywise import scan
@@ -138,17 +139,15 @@ def descend(
         state, record, n_done = found
         records = [record]
         after_call(state)
-    first = records[0]
-    largest = jnp.max(jnp.abs(first.gram[..., 0, :, :]), axis=(-2, -1))
-    limits = Limits(GROWTH_LIMIT * largest, first.loss[..., 0])
+    limits = _limits(records[0])
     interrupted = False
     try:
         while n_done < len(plan):
-            begin = jnp.asarray(begins[n_done])
+            begin: Any = np.asarray(begins[n_done])
             now, record = _advance(learner, rule, trials, limits, state, begin, own, *plan[n_done])
             # One assignment: Ctrl-C finds all of them as they were before the call, or as they are after it.
             state, records, n_done = now, records if record is None else [*records, record], n_done + 1
-            if not is_traced(state) and not bool(jnp.any(state.result == RESULTS.successful)):
+            if not is_traced(state) and not np.any(is_one_of(state.result, RESULTS.successful)):
                 # Where it ended is a saved point: if this call had none, the next one that has is run.
                 ahead = (i for i in range(n_done, len(plan)) if plan[i].n_points)
                 n_done = len(plan) if record is not None else next(ahead)
@@ -198,10 +197,12 @@ def _interrupt(result: RESULTS) -> RESULTS:
 
 
 def _start(rule: AbstractDescent, position: jax.Array, members: tuple[int, ...]) -> State:
-    zero, time = jnp.zeros(members, dtype=int), jnp.zeros(members)
+    # Arrays of numpy are made without compiled calls of their own.
+    zero: Any = np.zeros(members, int)
+    time: Any = np.zeros(members)
+    lowest: Any = np.full(members, np.inf, position.dtype)
     memory = jax.vmap(rule.init)(position) if members else rule.init(position)
     result = jax.vmap(lambda _: RESULTS.successful)(zero) if members else RESULTS.successful
-    lowest = jnp.full(members, jnp.inf, position.dtype)
     return State(position, memory, zero, time, result, (position, zero, time), zero, lowest)
 
 
@@ -217,6 +218,13 @@ def each(own: tuple[str, ...] | None, function: Callable[..., Any], learner: Abs
         return function(eqx.tree_at(fields, learner, mine), *arguments)
 
     return jax.vmap(member)(fields(learner), *arguments)
+
+
+@jax.jit
+def _limits(record: Record) -> Limits:
+    """From the start of a run, the first point of its record."""
+    largest = jnp.max(jnp.abs(record.gram[..., 0, :, :]), axis=(-2, -1))
+    return Limits(GROWTH_LIMIT * largest, record.loss[..., 0])
 
 
 @eqx.filter_jit

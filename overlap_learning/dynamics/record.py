@@ -35,6 +35,7 @@ class Outcome(eqx.Module):
     interpolation: diffrax.DenseInterpolation | None = None
 
 
+@jax.jit
 def join(records: list[Record]) -> Record:
     """Records one after another; in a batch, each member's."""
     axis = records[0].time.ndim - 1

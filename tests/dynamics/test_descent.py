@@ -140,6 +140,13 @@ class TestCompilation:
             ol.integrate(MODEL, TASK, START, descent(momentum=0.6, clip_norm=2.0))
         assert compiled == []
 
+    def test_a_short_run_of_the_theory_is_one_program(self):
+        ol.integrate(MODEL, TASK, START, descent())
+        with compilations() as compiled:
+            ol.integrate(MODEL, TASK, START, ol.GradientDescent(0.02, N_STEPS + 1))
+        assert len(compiled) == 1
+        assert "_learn" in compiled[0]
+
     def test_the_listener_hears_a_compilation(self):
         with compilations() as compiled:
             jax.jit(lambda x: x * 3.25 + 1)(jnp.ones(3))
