@@ -1,5 +1,6 @@
 """Geometric sums: the loss of a linear network that answers an impulse, without stepping through time."""
 
+import functools
 import math
 from typing import Any
 
@@ -9,18 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from overlap_learning.model.entries import entries, total, widened
+from overlap_learning.model.entrywise import number_by_number
 from overlap_learning.model.layout import Layout
 from overlap_learning.tasks.impulse import FASTEST, ContinuousTrials, ImpulseTrials
 from overlap_learning.tasks.task import GivenTrials, Task, Trials
 
-#: The sums are written out entry by entry if c has at most so many; they are many matrices, and each entry compiles.
-MOST_ENTRIES = 4
-
 #: In continuous time: the longest first interval, in neuronal time constants, and the terms of its power series. At the
-#: rate FASTEST, the terms of the integrals fall as x^n / (n + 1)! with x = 2 / 8. What is cut off, 2e-14 of what
-#: happens within one interval, which is 1 / 200 of the integrals, is below rounding.
-FIRST_INTERVAL, ORDER = 2.0**-10, 10
+#: rate FASTEST the terms of the integrals fall as x^n / (n + 1)! with x = 2 / 16; what is cut off, 2e-17 of each
+#: interval, is below rounding.
+FIRST_INTERVAL, ORDER = 2.0**-11, 10
 
 
 class Term(eqx.Module):
@@ -28,7 +26,7 @@ class Term(eqx.Module):
 
     Attributes:
         turn: `(h Lambda)^n / n!`, shape [q, q], where the known signals obey `dr/dt = Lambda r`.
-        sum: the term of order n - 1 in `1/h` times the integral of `r r^T`, summed over trials, shape [q, q].
+        sum: the term of order n in the integral of `r r^T`, summed over trials, shape [q, q].
     """
 
     turn: jax.Array
@@ -40,7 +38,7 @@ class Doubling(eqx.Module):
 
     Attributes:
         turn: `Q^n`, shape [q, q], where the known signals obey `r[k + 1] = Q r[k]`.
-        sum: `sum_{k < n} r[k] r[k]^T`, summed over trials, shape [q, q].
+        sum: `dt sum_{k < n} r[k] r[k]^T`, summed over trials, shape [q, q].
         last: `Q^2n` if there is one reading more; None if not.
     """
 
@@ -56,10 +54,10 @@ class SummedTrials(eqx.Module):
 
     Attributes:
         stepped: the inputs, targets and weights, where there are steps.
-        interval: dt, or the length of the first interval, shape []; the weight of each squared error.
+        interval: dt, or the length of the first interval, shape [].
         series: the terms of the power series of the first interval from order 2 on; none for one step of Euler, which
             is order 1.
-        start: `r[0] r[0]^T`, summed over trials, shape [q, q].
+        start: `dt r[0] r[0]^T`, summed over trials, shape [q, q].
         doublings: from one reading to all.
         sum: over all readings.
         oscillates: whether each term of the target has a partner.
@@ -90,6 +88,10 @@ class SummedTrials(eqx.Module):
         return self.stepped.sizes
 
     @property
+    def is_continuous(self) -> bool:
+        return bool(self.series)
+
+    @property
     def terms(self) -> np.ndarray:
         """Which known signals make up the target of each output, 1 or 0, shape [n_out, q]."""
         _, _, n_in, n_out = self.sizes
@@ -99,12 +101,16 @@ class SummedTrials(eqx.Module):
         return np.pad(of_output * (np.arange(n_signals) % n_partners == 0), ((0, 0), (n_in, 0)))
 
     @property
-    def turns(self) -> np.ndarray:
-        """The entries of Q that are not 0 by structure, booleans [q, q]."""
+    def generator(self) -> jax.Array:
+        """`h Lambda` of the first interval, shape [q, q]."""
+        return self.by_structure(self.series[0].turn)
+
+    def by_structure(self, turn: jax.Array) -> jax.Array:
+        """A matrix that acts on each known signal, or on each pair, by itself, [q, q]: elsewhere 0 by structure."""
         n_in, size = self.sizes[2], len(self.start)
         signal = np.arange(size)
         pair = np.where(signal < n_in, -1 - signal, (signal - n_in) // 2 if self.oscillates else signal)
-        return pair[:, None] == pair
+        return jnp.where(pair[:, None] == pair, turn, 0.0)
 
 
 def summed(task: Task) -> Task:
@@ -116,25 +122,23 @@ def summed(task: Task) -> Task:
 def _summed(task: Task) -> Task:
     trials: Any = task.trials
     response = trials.response
-    first = response.first_signals()
-    start = jnp.einsum("bq,br->qr", first, first)
-    series: list[Term] = []
-    if isinstance(trials, ContinuousTrials):
-        n_doublings = max(0, math.ceil(math.log2(trials.duration / FIRST_INTERVAL)))
-        n_readings, stepped = 2**n_doublings, trials
-        interval = jnp.asarray(trials.duration / n_readings, start.dtype)
-        series, found = _series(interval * response.generator(), start)
-
-        def turn(n: int) -> jax.Array:
-            time = float(n) * interval
-            return response.turn(jnp.exp(-time), time)
+    is_continuous = isinstance(trials, ContinuousTrials)
+    if is_continuous:
+        n_readings = 2 ** max(0, math.ceil(math.log2(trials.duration / FIRST_INTERVAL)))
+        interval, stepped = jnp.asarray(trials.duration / n_readings, response.areas.dtype), trials
     else:
-        n_readings, interval, found = trials.n_readings, trials.dt, start
+        n_readings, interval = trials.n_readings, trials.dt
         stepped = GivenTrials(trials.inputs, trials.targets, trials.weights)
 
-        def turn(n: int) -> jax.Array:
-            return response.turn((1 - interval) ** n, n * trials.spacing)
+    def turn(n: int) -> jax.Array:
+        if is_continuous:
+            time = float(n) * interval
+            return response.turn(jnp.exp(-time), time)
+        return response.turn((1 - interval) ** n, n * trials.spacing)
 
+    first = response.first_signals()
+    start = interval * jnp.einsum("bq,br->qr", first, first)
+    series, found = _series(interval * response.generator(), start) if is_continuous else ([], start)
     doublings, n = [], 1
     # The binary digits of the number of readings after the leading one say how to come to it from 1.
     for digit in bin(n_readings)[3:]:
@@ -152,7 +156,7 @@ def _summed(task: Task) -> Task:
 
 
 def _series(generator: jax.Array, start: jax.Array) -> tuple[list[Term], jax.Array]:
-    """The terms of order 2 and more of the first interval, and `1/h` times its integral of `r r^T`."""
+    """The terms of order 2 and more of the first interval, and its integral of `r r^T`."""
     series, turn, term, found = [], generator, start, start
     for order in range(2, ORDER + 1):
         series.append(Term(turn, term))
@@ -174,7 +178,7 @@ def response_loss(layout: Layout, gram: jax.Array, trials: SummedTrials) -> jax.
         X_2n = X_n + A^n X_n A^n^T + A^n Y_n D_n^T + D_n H^T,    H = A^n Y_n + D_n R_n
         Y_2n = Y_n + H Q^n^T,    D_2n = A^n D_n + D_n Q^n
 
-    where `X = sum c c^T`, `Y = sum c r^T`, `R = sum r r^T`. The loss, `sum |C r + s_zu c|^2`, is a
+    where `X = dt sum c c^T`, `Y = dt sum c r^T`, `R = dt sum r r^T`. The loss, `dt sum |C r + s_zu c|^2`, is a
     quadratic form of them. No eigenvalue is divided by another, so equal ones do no harm. As the form is a difference
     of terms of the size of the target, it is exact to rounding of these, such as the target's own `sum (y*)^2 dt`, not
     of the loss.
@@ -190,78 +194,70 @@ def response_loss(layout: Layout, gram: jax.Array, trials: SummedTrials) -> jax.
 
     Source: theory page, section 2, eq. (3), summed.
     """
+    return number_by_number(functools.partial(_response_loss, layout))(gram, trials)
+
+
+def _response_loss(layout: Layout, gram: jax.Array, trials: SummedTrials) -> jax.Array:
     n_in, n_fields, rank = layout.n_in, layout.n_fields, layout.rank
-    readers = gram[n_fields:, :n_fields]
     n_signals = len(trials.start)
-    written_out = 0 < rank * n_signals <= MOST_ENTRIES
-
-    def own(matrix: Any, where: np.ndarray | None = None) -> Any:
-        return entries(matrix, written_out, where)
-
-    one = own(jnp.eye(rank, dtype=gram.dtype), np.eye(rank) > 0)
-    currents = trials.interval * (readers[:rank] - jnp.eye(rank, n_fields, n_in, dtype=gram.dtype))
-    visible = own(jnp.concatenate([currents, readers[rank:]]))
-    one_change, one_drive = visible[:rank, n_in:], widened(visible[:rank, :n_in], n_signals)
-    nothing = np.zeros((rank, n_signals), bool)
-    X, Y = own(0.0, nothing[:, :1] & nothing[:, :1].T), own(0.0, nothing)
-    change, drive, start = one_change, one_drive, own(trials.start)
-
-    if trials.series:
-        change, drive, X, Y = _first_interval(own, trials, one_change, one_drive, X, Y)
+    one = jnp.eye(rank, dtype=gram.dtype)
+    readers, beyond = gram[n_fields:, :n_fields], ((0, 0), (0, n_signals - n_in))
+    one_change = trials.interval * (readers[:rank, n_in:] - one)
+    one_drive = jnp.pad(trials.interval * readers[:rank, :n_in], beyond)
+    change, drive = one_change, one_drive
+    X, Y = jnp.zeros_like(one_change), jnp.zeros_like(one_drive)
+    if trials.is_continuous:
+        change, drive, X, Y = _first_interval(trials, one_change, one_drive)
     one_step = power = one + change
     for doubling in trials.doublings:
-        turn = own(doubling.turn, trials.turns)
+        turn = trials.by_structure(doubling.turn)
         shifted = power @ Y
-        H = shifted + drive @ own(doubling.sum)
+        H = shifted + drive @ doubling.sum
         X = X + power @ X @ power.T + shifted @ drive.T + drive @ H.T
         Y = Y + H @ turn.T
         drive = power @ drive + drive @ turn
-        if trials.series:
+        if trials.is_continuous:
             # A - 1, because A, near 1, would round off most of what a short interval adds to it.
             change = change + change + change @ change
             power = one + change
         else:
             power = power @ power
         if doubling.last is not None:
-            last = own(doubling.last, trials.turns)
-            first = drive @ start
+            last = trials.by_structure(doubling.last)
+            first = drive @ trials.start
             X = X + first @ drive.T
             Y = Y + first @ last.T
             drive = one_step @ drive + one_drive @ last
             power = power @ one_step
 
-    answered = trials.terms
-    known = widened(visible[rank:, :n_in], n_signals) + own(-answered, answered > 0)
-    state = visible[rank:, n_in:]
+    known = jnp.pad(readers[rank:, :n_in], beyond) - trials.terms
+    state = readers[rank:, n_in:]
     cross = known @ Y.T @ state.T
-    loss = trials.interval * total(known @ own(trials.sum) @ known.T + (cross + cross) + state @ X @ state.T)
-    if trials.series:
+    loss = jnp.trace(known @ trials.sum @ known.T + (cross + cross) + state @ X @ state.T)
+    if trials.is_continuous:
+        rates = [jnp.sum(jnp.abs(matrix), axis=1) for matrix in (one_change, trials.generator)]
+        slow = jnp.all(jnp.concatenate(rates) <= FASTEST * trials.interval)
         # A factor, and not a choice, so that the derivative is NaN too.
-        fastest = jnp.max(jnp.sum(jnp.abs(currents[:, n_in:]), axis=1), initial=0.0)
-        loss = loss * jnp.where(fastest <= FASTEST * trials.interval, 1.0, jnp.nan)
+        loss = loss * jnp.where(slow, 1.0, jnp.nan)
     return loss
 
 
-def _first_interval(own: Any, trials: SummedTrials, K: Any, B: Any, X: Any, Y: Any) -> tuple[Any, Any, Any, Any]:
+def _first_interval(trials: SummedTrials, K: jax.Array, B: jax.Array) -> tuple[jax.Array, ...]:
     """A - 1, D, X and Y of the first interval, of which h is the length: power series in `K = h (s_vu - 1)`.
 
     Args:
-        own: writes a matrix out.
         trials: what is known beforehand.
         K: as above, shape [R, R].
         B: h s_vm on the inputs, shape [R, q].
-        X: 0, shape [R, R].
-        Y: 0, shape [R, q].
     """
-    generator = own(trials.series[0].turn, trials.turns)
-    change, drive = K, B
-    of_change, of_drive, of_X, of_Y = K, B, X, Y
+    generator = trials.generator
+    change, drive, X, Y = of_change, of_drive, of_X, of_Y = K, B, jnp.zeros_like(K), jnp.zeros_like(B)
     for order, term in enumerate(trials.series, start=2):
         half = K @ of_X + B @ of_Y.T
-        of_X = (half + half.T) * (1 / order)
-        of_Y = (K @ of_Y + B @ own(term.sum) + of_Y @ generator.T) * (1 / order)
-        of_drive = (K @ of_drive + B @ own(term.turn, trials.turns)) * (1 / order)
-        of_change = K @ of_change * (1 / order)
+        of_X = (half + half.T) / order
+        of_Y = (K @ of_Y + B @ term.sum + of_Y @ generator.T) / order
+        of_drive = (K @ of_drive + B @ trials.by_structure(term.turn)) / order
+        of_change = K @ of_change / order
         X, Y, change, drive = X + of_X, Y + of_Y, change + of_change, drive + of_drive
     return change, drive, X, Y
 
@@ -270,8 +266,8 @@ def silent_loss(task: Task) -> jax.Array:
     """The loss of a network whose outputs are 0, shape []."""
     trials = task.trials
     if isinstance(trials, SummedTrials):
-        return trials.interval * jnp.einsum("oq,qr,or->", trials.terms, trials.sum, trials.terms)
-    return jnp.sum(task.weights * jnp.square(task.targets))
+        return jnp.einsum("oq,qr,or->", trials.terms, trials.sum, trials.terms)
+    return task.loss(jnp.zeros_like(task.targets))
 
 
 def not_negative(loss: jax.Array) -> jax.Array:

@@ -1,8 +1,8 @@
-"""Entrywise: a loop over calculations with small matrices, compiled number by number in a batch.
+"""Entrywise: calculations with small matrices, compiled number by number.
 
-A step of the theory multiplies 4 x 4 matrices. Compiled as such, most of the time of a batch goes into calling the
-routine that multiplies matrices. Written out in single numbers, each number becomes under `jax.vmap` a vector over the
-batch, many entries of which a processor handles at a time.
+A step of the theory multiplies 4 x 4 matrices. Compiled as such, most of the time goes into calling the routine that
+multiplies matrices. Written out in single numbers, the calculation is one fused loop, and each number becomes under
+`jax.vmap` a vector over the batch, many entries of which a processor handles at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,24 +15,24 @@ import numpy as np
 from jax import lax
 from jax.interpreters import ad, batching, mlir
 
-from overlap_learning.model.graph import Graph, NotSmallError, Number
+from overlap_learning.model.graph import Graph, NotSmallError
 from overlap_learning.model.precision import is_traced
 from overlap_learning.model.writing import (
     LARGEST_ARRAY,
     OWN_RULES,
     Rule,
+    Written,
     array_of,
-    check_size,
     entries,
-    evaluate,
     joined,
-    known_array,
-    needed_by,
     split,
-    typed,
 )
 
 Carry = TypeVar("Carry")
+
+#: Operations of a function that is written out also where it is called once. The derivative of 800 takes XLA 8 s to
+#: compile, that of 2,400 some minutes.
+MOST_ALONE = 900
 
 
 def scan(
@@ -78,6 +78,33 @@ def scan(
     return trees[0].unflatten(_scan.bind(*around, *leaves, *given, scan=written, batches=()))
 
 
+def number_by_number(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function of arrays in single numbers, if it can be, always: alone, in a batch, and its derivatives.
+
+    What moves entries costs nothing, nor does what is 0 by structure. It remains as it is if it is large.
+    """
+
+    def written(*arguments):
+        leaves, tree = jax.tree.flatten(arguments)
+        shapes = []
+
+        def flat(*leaves):
+            results, shape = jax.tree.flatten(function(*tree.unflatten(leaves)))
+            shapes.append(shape)
+            return results
+
+        closed = jax.make_jaxpr(flat)(*leaves)
+        try:
+            calculation = Written(closed, len(leaves), MOST_ALONE)
+        except NotSmallError:
+            return function(*arguments)
+        pairs = zip(leaves, calculation.arguments, strict=True)
+        numbers = calculation.run([x for leaf, own in pairs if own is not None for x in entries(leaf)], once=False)
+        return shapes[0].unflatten(joined(numbers, closed.out_avals))
+
+    return written
+
+
 def _with_arguments(closed: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
     """The calculation with what it has from a calculation around it as further arguments, the first ones."""
     pairs = list(zip(closed.jaxpr.constvars, closed.consts, strict=True))
@@ -102,23 +129,7 @@ class _Scan:
 
     def __init__(self, closed: jex.ClosedJaxpr, n_constants: int, n_leaves: int, length: int | None):
         self.closed, self.n_constants, self.n_leaves, self.length = closed, n_constants, n_leaves, length
-        self.graph, self.arguments = Graph(), []
-        if closed.effects:
-            raise NotSmallError
-        jaxpr = closed.jaxpr
-        needed = needed_by(jaxpr)
-        for place, variable in enumerate(jaxpr.invars):
-            if place < n_constants and variable not in needed:
-                self.arguments.append(None)
-                continue
-            check_size(variable.aval)
-            numbers = [Number(None, 0, variable.aval.dtype) for _ in range(variable.aval.size)]
-            self.arguments.append(array_of(numbers, variable.aval.shape))
-        pairs = zip(jaxpr.constvars, closed.consts, strict=True)
-        constants = [known_array(value) if variable in needed else None for variable, value in pairs]
-        results = evaluate(self.graph, jaxpr, constants, self.arguments)
-        self.outputs = [x for array in results for x in array.flat]
-        self.dtypes = [aval.dtype for aval in closed.out_avals for _ in range(aval.size)]
+        self.step = Written(closed, n_optional=n_constants)
 
     @property
     def avals(self) -> list[Any]:
@@ -142,7 +153,7 @@ class _Scan:
         axes = [0] * (self.n_constants + self.n_leaves) + [1] * (len(arrays) - self.n_constants - self.n_leaves)
         numbers = [
             x
-            for array, n_axes, argument in zip(arrays, axes, self.arguments, strict=True)
+            for array, n_axes, argument in zip(arrays, axes, self.step.arguments, strict=True)
             if argument is not None
             for x in entries(array, n_axes)
         ]
@@ -150,15 +161,13 @@ class _Scan:
 
     def run(self, *numbers: jax.Array) -> list[jax.Array]:
         """The last state and all outputs, from single numbers; arrays of them for the inputs."""
-        sizes = [0 if argument is None else argument.size for argument in self.arguments]
+        sizes = [0 if argument is None else argument.size for argument in self.step.arguments]
         constants, rest = _parted(numbers, sum(sizes[: self.n_constants]))
         state, inputs = _parted(rest, sum(sizes[self.n_constants :][: self.n_leaves]))
-        places = [x for argument in self.arguments if argument is not None for x in argument.flat]
         avals = self.closed.out_avals
 
         def one_step(state, inputs):
-            given = dict(zip(places, [*constants, *state, *inputs], strict=True))
-            ends, outputs = _parted(typed(self.graph.run(self.outputs, given), self.dtypes), len(state))
+            ends, outputs = _parted(self.step.run([*constants, *state, *inputs]), len(state))
             return ends, joined(outputs, avals[self.n_leaves :])
 
         ends, outputs = lax.scan(one_step, state, inputs, self.length)
@@ -213,7 +222,7 @@ def _derivative(arrays, slopes, *, scan, batches):
 
 
 def _used(equation: jex.JaxprEqn) -> list[Any]:
-    arguments = equation.params["scan"].arguments
+    arguments = equation.params["scan"].step.arguments
     return [atom for atom, own in zip(equation.invars, arguments, strict=True) if own is not None]
 
 
@@ -222,7 +231,7 @@ def _within(graph: Graph, equation: jex.JaxprEqn, operands: Sequence[np.ndarray]
     inner = equation.params["scan"]
     if equation.params["batches"] or len(operands) > inner.n_constants + inner.n_leaves:
         raise NotSmallError
-    pairs = zip(operands, inner.arguments, strict=True)
+    pairs = zip(operands, inner.step.arguments, strict=True)
     numbers = [x for operand, own in pairs if own is not None for x in operand.flat]
     avals = [variable.aval for variable in equation.outvars]
     dtypes = [aval.dtype for aval in inner.avals for _ in range(aval.size)]

@@ -66,9 +66,13 @@ class Graph:
 
     What is 0 by structure costs nothing, and makes 0 of anything that it is multiplied with; what occurs twice is there
     once.
+
+    Args:
+        most: operations; None: `MOST_NUMBERS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._most = MOST_NUMBERS if most is None else most
         # In an order in which they can be done.
         self.operations: list[Operation] = []
         self._known: dict[Any, Number] = {}
@@ -102,7 +106,7 @@ class Graph:
 
     def add(self, run: Callable[..., Sequence[Any]], operands: Sequence[Any], dtypes: Sequence[Any]) -> list[Number]:
         """The results of a new operation."""
-        if len(self.operations) == MOST_NUMBERS:
+        if len(self.operations) == self._most:
             raise NotSmallError
         operation = Operation(run, operands)
         self.operations.append(operation)
@@ -149,11 +153,18 @@ class Graph:
                 return operands[1]
         return None
 
-    def run(self, outputs: Sequence[Any], given: dict[Number, jax.Array]) -> list[Any]:
-        """The values of numbers of this graph, given those of its arguments."""
+    def run(self, outputs: Sequence[Any], given: dict[Number, jax.Array], once: bool = True) -> list[Any]:
+        """The values of numbers of this graph.
+
+        Args:
+            outputs: the numbers.
+            given: the values of the arguments.
+            once: calculate once what would be calculated many times over, at the price of a division.
+        """
         needed = self._needed(outputs)
-        stored = self._stored(outputs, needed)
-        # Of the state, which the members of a batch do not share: a quotient by a number that they share is a product.
+        stored = self._stored(outputs, needed) if once else set()
+        # From the last argument, which of a loop is the state: by a number that all members of a batch share, the
+        # compiler turns a quotient into a product, and calculates it anew.
         one = _one(reversed(list(given.values())))
         done: dict[Operation, Sequence[Any]] = {}
 

@@ -63,6 +63,49 @@ class Rule(NamedTuple):
 OWN_RULES: dict[jex.Primitive, Rule] = {}
 
 
+class Written:
+    """A calculation, written out.
+
+    Args:
+        closed: the calculation.
+        n_optional: of so many of its first arguments, those are left out that lead to no result.
+        most: operations; None: as many as a `Graph` takes.
+
+    Attributes:
+        closed: as it is.
+        arguments: the arrays of numbers that go in; None: left out.
+
+    Raises:
+        NotSmallError: if it can't be written out, or is too large.
+    """
+
+    def __init__(self, closed: jex.ClosedJaxpr, n_optional: int = 0, most: int | None = None):
+        self.closed, self.arguments = closed, []
+        self._graph = Graph(most)
+        if closed.effects:
+            raise NotSmallError
+        jaxpr = closed.jaxpr
+        needed = needed_by(jaxpr)
+        for place, variable in enumerate(jaxpr.invars):
+            if place < n_optional and variable not in needed:
+                self.arguments.append(None)
+                continue
+            check_size(variable.aval)
+            numbers = [Number(None, 0, variable.aval.dtype) for _ in range(variable.aval.size)]
+            self.arguments.append(array_of(numbers, variable.aval.shape))
+        pairs = zip(jaxpr.constvars, closed.consts, strict=True)
+        constants = [known_array(value) if variable in needed else None for variable, value in pairs]
+        results = evaluate(self._graph, jaxpr, constants, self.arguments)
+        self._inputs = [x for argument in self.arguments if argument is not None for x in argument.flat]
+        self._outputs = [x for array in results for x in array.flat]
+        self._dtypes = [aval.dtype for aval in closed.out_avals for _ in range(aval.size)]
+
+    def run(self, numbers: Sequence[jax.Array], once: bool = True) -> list[jax.Array]:
+        """The numbers that come out, from those that go in; `once` as for `Graph.run`."""
+        given = dict(zip(self._inputs, numbers, strict=True))
+        return typed(self._graph.run(self._outputs, given, once), self._dtypes)
+
+
 def evaluate(graph: Graph, jaxpr: jex.Jaxpr, constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
     """The results of a calculation as arrays of numbers, from such arrays."""
     needed = needed_by(jaxpr)
@@ -150,6 +193,9 @@ def _apply(graph: Graph, equation: jex.JaxprEqn, operands: Sequence[np.ndarray])
     if name == "split":
         parts = np.split(operands[0], np.cumsum(params["sizes"])[:-1], axis=params["axis"])
         return [array_of(part.ravel(), part.shape) for part in parts]
+    if name == "unstack":
+        moved = np.moveaxis(operands[0], params["axis"], 0)
+        return [array_of(moved[k : k + 1].ravel(), moved.shape[1:]) for k in range(len(moved))]
     if name == "iota":
         line = np.arange(params["shape"][params["dimension"]], dtype=params["dtype"])
         along = [-1 if k == params["dimension"] else 1 for k in range(len(params["shape"]))]

@@ -9,10 +9,12 @@ from jax.typing import ArrayLike
 from overlap_learning.model.precision import floating, is_traced, is_zero, scalar
 from overlap_learning.tasks.response import Response
 from overlap_learning.tasks.task import Task
-from overlap_learning.tasks.time import MOST_STEPS, steps
+from overlap_learning.tasks.time import steps
 
 #: In continuous time, per neuronal time constant: the fastest decay or rotation of a target, and of the activity.
 FASTEST = 128.0
+#: And the longest duration, in neuronal time constants.
+LONGEST = 1e8
 
 
 class ImpulseTrials(eqx.Module):
@@ -90,8 +92,8 @@ class ContinuousTrials(eqx.Module):
 def _no_steps(name: str) -> ValueError:
     return ValueError(
         f"Task.{name}: this task is in continuous time (dt=0) and has no steps, so no {name}. It has a loss for the "
-        "ol.Overlaps of linear networks (ol.loss, ol.integrate without label_noise and batch_size). Give dt, as in "
-        "dt=0.05, to step through time: for other networks, for N neurons, for outputs and for streams."
+        "ol.Overlaps of linear networks (ol.loss, ol.integrate without label_noise and batch_size). For other "
+        "networks, N neurons, outputs and streams make it one of steps: ol.tasks.impulse_response(..., dt=0.05)."
     )
 
 
@@ -121,14 +123,14 @@ def impulse_response(
     sum: `ol.loss` and `ol.integrate` add it up in a number of operations that grows with the logarithm of the duration.
 
     With `dt=0` time is continuous: the state obeys `dx/dt = -x + ...` itself, not Euler's steps, and the loss is the
-    integral of `(y - y*)^2` over `0 < t < duration`, exact to rounding as well. There are no arrays then, and nothing
-    to step through: such a task is for `ol.loss`, `ol.loss_gradient` and `ol.integrate` of linear networks. Its loss is
-    NaN for a network faster than 128 per time constant (`s_vu - 1`, the largest sum of absolute values in a row).
+    integral of `(y - y*)^2` over `0 < t < duration`, exact to rounding too while the activity does not grow. There are
+    no arrays then, and nothing to step through: such a task is for `ol.loss`, `ol.loss_gradient` and `ol.integrate` of
+    linear networks. Its loss is NaN if the absolute values in a row of `s_vu - 1` add up to more than 128.
 
     Args:
         cosines: a, shape [B, J, n_out] (trials, terms, outputs).
         decays: c, shape [J], positive, with `c dt < 2` (else Euler can't follow `exp(-c t)` stably); in continuous time
-            `c + abs(omega)` is at most 128.
+            `c + abs(omega)` is at most 128 (inside `jax.jit`, where it can't be checked, the loss is NaN beyond).
         frequencies: omega, shape [J], in radians per neuronal time constant; None: nothing oscillates.
         sines: b, shape [B, J, n_out]; None: 0.
         impulses: area of the impulse in each trial and input, shape [B, n_in]; None: one trial, one input, area 1.
@@ -303,9 +305,11 @@ def damped_oscillation(
 
 def _steps(duration: float, dt: float, caller: str) -> int:
     """The number of Euler steps, 0 in continuous time."""
+    allowed = "0 (continuous time), or above 0 and below 2 (else Euler's leak 1 - dt makes every state grow)"
+    scalar(dt, f"{caller}: dt", allowed, 0, 2 - 1e-9, open_low=False)
     if not is_zero(dt):
         return steps(duration, dt, caller)
-    scalar(duration, f"{caller}: duration", f"positive and at most {MOST_STEPS:,}", 0, MOST_STEPS)
+    scalar(duration, f"{caller}: duration", f"positive and at most {LONGEST:g}", 0, LONGEST)
     return 0
 
 

@@ -166,10 +166,10 @@ class Task(eqx.Module):
             >>> task.replace(targets=2 * task.targets).targets[0, 1:, 0].round(2)
             Array([2.  , 1.81], dtype=float64)
         """
-        own = {name: getattr(self, name) for name in ("inputs", "targets", "weights", "dt")}
-        if unknown := sorted(arrays.keys() - own.keys()):
+        names = ("inputs", "targets", "weights", "dt")
+        if unknown := sorted(arrays.keys() - {*names}):
             raise ValueError(f"Task.replace: a task has inputs, targets, weights and dt, not {', '.join(unknown)}.")
-        return Task(**(own | arrays))
+        return Task(**({name: getattr(self, name) for name in names} | arrays))
 
     def astype(self, dtype) -> "Task":
         """The same task in another floating-point dtype."""

@@ -158,7 +158,7 @@ MISTAKES = {
     "no number": (changed("rule", learning_rate=float("nan")), r"\[rule\] learning_rate: must be positive.*, got nan"),
     "no steps": (changed("rule", n_steps=0), r"\[rule\] n_steps: must be an integer of at least 1, got 0"),
     "negative rank": (changed("model", rank=-1), r"\[model\] rank: must be an integer of at least 0, got -1"),
-    "unstable step": (changed("task", dt=2.5), r"\[task\] dt: must be above 0 and below 2 .*, got 2.5"),
+    "unstable step": (changed("task", dt=2.5), r"\[task\] dt: must be 0 .*, or above 0 and below 2 .*, got 2.5"),
     "unstable decay": (changed("task", decay=30.0), r"\[task\]: decay \* dt must be below 2"),
     "infeasible overlap": (
         changed("start", entries={"zm": 3.0}),

@@ -185,6 +185,33 @@ def fast(rate):
     return ol.Overlaps.from_entries(LINEAR.layout, vu=1 - rate, vm=rate, zu=0.5, zm=0.2, **size)
 
 
+@pytest.mark.parametrize("duration", [4.0, 5.0])
+def test_fast_targets_are_exact(duration):
+    """A duration of 4 is made of first intervals of the greatest length."""
+    task = ol.tasks.exponential_filter(decay=127.0, duration=duration, dt=0)
+    silent = ol.Overlaps.from_entries(LINEAR.layout, mm=1.0, uu=1.0, vv=1.0, zz=1.0)
+    # Fourteen doublings, each with a rounding of what it adds up.
+    assert float(ol.loss(LINEAR, task, silent)) == pytest.approx(-math.expm1(-254 * duration) / 254, rel=14 * EPS)
+
+
+@pytest.mark.parametrize(("decay", "frequency"), [(200.0, 0.0), (0.2, -129.0)])
+def test_targets_that_are_too_fast_have_no_loss_where_they_can_not_be_refused(decay, frequency):
+    def loss(decay, frequency):
+        task = ol.tasks.damped_oscillation(decay, frequency, duration=1.0, dt=0)
+        return ol.loss(LINEAR, task, START)
+
+    assert jnp.isnan(jax.jit(loss)(decay, frequency))
+    assert jnp.isfinite(jax.jit(loss)(decay / 2, frequency / 2))
+
+
+def test_networks_of_rank_two_learn():
+    """A case too large to be written out."""
+    model = ol.Model(ol.Layout(rank=2), ol.Linear())
+    start = ol.Overlaps.random(model.layout, key=jax.random.key(1), scale=0.3)
+    solution = ol.integrate(model, FILTER, start, ol.GradientDescent(1e-2, 50, save_every=50))
+    assert float(solution.loss[-1]) < 0.5 * float(solution.loss[0])
+
+
 def test_fast_networks_are_exact_or_refused():
     overlaps = fast(0.99 * FASTEST)
     parts = {"cosines": np.ones((1, 1, 1)), "decays": np.array([0.2]), "impulses": np.ones((1, 1)), "duration": 5.0}
@@ -213,6 +240,11 @@ def test_fast_networks_are_exact_or_refused():
         ({"impulses": [[np.inf]]}, "impulses must be finite"),
         ({"published_time_axis": True}, "published_time_axis is about steps"),
         ({"dt": -0.0, "duration": -1.0}, "duration must be positive"),
+        ({"dt": -0.1}, "dt must be 0"),
+        ({"dt": None}, "dt must be an array of real numbers"),
+        ({"dt": "0"}, "dt must"),
+        ({"dt": False}, "dt must hold real numbers"),
+        ({"dt": [0.0, 0.1]}, "dt must be one number"),
     ],
 )
 def test_what_is_out_of_range_is_refused(arguments, match):
@@ -237,6 +269,7 @@ def test_what_is_out_of_range_is_refused(arguments, match):
         ),
         lambda: ol.integrate(LINEAR, FILTER, ol.Populations.from_overlaps(START), ol.GradientDescent(1e-3, 2)),
         lambda: FILTER.replace(dt=0.1),
+        lambda: FILTER.loss(jnp.zeros((1, 1, 1))),
     ],
 )
 def test_what_needs_steps_says_so(use):

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from overlap_learning.model import entrywise
-from overlap_learning.model.entrywise import scan
+from overlap_learning.model.entrywise import number_by_number, scan
 from overlap_learning.model.graph import Graph, Number
 
 # Rounding of some 100 operations on numbers near 1, in another order.
@@ -208,3 +208,54 @@ def test_a_loop_of_too_many_numbers_is_left_as_it_is(monkeypatch):
     assert is_written_out(lambda c: scan(lambda c, _: (A @ c, None), c, length=2), A)
     monkeypatch.setattr(entrywise, "LARGEST_ARRAY", 8)
     assert not is_written_out(lambda c: scan(lambda c, _: (A @ c, None), c, length=2), A)
+
+
+class TestNumberByNumber:
+    @staticmethod
+    def function(matrix, things):
+        product = jnp.pad(matrix @ things["by"], ((0, 1), (0, 0))) @ jnp.where(jnp.eye(3) > 0, things["turn"], 0.0)
+        return {"trace": jnp.trace(product[:3]), "all": product / 3, "none": jnp.zeros((0, 2))}
+
+    @staticmethod
+    def arguments():
+        a, b, c = jax.random.normal(jax.random.key(0), (3, 3, 3))
+        # Nothing depends on the last, which is too large to be written out.
+        return a, {"by": b, "turn": c, "unused": jnp.zeros((50, 50))}
+
+    def test_it_gives_the_results_and_derivatives_of_the_function(self):
+        arguments = self.arguments()
+        written = number_by_number(self.function)
+        # Sums of three products of three numbers of order 1.
+        close = {"rtol": 0, "atol": 50 * np.finfo(float).eps}
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, **close), written(*arguments), self.function(*arguments)
+        )
+
+        def slope(function):
+            return jax.jit(jax.hessian(lambda a: jnp.square(function(a, arguments[1])["trace"])))(arguments[0])
+
+        np.testing.assert_allclose(slope(written), slope(self.function), rtol=0, atol=500 * np.finfo(float).eps)
+
+    def test_what_is_large_remains_as_it_is(self, monkeypatch):
+        expected = str(jax.make_jaxpr(self.function)(*self.arguments()))
+
+        def now():
+            return str(jax.make_jaxpr(number_by_number(self.function))(*self.arguments()))
+
+        assert now() != expected
+        assert "dot_general" not in now()
+        monkeypatch.setattr("overlap_learning.model.entrywise.MOST_ALONE", 10)
+        assert now() == expected
+
+
+def test_a_loop_with_an_array_taken_apart_is_written_out():
+    def step(state, _):
+        first, second = jnp.unstack(state)
+        return jnp.stack([second, first + 0.5 * second]), None
+
+    starts = jnp.arange(6.0).reshape(3, 2)
+    assert is_written_out(lambda start: scan(step, start, length=3)[0], starts[0])
+    found, wanted = (
+        jax.vmap(lambda start, loop=loop: loop(step, start, length=3)[0])(starts) for loop in (scan, by_lax)
+    )
+    same(found, wanted)

@@ -176,9 +176,9 @@ def test_a_decay_that_is_not_positive_is_refused(make, decay):
 
 
 @TASKS
-@pytest.mark.parametrize("dt", [0.0, -0.1, 2.0])
+@pytest.mark.parametrize("dt", [-0.1, 2.0])
 def test_a_step_out_of_range_is_refused(make, dt):
-    with pytest.raises(ValueError, match=f"dt must be above 0 and below 2 .*got {dt:g}"):
+    with pytest.raises(ValueError, match=f"dt must be 0 .*, or above 0 and below 2 .*got {dt:g}"):
         make(dt=dt)
 
 
@@ -221,8 +221,8 @@ def test_a_sum_of_terms_is_the_sum_of_their_targets():
         ({"frequencies": [1.0, 2.0]}, r"must both be \[J\]"),
         ({"frequencies": [1.0], "sines": np.ones((1, 2, 1))}, "must both be"),
         ({"impulses": [1.0]}, "impulses must have shape"),
-        ({"impulses": [[np.nan]]}, "inputs must be finite"),
-        ({"cosines": [[[np.inf]]]}, "targets must be finite"),
+        ({"impulses": [[np.nan]]}, "impulses must be finite"),
+        ({"cosines": [[[np.inf]]]}, "cosines must be finite"),
     ],
 )
 def test_wrong_terms_are_refused(changed, said):
