@@ -25,8 +25,8 @@ class Batched:
     How many points there are in a call changes no result but by rounding: other programs add in other orders.
 
     Args:
-        size: points per call, at most. None: up to 64 on a CPU, beyond which no task was faster (two cores), and up to
-            4,096 on other devices; fewer where the compiled program would take more than `memory`: then a power of
+        size: points per call, at most. None: up to 32 on a CPU, beyond which linear networks gain little and others
+            lose, and up to 4,096 on other devices; fewer where the compiled program would take more than `memory`: then a power of
             two, at least one.
         client: a `dask.distributed.Client`, to have each call run on a cluster; None: in this process.
         memory: bytes that a call may take, with its arguments and results, for a size of None. None: a quarter of what
@@ -70,10 +70,10 @@ class Batched:
             )
 
 
-#: The most points of a call if nobody says how many. Milliseconds per point on two CPU cores, at 16, 64, 256, 1,000 and
-#: 4,000 points: 2.9, 2.6, 3.5, 3.4, 3.5 for 2,000 steps of the filter task; 2.9, 2.3, 6.2, 6.9, 7.2 for 20 steps of a
+#: The most points of a call if nobody says how many. Milliseconds per point on one CPU core, at 16, 32, 64, 256 and 1,000
+#: points: 0.67, 0.35, 0.27, 0.26, 0.22 for 2,000 steps of the filter task; 2.4, 2.3, 4.9, 8.6, 7.3 for 20 steps of a
 #: flip-flop of erf neurons. On other devices, of which none has been measured, arrays must be large to keep them busy.
-MOST_ON_CPU, MOST = 64, 4096
+MOST_ON_CPU, MOST = 32, 4096
 #: The most where nothing is known of memory.
 MOST_UNKNOWN = 256
 #: What jax raises when a function asks for the value of what is an argument of the compiled program.
