@@ -26,8 +26,8 @@ class Batched:
 
     Args:
         size: points per call, at most. None: up to 32 on a CPU, beyond which linear networks gain little and others
-            lose, and up to 4,096 on other devices; fewer where the compiled program would take more than `memory`: then a power of
-            two, at least one.
+            lose, and up to 4,096 on other devices; fewer where the compiled program would take more than `memory`: then
+            a power of two, at least one.
         client: a `dask.distributed.Client`, to have each call run on a cluster; None: in this process.
         memory: bytes that a call may take, with its arguments and results, for a size of None. None: a quarter of what
             is free when the program is compiled, in equal parts for the calls at a time: of the device's memory, and on
@@ -70,9 +70,9 @@ class Batched:
             )
 
 
-#: The most points of a call if nobody says how many. Milliseconds per point on one CPU core, at 16, 32, 64, 256 and 1,000
-#: points: 0.67, 0.35, 0.27, 0.26, 0.22 for 2,000 steps of the filter task; 2.4, 2.3, 4.9, 8.6, 7.3 for 20 steps of a
-#: flip-flop of erf neurons. On other devices, of which none has been measured, arrays must be large to keep them busy.
+#: The most points of a call if nobody says how many. Milliseconds per point on one CPU core, at 16, 32, 64, 256 and
+#: 1,000 points: 0.67, 0.35, 0.27, 0.26, 0.22 for 2,000 steps of the filter task; 2.4, 2.3, 4.9, 8.6, 7.3 for 20 steps
+#: of a flip-flop of erf neurons. On other devices, of which none was measured, arrays must be large to keep them busy.
 MOST_ON_CPU, MOST = 32, 4096
 #: The most where nothing is known of memory.
 MOST_UNKNOWN = 256
