@@ -79,9 +79,13 @@ def scan(
 
 
 def number_by_number(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function of arrays in single numbers, if it can be, always: alone, in a batch, and its derivatives.
+    """The same function in single numbers, always: alone, in a batch, and its derivatives.
 
-    What moves entries costs nothing, nor does what is 0 by structure. It remains as it is if it is large.
+    What moves entries costs nothing, nor does what is 0 by structure.
+
+    Args:
+        function: of arrays, in any pytrees, which are its arguments and nothing else; it remains as it is if it is
+            large.
     """
 
     def written(*arguments):
