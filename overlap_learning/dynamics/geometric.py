@@ -13,7 +13,7 @@ from jax import lax
 from overlap_learning.model.entrywise import number_by_number
 from overlap_learning.model.layout import Layout
 from overlap_learning.tasks.impulse import FASTEST, ContinuousTrials, ImpulseTrials
-from overlap_learning.tasks.task import GivenTrials, Task, Trials
+from overlap_learning.tasks.task import Task
 
 #: In continuous time: the longest first interval, in neuronal time constants, and the terms of its power series. At the
 #: rate FASTEST the terms of the integrals fall as x^n / (n + 1)! with x = 2 / 16; what is cut off, 2e-17 of each
@@ -53,7 +53,7 @@ class SummedTrials(eqx.Module):
     In continuous time the first interval takes the place of the first reading.
 
     Attributes:
-        stepped: the inputs, targets and weights, where there are steps.
+        trials: themselves, which have inputs, targets and weights where there are steps.
         interval: dt, or the length of the first interval, shape [].
         series: the terms of the power series of the first interval from order 2 on; none for one step of Euler, which
             is order 1.
@@ -63,7 +63,7 @@ class SummedTrials(eqx.Module):
         oscillates: whether each term of the target has a partner.
     """
 
-    stepped: Trials
+    trials: ImpulseTrials | ContinuousTrials
     interval: jax.Array
     series: list[Term]
     start: jax.Array
@@ -73,19 +73,19 @@ class SummedTrials(eqx.Module):
 
     @property
     def inputs(self) -> jax.Array:
-        return self.stepped.inputs
+        return self.trials.inputs
 
     @property
     def targets(self) -> jax.Array:
-        return self.stepped.targets
+        return self.trials.targets
 
     @property
     def weights(self) -> jax.Array:
-        return self.stepped.weights
+        return self.trials.weights
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
-        return self.stepped.sizes
+        return self.trials.sizes
 
     @property
     def is_continuous(self) -> bool:
@@ -125,10 +125,9 @@ def _summed(task: Task) -> Task:
     is_continuous = isinstance(trials, ContinuousTrials)
     if is_continuous:
         n_readings = 2 ** max(0, math.ceil(math.log2(trials.duration / FIRST_INTERVAL)))
-        interval, stepped = jnp.asarray(trials.duration / n_readings, response.areas.dtype), trials
+        interval = jnp.asarray(trials.duration / n_readings, response.areas.dtype)
     else:
         n_readings, interval = trials.n_readings, trials.dt
-        stepped = GivenTrials(trials.inputs, trials.targets, trials.weights)
 
     def turn(n: int) -> jax.Array:
         if is_continuous:
@@ -151,7 +150,7 @@ def _summed(task: Task) -> Task:
             found = found + last @ start @ last.T
             n += 1
     oscillates = response.frequencies is not None
-    ready = SummedTrials(stepped, interval, series, start, doublings, found, oscillates)
+    ready = SummedTrials(trials, interval, series, start, doublings, found, oscillates)
     return eqx.tree_at(lambda t: t.trials, task, ready)
 
 

@@ -2,6 +2,8 @@
 
 import weakref
 
+import jax
+
 from overlap_learning.dynamics.geometric import summed
 from overlap_learning.model.precision import is_traced
 from overlap_learning.tasks.stream import TaskStream
@@ -23,7 +25,7 @@ def prepared(task: Task | TaskStream) -> Task | TaskStream:
     if place in _known and _known[place][0]() is task:
         return _known[place][1]
     found = summed(task)
-    # What is calculated inside jit or vmap is of no use outside.
-    if found is not task and not is_traced(found):
+    # What is calculated inside jit or vmap is of no use outside, and arrays of numpy may change.
+    if found is not task and not is_traced(found) and all(isinstance(a, jax.Array) for a in jax.tree.leaves(task)):
         _known[place] = (weakref.ref(task, lambda _: _known.pop(place, None)), found)
     return found

@@ -10,6 +10,9 @@ from overlap_learning.dynamics.learner import AbstractLearner
 from overlap_learning.dynamics.results import RESULTS
 from overlap_learning.model.precision import is_traced
 
+#: Records that one program joins; the number of programs is limited by it, however many records there are.
+JOINED = 16
+
 
 class Record(eqx.Module):
     """Saved points, stacked along the first axis (in a batch the second, after the members).
@@ -35,9 +38,15 @@ class Outcome(eqx.Module):
     interpolation: diffrax.DenseInterpolation | None = None
 
 
-@jax.jit
 def join(records: list[Record]) -> Record:
     """Records one after another; in a batch, each member's."""
+    while len(records) > 1:
+        records = [_join(records[k : k + JOINED]) for k in range(0, len(records), JOINED)]
+    return records[0]
+
+
+@jax.jit
+def _join(records: list[Record]) -> Record:
     axis = records[0].time.ndim - 1
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=axis), *records)
 

@@ -149,9 +149,10 @@ class Task(eqx.Module):
     def loss(self, outputs: jax.Array) -> jax.Array:
         """`sum(weights * (outputs - targets)^2)`, shape []."""
         errors = self.weights * jnp.square(outputs - self.targets)
-        # The choice of what counts keeps products and sum apart: together, XLA hands them on a CPU to a library that
-        # takes longer for them in double precision than the network for its outputs.
-        return jnp.sum(errors, where=self.weights != 0)
+        # All weights are finite, so that nothing is left out. But a choice keeps products and sum apart: together, XLA
+        # hands them on a CPU to a library that takes longer for them in double precision than the network for its
+        # outputs.
+        return jnp.sum(errors, where=~jnp.isinf(self.weights))
 
     def replace(self, **arrays: ArrayLike) -> "Task":
         """The same task with other `inputs`, `targets`, `weights` or `dt`, as one of arrays.

@@ -42,3 +42,10 @@ def test_what_was_calculated_inside_jit_is_calculated_again_outside():
     task = make()
     inside = jax.jit(lambda: prepared(task).trials.sum)()
     np.testing.assert_allclose(prepared(task).trials.sum, inside, rtol=1e-14)
+
+
+def test_a_task_of_arrays_that_may_change_is_prepared_each_time():
+    task = jax.tree.map(np.array, make())
+    before = prepared(task).trials.sum
+    task.trials.response.cosines[...] *= 2
+    assert float(np.abs(prepared(task).trials.sum - before).max()) > 0.1

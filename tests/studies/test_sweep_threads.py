@@ -83,6 +83,26 @@ def test_settings_of_jax_within_a_with_hold_for_all_points(seen):
     assert set(seen) == {"MainThread"}
 
 
+def test_threads_that_would_not_have_the_settings_are_refused():
+    with jax.enable_x64(False), pytest.raises(ValueError, match="leave out threads, or set them for all"):
+        ol.sweep(lambda a: a, {"a": [1.0, 2.0]}, ol.Batched(1, threads=2))
+
+
+def test_the_error_of_the_first_point_that_fails_is_raised():
+    def risky(a):
+        def refuse(x):
+            # The first to fail is the last to end.
+            time.sleep(0.2 if x == 1.0 else 0.0)
+            if x >= 1.0:
+                raise ValueError(f"{x:g} is too much")
+            return x
+
+        return jax.pure_callback(refuse, jax.ShapeDtypeStruct((), float), a, vmap_method="sequential")
+
+    with pytest.raises(Exception, match="1 is too much"):
+        ol.sweep(risky, {"a": [0.5, 1.0, 2.0, 3.0]}, ol.Batched(1, threads=2), throw=True)
+
+
 def test_a_call_that_fails_is_made_point_by_point_and_the_others_go_on():
     def risky(a):
         def refuse(x):

@@ -38,6 +38,16 @@ def test_the_loss_ignores_what_has_no_weight():
     assert float(task.loss(jnp.ones((B, T, N_OUT)))) == 0.0
 
 
+def test_a_weight_of_zero_has_a_derivative_and_an_output_that_is_nan_a_loss_that_is():
+    weights = jnp.array([1.0, 0.0, 2.0])[None, :, None]
+    task = ol.Task(jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), weights, 0.5)
+    outputs = jnp.array([0.0, 4.0, 1.5])[None, :, None]
+    slope = jax.grad(lambda weights: task.replace(weights=weights).loss(outputs))(weights)
+    # (y - y*)^2, of numbers that binary fractions hold exactly.
+    np.testing.assert_array_equal(slope[0, :, 0], [1.0, 9.0, 0.25])
+    assert jnp.isnan(task.loss(outputs.at[0, 1, 0].set(jnp.nan)))
+
+
 def test_sizes_and_times_are_those_of_the_arrays():
     task = ol.Task(**arrays(dt=0.25))
     assert (task.n_trials, task.n_steps) == (B, T)

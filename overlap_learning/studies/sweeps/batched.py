@@ -33,7 +33,8 @@ class Batched:
             is free when the program is compiled, in equal parts for the calls at a time: of the device's memory, and on
             a CPU of the machine's or of the container's; on a cluster as the worker has it that compiles first.
         threads: calls at a time in this process. None: as many as there are cores, on a CPU; one on other devices, and
-            where settings of jax hold within a `with` only, which other threads do not see.
+            where settings of jax hold within a `with` only, which other threads do not see. Where a call fails, its
+            points are run one by one in its thread, so that the function may be in several threads at once.
 
     Raises:
         ValueError: if size or threads is no positive integer, or memory no positive number, or both size and memory
