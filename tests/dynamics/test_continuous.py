@@ -154,17 +154,6 @@ def test_learning_is_the_limit_of_that_in_small_steps():
     assert errors[0] / errors[1] == pytest.approx(2, rel=0.05)
 
 
-def test_the_gradient_is_that_of_finite_differences():
-    overlaps = ol.Overlaps.from_entries(LINEAR.layout, vu=0.3, vm=0.5, zu=0.4, zm=0.2)
-    _, slope = ol.loss_gradient(LINEAR, FILTER, overlaps)
-    # The error of a central difference: h^2 from the third derivative, eps / h from rounding; h = eps^(1/3).
-    h = EPS ** (1 / 3)
-    for name, (i, j) in {"vu": (2, 1), "vm": (2, 0), "zu": (3, 1), "zm": (3, 0)}.items():
-        here = float(overlaps.entries()[name])
-        up, down = (float(ol.loss(LINEAR, FILTER, overlaps.replace(**{name: here + s * h}))) for s in (1, -1))
-        assert (up - down) / (2 * h) == pytest.approx(float(slope[i, j]), abs=100 * h**2)
-
-
 def test_a_batch_learns_as_each_of_its_members():
     rule = ol.GradientDescent(1e-2, 20, save_every=10)
 

@@ -85,14 +85,17 @@ def test_equal_eigenvalues_do_no_harm(s_vu, s_vm, s_zu, s_zm):
     assert_same(LINEAR, FILTER, overlaps)
 
 
-def test_the_gradient_is_that_of_finite_differences():
+@pytest.mark.parametrize("dt", [0.05, 0])
+def test_the_gradient_is_that_of_finite_differences(dt):
+    """In steps, and in continuous time."""
+    task = ol.tasks.exponential_filter(decay=0.2, duration=5.0, dt=dt)
     overlaps = ol.Overlaps.from_entries(LINEAR.layout, vu=0.3, vm=0.5, zu=0.4, zm=0.2)
-    _, slope = ol.loss_gradient(LINEAR, FILTER, overlaps)
+    _, slope = ol.loss_gradient(LINEAR, task, overlaps)
     # The error of a central difference: h^2 from the third derivative, eps / h from rounding; h = eps^(1/3).
     h = EPS ** (1 / 3)
     for name, (i, j) in {"vu": (2, 1), "vm": (2, 0), "zu": (3, 1), "zm": (3, 0)}.items():
         here = float(overlaps.entries()[name])
-        up, down = (float(ol.loss(LINEAR, FILTER, overlaps.replace(**{name: here + s * h}))) for s in (1, -1))
+        up, down = (float(ol.loss(LINEAR, task, overlaps.replace(**{name: here + s * h}))) for s in (1, -1))
         assert (up - down) / (2 * h) == pytest.approx(float(slope[i, j]), abs=100 * h**2)
 
 
