@@ -3,7 +3,8 @@
 from importlib.metadata import version
 
 from overlap_learning import model, plot, studies, tasks
-from overlap_learning.dynamics import (
+from overlap_learning.dynamics import integrate, invariants, loss, loss_gradient, metric
+from overlap_learning.learning import (
     RESULTS,
     Checkpoint,
     DirectDescent,
@@ -14,12 +15,7 @@ from overlap_learning.dynamics import (
     LossSchedule,
     Optimiser,
     Solution,
-    integrate,
-    invariants,
     load,
-    loss,
-    loss_gradient,
-    metric,
 )
 from overlap_learning.model import (
     Activation,
@@ -35,9 +31,11 @@ from overlap_learning.model import (
     rollout,
     simulate,
 )
-from overlap_learning.studies import Batched, Comparison, compare, equivalent, feasible, protocol, sweep
+from overlap_learning.studies import Comparison, compare, equivalent, feasible, protocol
+from overlap_learning.sweeps import Batched, sweep
 from overlap_learning.tasks import Task, TaskStream
-from overlap_learning.validation import ClosureReport, Limit, Validation, closure_error, limit, train, validate
+from overlap_learning.training import train
+from overlap_learning.validation import ClosureReport, Limit, Validation, closure_error, limit, validate
 
 __version__ = version("overlap_learning")
 

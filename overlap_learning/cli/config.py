@@ -41,8 +41,8 @@ from overlap_learning.cli.values import (
     require_table,
     suggest,
 )
-from overlap_learning.dynamics.rules import AbstractRule
-from overlap_learning.dynamics.run import check_run
+from overlap_learning.learning.driver import check_run
+from overlap_learning.learning.rules import AbstractRule
 
 __all__ = ["Config", "ConfigError", "ValidationSettings", "load_config", "read_config"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overlap_learning.cli.values import ConfigError
-from overlap_learning.dynamics.results import LearningError, LearningInterrupted
-from overlap_learning.dynamics.solution import Solution
-from overlap_learning.dynamics.storage import replace
+from overlap_learning.learning.files import replace
+from overlap_learning.learning.outcomes import LearningError, LearningInterrupted
+from overlap_learning.learning.solution import Solution
 from overlap_learning.validation.validate import Validation
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from overlap_learning.cli.folder import Folder
 from overlap_learning.cli.table import print_table
 from overlap_learning.cli.values import ConfigError
-from overlap_learning.dynamics.checkpoint import Checkpoint
-from overlap_learning.dynamics.storage import write
 from overlap_learning.gallery import FIGURES, Reproduction, Sheet
+from overlap_learning.learning.checkpoint import Checkpoint
+from overlap_learning.learning.files import write
 
 #: Learning steps between checkpoints of a resumable run: some seconds to a minute of work.
 CHECKPOINT_EVERY = 100

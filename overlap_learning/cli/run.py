@@ -1,11 +1,11 @@
 """The commands that run a configuration."""
 
 import overlap_learning as ol
+from overlap_learning.checks import count
 from overlap_learning.cli.config import Config, ConfigError
 from overlap_learning.cli.figures import learning_figure, validation_figure
 from overlap_learning.cli.folder import Folder
 from overlap_learning.cli.values import in_table
-from overlap_learning.model.precision import count
 from overlap_learning.tasks import TaskStream
 
 

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from overlap_learning.dynamics.geometric import SummedTrials, not_negative, response_loss, summed
+from overlap_learning.dynamics.impulse_loss import impulse_loss, not_negative
 from overlap_learning.model.activity import Moments, check_channels, mixture_outputs, reduced_outputs
-from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.task import Task, check_task
 
 
 def loss(model: Model, task: Task, overlaps: Overlaps) -> jax.Array:
@@ -78,10 +78,8 @@ def gram_loss_gradient(model: Model, gram: jax.Array, task: Task) -> tuple[jax.A
 
 def _summed_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:
     """The loss, summed in closed form where that is known, else step by step."""
-    if model.is_linear:
-        task = summed(task)
-        if isinstance(task.trials, SummedTrials):
-            return response_loss(model.layout, gram, task.trials)
+    if model.is_linear and task.trials.sums is not None:
+        return impulse_loss(model.layout, gram, task.trials.sums)
     return task.loss(reduced_outputs(model, gram, task))
 
 
@@ -102,21 +100,3 @@ def mixture_loss_gradient(
     """
     value, gamma = jax.value_and_grad(mixture_loss, argnums=2)(model, fractions, moments, task)
     return value, (gamma + jnp.swapaxes(gamma, 1, 2)) / fractions[:, None, None]
-
-
-def check_task(model: Model, task: Task, caller: str) -> None:
-    """Refuse what is not a fixed batch, or has other output channels than the model.
-
-    Raises:
-        ValueError: naming what was passed and what is allowed.
-    """
-    check_model(model, caller)
-    if not isinstance(task, Task):
-        raise ValueError(
-            f"{caller}: task must be an ol.Task (a fixed batch), got {type(task).__name__}. "
-            "From a stream, take one batch: stream.sample(key)."
-        )
-    if task.n_out != model.layout.n_out:
-        raise ValueError(
-            f"{caller}: the task has {task.n_out} output channels, the model has n_out={model.layout.n_out}."
-        )

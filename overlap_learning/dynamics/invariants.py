@@ -5,12 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from overlap_learning.checks import require_float64
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.factor import square_root
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import require_float64
 
 
 def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.checks import require_float64
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import require_float64
 
 
 def metric(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:

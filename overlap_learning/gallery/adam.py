@@ -10,8 +10,6 @@ import numpy as np
 
 import overlap_learning.plot as plot
 from overlap_learning.dynamics.invariants import invariants
-from overlap_learning.dynamics.rules import GradientDescent
-from overlap_learning.dynamics.solution import Solution
 from overlap_learning.gallery.page import excess_kurtosis, mark_phases, network, page
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
 from overlap_learning.gallery.runs import (
@@ -22,6 +20,8 @@ from overlap_learning.gallery.runs import (
     largest_difference,
     random_network,
 )
+from overlap_learning.learning.rules import GradientDescent
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
 from overlap_learning.model.activity import reduced_outputs
 from overlap_learning.model.layout import Layout

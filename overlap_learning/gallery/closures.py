@@ -1,7 +1,6 @@
 """Closures: ways to follow nonlinear learning, from the Gaussian theory to many neurons; their errors and times."""
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,26 +8,21 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from numpy.polynomial.hermite_e import hermevander
 
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.learner import AbstractLearner
-from overlap_learning.dynamics.rules import GradientDescent
-from overlap_learning.dynamics.run import check_run, follow
-from overlap_learning.dynamics.solution import Solution, finish
+from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network, triangular_factor, weighted_gram, with_vectors
-from overlap_learning.model.nodes import AbstractNodes, Cubature, HermiteGrid, WhitenedNodes
+from overlap_learning.model.network import Network
+from overlap_learning.model.nodes import Cubature, HermiteGrid, WhitenedNodes
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.plot.style import COLOURS, legend_above
 from overlap_learning.tasks.task import Task
-from overlap_learning.validation.backpropagation import neuron_loss
+from overlap_learning.training.train import train
+from overlap_learning.validation.expansion import expand, exponents
+from overlap_learning.validation.finite_size import entries
 from overlap_learning.validation.limit import limit
-from overlap_learning.validation.scaling import entries
-from overlap_learning.validation.train import train
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,71 +78,6 @@ class Closure(NamedTuple):
     size: int
     error: float
     cost: float
-
-
-class ExpansionLearner(AbstractLearner):
-    """Neurons as polynomials of what they were: `V_k = sum_a H_a(x_k) c_a`, the position being the coefficients c.
-
-    The scaled gradient of the neurons at the nodes is projected on the polynomials (Galerkin):
-    `N dL/dc_a = sum_k H_a(x_k) dL/dV_k`. With linear polynomials alone it is the Gaussian theory; with as many as there
-    are nodes, the training of the nodes.
-
-    Attributes:
-        basis: orthonormal polynomials H at the nodes, shape [K, n].
-        weights: of the nodes, shape [K].
-    """
-
-    model: Model
-    rates: jax.Array
-    basis: jax.Array
-    weights: jax.Array
-
-    def gram(self, position: jax.Array) -> jax.Array:
-        return weighted_gram(self.basis @ position, self.weights)
-
-    def loss(self, position: jax.Array, task: Task) -> jax.Array:
-        return neuron_loss(self.model, self.basis @ position, self.weights, task)
-
-    def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
-        vectors = self.basis @ position
-        value, slope = jax.value_and_grad(neuron_loss, argnums=1)(self.model, vectors, self.weights, task)
-        return value, self.basis.T @ slope
-
-    def transfer(self, position: jax.Array) -> None:
-        return None
-
-    def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
-        raise ValueError("ExpansionLearner: independent noise is no polynomial of the start, and is not followed.")
-
-
-def expand(
-    model: Model, task: Task, overlaps: Overlaps, rule: GradientDescent, degree: int, nodes: AbstractNodes
-) -> Solution:
-    """Learning of neurons that are odd Hermite polynomials of the initial Gaussian (polynomial chaos).
-
-    Args:
-        model: the `Model`, with an odd activation.
-        task: the task.
-        overlaps: the start.
-        rule: the rule.
-        degree: of the polynomials: a term of degree a in the dimensions of m, u and b in those of v, z counts a + 2 b,
-            as in `Cubature`, because the gradient of a neuron is linear in its v and z. 2: linear terms only.
-        nodes: the folded nodes on which the gradient is projected, fine enough for the polynomials to be orthonormal.
-
-    Returns:
-        A `Solution`, whose `final` is the `Network` of the nodes.
-    """
-    factor = np.asarray(triangular_factor(overlaps))
-    dimension, n_fields = len(factor), model.layout.n_fields
-    points, weights = (np.asarray(array) for array in nodes.standard(dimension, n_fields))
-    basis = polynomials(points, n_fields, degree)
-    learner = ExpansionLearner(model, model.layout.rates(None), jnp.asarray(basis), jnp.asarray(weights))
-    # The linear polynomials, one for each dimension, come first.
-    position = jnp.zeros((basis.shape[1], model.layout.size)).at[:dimension].set(factor)
-    check_run(model, task, rule, None, "expand")
-    outcome = follow(learner, rule, task, position, None)
-    network = with_vectors(Network.quadrature(overlaps, nodes), learner.basis @ outcome.position)
-    return finish(model, outcome, network, outcome.stats, throw=True)
 
 
 def compare(
@@ -248,7 +177,7 @@ def _ways(
         yield KINDS[5], n, [partial(corrected, network) for network in draws]
     nodes = HermiteGrid(*sizes.expansion_grid, folded=True)
     for degree in sizes.expansions:
-        size = len(_exponents(len(overlaps.gram), model.layout.n_fields, degree))
+        size = len(exponents(len(overlaps.gram), model.layout.n_fields, degree))
         yield KINDS[6], size, [lambda degree=degree: entries(expand(model, task, overlaps, rule, degree, nodes))]
 
 
@@ -261,20 +190,3 @@ def _timed(runs: Sequence[Callable[[], np.ndarray]]) -> tuple[list[np.ndarray], 
         run()
         times.append(time.process_time() - began)
     return results, min(times)
-
-
-def _exponents(dimension: int, n_fields: int, degree: int) -> np.ndarray:
-    """Exponents of the odd terms with a + 2 b <= degree, shape [n, r], the linear ones first."""
-    every = np.array(list(itertools.product(range(degree + 1), repeat=dimension)))
-    counted = every[:, :n_fields].sum(axis=1) + 2 * every[:, n_fields:].sum(axis=1)
-    total = every.sum(axis=1)
-    higher = every[(total % 2 == 1) & (total > 1) & (counted <= degree)]
-    return np.concatenate([np.eye(dimension, dtype=int), higher])
-
-
-def polynomials(points: np.ndarray, n_fields: int, degree: int) -> np.ndarray:
-    """Normalised Hermite polynomials at the points, shape [K, n]."""
-    exponents = _exponents(points.shape[1], n_fields, degree)
-    norm = np.sqrt([math.factorial(k) for k in range(degree + 1)])
-    single = hermevander(points, degree) / norm
-    return np.prod([single[:, j, exponents[:, j]] for j in range(points.shape[1])], axis=0)

@@ -8,11 +8,11 @@ import numpy as np
 
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.invariants import invariants
-from overlap_learning.dynamics.rules import GradientDescent, GradientFlow
-from overlap_learning.dynamics.solution import Solution
 from overlap_learning.gallery.page import page
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
 from overlap_learning.gallery.runs import adam
+from overlap_learning.learning.rules import GradientDescent, GradientFlow
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
@@ -22,7 +22,7 @@ from overlap_learning.plot.style import COLOURS, legend_above
 from overlap_learning.studies.memory.drift import Drift, invariant_drift
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
-from overlap_learning.validation.train import train
+from overlap_learning.training.train import train
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

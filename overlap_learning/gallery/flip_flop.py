@@ -9,11 +9,11 @@ import numpy as np
 
 import overlap_learning.plot as plot
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.rules import DirectDescent, GradientDescent
-from overlap_learning.dynamics.solution import Solution
 from overlap_learning.gallery.page import comparison, excess_kurtosis, histograms, network
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
 from overlap_learning.gallery.runs import as_it_ends, kurtosis_error, random_network
+from overlap_learning.learning.rules import DirectDescent, GradientDescent
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Erf
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
@@ -22,7 +22,7 @@ from overlap_learning.plot.deviation import largest_deviation
 from overlap_learning.plot.style import legend_above
 from overlap_learning.tasks.flip_flop import flip_flop
 from overlap_learning.tasks.stream import TaskStream, stream
-from overlap_learning.validation.train import train
+from overlap_learning.training.train import train
 
 
 @dataclass(frozen=True)

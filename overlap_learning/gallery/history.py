@@ -11,11 +11,11 @@ import numpy as np
 
 import overlap_learning.plot as plot
 from overlap_learning.dynamics.invariants import invariants
-from overlap_learning.dynamics.rules import GradientDescent, GradientFlow
-from overlap_learning.dynamics.solution import Solution
 from overlap_learning.gallery.page import mark_phases, network, page
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
 from overlap_learning.gallery.runs import edges, end_gram, joined, largest_difference, random_network
+from overlap_learning.learning.rules import GradientDescent, GradientFlow
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
 from overlap_learning.model.activity import reduced_outputs
 from overlap_learning.model.layout import Layout

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.rules import GradientFlow
 from overlap_learning.gallery.page import page
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
 from overlap_learning.gallery.runs import end_gram
+from overlap_learning.learning.rules import GradientFlow
 from overlap_learning.model.activations import Linear
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model

@@ -10,11 +10,11 @@ import numpy as np
 
 import overlap_learning.plot as plot
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.rules import DirectDescent, GradientDescent
-from overlap_learning.dynamics.solution import Solution
 from overlap_learning.gallery.page import comparison, page
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
 from overlap_learning.gallery.runs import as_it_ends, random_network
+from overlap_learning.learning.rules import DirectDescent, GradientDescent
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
@@ -22,7 +22,7 @@ from overlap_learning.plot.deviation import largest_deviation
 from overlap_learning.plot.style import symbol
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
-from overlap_learning.validation.train import train
+from overlap_learning.training.train import train
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import overlap_learning.plot as plot
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.plot.style import COLOURS, FONT_SIZE, symbol

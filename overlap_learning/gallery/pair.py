@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.rules import GradientDescent
-from overlap_learning.dynamics.solution import Solution
 from overlap_learning.gallery.page import network, page
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
 from overlap_learning.gallery.runs import end_gram, largest_difference, random_network
+from overlap_learning.learning.rules import GradientDescent
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
 from overlap_learning.model.activity import simulate
 from overlap_learning.model.layout import Layout
@@ -25,7 +25,7 @@ from overlap_learning.studies.equivalence.completion import equivalent
 from overlap_learning.studies.equivalence.noise import output_noise
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
-from overlap_learning.validation.train import train
+from overlap_learning.training.train import train
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import numpy as np
 import overlap_learning.gallery.flip_flop as flip_flop
 import overlap_learning.plot as plot
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.rules import GradientDescent
-from overlap_learning.dynamics.solution import Solution
 from overlap_learning.gallery.page import excess_kurtosis, network, page, telling_trial
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
 from overlap_learning.gallery.runs import adam, kurtosis_error
+from overlap_learning.learning.rules import GradientDescent
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activity import rollout, simulate
 from overlap_learning.tasks.task import Task
-from overlap_learning.validation.train import train
+from overlap_learning.training.train import train
 
 
 @dataclass(frozen=True)

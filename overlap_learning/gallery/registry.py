@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from overlap_learning.dynamics.checkpoint import Checkpoint
 from overlap_learning.gallery import (
     adam,
     drift,
@@ -22,6 +21,7 @@ from overlap_learning.gallery import (
     twins,
 )
 from overlap_learning.gallery.reproduction import Reproduction
+from overlap_learning.learning.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

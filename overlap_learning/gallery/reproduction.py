@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.solution import Solution
 
 if TYPE_CHECKING:
     import xarray

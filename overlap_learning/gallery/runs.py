@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.results import LearningError
-from overlap_learning.dynamics.rules import AbstractRule, Optimiser
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.outcomes import LearningError
+from overlap_learning.learning.rules import AbstractRule, Optimiser
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
-from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
@@ -48,13 +48,15 @@ def joined(phases: Sequence[Solution]) -> Solution:
         if phase.transfer is not None:
             transfers.append(phase.transfer if before is None else before @ phase.transfer)
             before = transfers[-1][-1]
+    saved = {"gram": jnp.concatenate([phase.overlaps.gram for phase in phases])}
+    if transfers:
+        saved["transfer"] = jnp.concatenate(transfers)
     return Solution(
         model=phases[0].model,
         time=jnp.concatenate(times),
         step=None,
         loss=jnp.concatenate([phase.loss for phase in phases]),
-        overlaps=with_gram(phases[0].overlaps, jnp.concatenate([phase.overlaps.gram for phase in phases])),
-        transfer=jnp.concatenate(transfers) if transfers else None,
+        saved=saved,
         final=phases[-1].final,
         stats={},
         result=phases[-1].result,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
-from overlap_learning.dynamics.rules import GradientDescent, GradientFlow
 from overlap_learning.gallery.page import page
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
+from overlap_learning.learning.rules import GradientDescent, GradientFlow
 from overlap_learning.model.activations import Erf, Linear
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
@@ -18,7 +18,7 @@ from overlap_learning.plot.style import COLOURS, legend_above, symbol
 from overlap_learning.studies.memory.savings import History, Savings, learning_speed, savings
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
-from overlap_learning.validation.train import train
+from overlap_learning.training.train import train
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.rules import GradientDescent
 from overlap_learning.gallery.closures import MARKS, Closure, Sizes, compare, draw_costs, draw_populations
 from overlap_learning.gallery.page import page
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
+from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.model.activations import Erf
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.checkpoint import Checkpoint, part_of
-from overlap_learning.dynamics.rules import GradientDescent
-from overlap_learning.dynamics.schedule import LossSchedule
 from overlap_learning.gallery.page import page
 from overlap_learning.gallery.reproduction import Number, Reproduction, collect
+from overlap_learning.learning.checkpoint import Checkpoint, part_of
+from overlap_learning.learning.rules import GradientDescent
+from overlap_learning.learning.schedule import LossSchedule
 from overlap_learning.model.activations import Erf
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model

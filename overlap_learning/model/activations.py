@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.model.precision import floating
+from overlap_learning.checks import floating
 from overlap_learning.model.quadrature import Quadrature, Trapezoid
 
 

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from overlap_learning.checks import is_zero, scalar
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
-from overlap_learning.model.precision import is_zero, scalar
 
 
 class Stimulus(Protocol):

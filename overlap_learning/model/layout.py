@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.model.precision import count, floating, is_traced
+from overlap_learning.checks import count, floating, is_traced
 
 BLOCKS = ("m", "u", "v", "z")
 #: Of each block. The Gram matrix of all vectors has to fit into memory.

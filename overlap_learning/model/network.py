@@ -10,11 +10,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
+from overlap_learning.checks import check_key, count, floating, is_traced
 from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import check_key, count, floating, is_traced
 
 #: The axis of a mesh of devices over which neurons are spread.
 NEURONS = "neurons"
@@ -249,9 +249,17 @@ def triangular_factor(overlaps: Overlaps) -> jax.Array:
     return jnp.linalg.qr(root, mode="r")
 
 
+def network_of(vectors: jax.Array, layout: Layout, weights: jax.Array) -> Network:
+    """A network that is not checked: one that learning led to."""
+    network = object.__new__(Network)
+    for name, value in (("vectors", vectors), ("layout", layout), ("weights", weights)):
+        object.__setattr__(network, name, value)
+    return network
+
+
 def with_vectors(network: Network, vectors: jax.Array) -> Network:
-    """A network of the same layout and weights with other vectors, not checked: those that learning led to."""
-    return eqx.tree_at(lambda n: n.vectors, network, vectors)
+    """A network of the same layout and weights with other vectors, not checked."""
+    return network_of(vectors, network.layout, network.weights)
 
 
 def weighted_gram(vectors: jax.Array, weights: jax.Array) -> jax.Array:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import roots_hermitenorm
 
+from overlap_learning.checks import count, is_traced
 from overlap_learning.model.cubature import cubature, n_moments, n_points, sobol_points
-from overlap_learning.model.precision import count, is_traced
 
 #: The most nodes of a tensor grid, and the most moments that a cubature is solved for (its time grows as their cube).
 MOST_GRID_NODES, MOST_MOMENTS = 10_000, 1_000

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from overlap_learning.checks import check_key, floating, is_traced, scalar
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.precision import check_key, floating, is_traced, scalar
 
 
 class Overlaps(eqx.Module):

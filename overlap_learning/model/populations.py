@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from overlap_learning.checks import count, floating, is_traced
 from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, HermiteGrid, default_nodes
 from overlap_learning.model.overlaps import Overlaps, unchecked
-from overlap_learning.model.precision import count, floating, is_traced
 
 
 class Populations(eqx.Module):

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import roots_hermitenorm
 
-from overlap_learning.model.precision import count
+from overlap_learning.checks import count
 
 
 class Quadrature(Protocol):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.network import Network
 from overlap_learning.plot.style import DIRECT, FULL, THEORY, Look, looks, numbered
 

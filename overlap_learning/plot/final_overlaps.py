@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.network import Network
 from overlap_learning.plot.curves import curves
 from overlap_learning.plot.style import FONT_SIZE, axes_of, legend_above, symbol

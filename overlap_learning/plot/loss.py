@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.solution import Solution
 from overlap_learning.plot.curves import curves, label_learning_time
 from overlap_learning.plot.style import axes_of, legend_above
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.model import Model
 from overlap_learning.plot.curves import Curve, curves, label_learning_time
 from overlap_learning.plot.style import MANY_COLOURS, THEORY, axes_of, label_ends, legend_above, symbol

@@ -31,10 +31,8 @@ from overlap_learning.studies.memory import (
     train_twins,
     transport,
 )
-from overlap_learning.studies.sweeps import Batched, sweep
 
 __all__ = [
-    "Batched",
     "Comparison",
     "Decoding",
     "Drift",
@@ -60,7 +58,6 @@ __all__ = [
     "random_starts",
     "savings",
     "solution_manifold",
-    "sweep",
     "train_twins",
     "transport",
 ]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.model.precision import check_key, count, scalar
+from overlap_learning.checks import check_key, count, scalar
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.time import steps
 

@@ -1,14 +1,17 @@
 """Impulse tasks: respond to one impulse with a given function of time."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.model.precision import floating, is_traced, is_zero, scalar
+from overlap_learning.checks import floating, in_numpy, is_traced, is_zero, namespace, scalar
 from overlap_learning.tasks.response import Response
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.sums import Sums, sums_in_continuous_time, sums_of_steps
+from overlap_learning.tasks.task import Task, task_of
 from overlap_learning.tasks.time import steps
 
 #: In continuous time, per neuronal time constant: the fastest decay or rotation of a target, and of the activity.
@@ -24,40 +27,48 @@ class ImpulseTrials(eqx.Module):
         response: the impulse and its answer.
         dt: the Euler step, shape []; the input at step 0 is `areas / dt`.
         spacing: of the readings, shape [].
+        sums: of the known signals.
         n_readings: after the impulse, T - 1.
     """
 
     response: Response
     dt: jax.Array
     spacing: jax.Array
+    sums: Sums
     n_readings: int = eqx.field(static=True)
 
     # Leading axes are those of a batch of tasks, such as jax.vmap makes.
 
     @property
     def inputs(self) -> jax.Array:
-        impulses = self.response.areas / self.dt[..., None, None]
-        return _after(impulses[..., None, :], jnp.zeros((*self._readings, impulses.shape[-1])))
+        areas, dt = in_numpy((self.response.areas, self.dt))
+        return self._after(areas[..., None, :] / dt[..., None, None, None], 0.0)
 
     @property
     def targets(self) -> jax.Array:
-        times = self.spacing[..., None] * jnp.arange(self.n_readings, dtype=self.spacing.dtype)
-        found = self.response.target(times)
-        return _after(jnp.zeros_like(found[..., :1, :]), found)
+        response, spacing = in_numpy((self.response, self.spacing))
+        return self._after(0.0, response.target(spacing[..., None] * np.arange(self.n_readings, dtype=spacing.dtype)))
 
     @property
     def weights(self) -> jax.Array:
-        counted = jnp.broadcast_to(self.dt[..., None, None, None], (*self._readings, self.response.sizes[-1]))
-        return _after(jnp.zeros_like(counted[..., :1, :]), counted)
+        return self._after(0.0, in_numpy(self.dt)[..., None, None, None])
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
         n_trials, n_in, n_out = self.response.sizes
         return (n_trials, 1 + self.n_readings, n_in, n_out)
 
-    @property
-    def _readings(self) -> tuple[int, ...]:
-        return (*self.response.areas.shape[:-1], self.n_readings)
+    def silent_loss(self) -> jax.Array:
+        return self.sums.silent_loss()
+
+    def _after(self, first: Any, rest: Any) -> jax.Array:
+        """Reading 0, and then the others, along the axis of time."""
+        xp = namespace(first, rest)
+        n_channels = max(np.shape(part)[-1] if np.ndim(part) else 1 for part in (first, rest))
+        n_channels = max(n_channels, self.sizes[-1] if np.ndim(first) == 0 else 1)
+        trials = self.response.areas.shape[:-1]
+        parts = [xp.broadcast_to(part, (*trials, n, n_channels)) for part, n in ((first, 1), (rest, self.n_readings))]
+        return jnp.asarray(xp.concatenate(parts, axis=-2), self.dt.dtype)
 
 
 class ContinuousTrials(eqx.Module):
@@ -65,11 +76,11 @@ class ContinuousTrials(eqx.Module):
 
     Attributes:
         response: the impulse and its answer.
-        duration: of the answer, in neuronal time constants.
+        sums: integrals of the known signals.
     """
 
     response: Response
-    duration: float = eqx.field(static=True)
+    sums: Sums
 
     @property
     def inputs(self) -> jax.Array:
@@ -88,6 +99,9 @@ class ContinuousTrials(eqx.Module):
         n_trials, n_in, n_out = self.response.sizes
         return (n_trials, 0, n_in, n_out)
 
+    def silent_loss(self) -> jax.Array:
+        return self.sums.silent_loss()
+
 
 def _no_steps(name: str) -> ValueError:
     return ValueError(
@@ -95,11 +109,6 @@ def _no_steps(name: str) -> ValueError:
         "ol.Overlaps of linear networks (ol.loss, ol.integrate without label_noise and batch_size). For other "
         "networks, N neurons, outputs and streams make it one of steps: ol.tasks.impulse_response(..., dt=0.05)."
     )
-
-
-def _after(first: jax.Array, rest: jax.Array) -> jax.Array:
-    """Reading 0, and then the others, along the axis of time."""
-    return jnp.concatenate([first, rest.astype(first.dtype)], axis=-2)
 
 
 def impulse_response(
@@ -165,7 +174,7 @@ def impulse_response(
         True
     """
     n = _steps(duration, dt, "impulse_response")
-    impulses = _shaped(jnp.ones((1, 1)) if impulses is None else impulses, "impulses", "[B, n_in]", 2)
+    impulses = _shaped(np.ones((1, 1)) if impulses is None else impulses, "impulses", "[B, n_in]", 2)
     cosines = _shaped(cosines, "cosines", "[B, J, n_out]", 3)
     decays = _shaped(decays, "decays", "[J]", 1)
     _check(
@@ -187,42 +196,38 @@ def impulse_response(
     else:
         frequencies = _shaped(frequencies, "frequencies", "[J]", 1)
         _check(frequencies.shape == decays.shape, "frequencies and decays must both be [J]", frequencies, decays)
-        sines = jnp.zeros_like(cosines) if sines is None else _shaped(sines, "sines", "[B, J, n_out]", 3)
+        sines = np.zeros(cosines.shape) if sines is None else _shaped(sines, "sines", "[B, J, n_out]", 3)
         _check(sines.shape == cosines.shape, "sines and cosines must both be [B, J, n_out]", sines, cosines)
     dtype = jnp.result_type(impulses, cosines, decays, float)
-    response = Response(
-        areas=impulses.astype(dtype),
-        decays=decays.astype(dtype),
-        cosines=cosines.astype(dtype),
-        frequencies=None if frequencies is None else frequencies.astype(dtype),
-        sines=None if sines is None else jnp.asarray(sines).astype(dtype),
-    )
+    given = Response(impulses, decays, cosines, frequencies, sines)
+    response: Response = in_numpy(jax.tree.map(lambda array: array.astype(dtype), in_numpy(given)))
     response.check_finite("impulse_response")
     if n == 0:
         return _in_continuous_time(response, duration, published_time_axis)
     if published_time_axis and n < 2:
         raise ValueError("impulse_response: the published time axis needs at least two readings, duration >= 2 dt.")
+    dt = in_numpy(jnp.asarray(dt, dtype))
     spacing = n * dt / (n - 1) if published_time_axis else dt
-    trials = ImpulseTrials(response, jnp.asarray(dt, dtype), jnp.asarray(spacing, dtype), n_readings=n)
-    # The checks of any task; then the trials themselves in place of their arrays.
-    task = Task(trials.inputs, trials.targets, trials.weights, dt)
-    return eqx.tree_at(lambda t: t.trials, task, trials)
+    sums = sums_of_steps(response, dt, spacing, n)
+    return _task(ImpulseTrials(response, dt, spacing, sums, n_readings=n), dt)
 
 
 def _in_continuous_time(response: Response, duration: float, published_time_axis: bool) -> Task:
     if published_time_axis:
         raise ValueError("impulse_response: published_time_axis is about steps; with dt=0 there are none.")
-    rates = response.decays if response.frequencies is None else response.decays + jnp.abs(response.frequencies)
-    if not is_traced(rates) and float(jnp.max(rates)) > FASTEST:
+    rates = response.decays if response.frequencies is None else response.decays + abs(response.frequencies)
+    if not is_traced(rates) and float(np.max(rates)) > FASTEST:
         raise ValueError(
             f"impulse_response: with dt=0, decay + abs(frequency) must be at most {FASTEST:g} per neuronal time "
-            f"constant, got {float(jnp.max(rates)):g}; give dt to step through time."
+            f"constant, got {float(np.max(rates)):g}; give dt to step through time."
         )
-    # A task of steps, of which nothing stays.
-    nothing = jnp.zeros((1, 1, 1), response.areas.dtype)
-    task = Task(nothing, nothing, nothing, 1.0)
-    trials = ContinuousTrials(response, float(duration))
-    return eqx.tree_at(lambda t: (t.trials, t.dt), task, (trials, jnp.zeros_like(task.dt)))
+    trials = ContinuousTrials(response, sums_in_continuous_time(response, float(duration)))
+    return _task(trials, np.zeros((), response.areas.dtype))
+
+
+def _task(trials: ImpulseTrials | ContinuousTrials, dt: Any) -> Task:
+    """The task of trials that have been checked, its arrays in jax."""
+    return task_of(*jax.tree.map(jnp.asarray, (trials, dt)))
 
 
 def exponential_filter(
@@ -255,7 +260,7 @@ def exponential_filter(
     _steps(duration, dt, "exponential_filter")
     decay = _stable_decay(decay, dt, "exponential_filter")
     return impulse_response(
-        jnp.ones((1, 1, 1)), decay[None], duration=duration, dt=dt, published_time_axis=published_time_axis
+        np.ones((1, 1, 1)), in_numpy(decay)[None], duration=duration, dt=dt, published_time_axis=published_time_axis
     )
 
 
@@ -294,9 +299,9 @@ def damped_oscillation(
     decay = _stable_decay(decay, dt, "damped_oscillation")
     frequency = scalar(frequency, "damped_oscillation: frequency", "a finite number", -jnp.inf)
     return impulse_response(
-        jnp.ones((1, 1, 1)),
-        decay[None],
-        frequency[None],
+        np.ones((1, 1, 1)),
+        in_numpy(decay)[None],
+        in_numpy(frequency)[None],
         duration=duration,
         dt=dt,
         published_time_axis=published_time_axis,

@@ -2,10 +2,9 @@
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-from jax.scipy.linalg import block_diag
+import numpy as np
 
-from overlap_learning.model.precision import is_traced
+from overlap_learning.checks import is_traced, namespace
 
 
 class Response(eqx.Module):
@@ -38,31 +37,34 @@ class Response(eqx.Module):
 
     def target(self, times: jax.Array) -> jax.Array:
         """y* at times [..., T], shape [..., B, T, n_out]."""
-        size = jnp.exp(-self.decays[..., None, :] * times[..., None])
+        xp = namespace(self, times)
+        size = xp.exp(-self.decays[..., None, :] * times[..., None])
         if self.frequencies is None or self.sines is None:
-            return jnp.einsum("...tj,...bjo->...bto", size, self.cosines)
+            return xp.einsum("...tj,...bjo->...bto", size, self.cosines)
         angle = self.frequencies[..., None, :] * times[..., None]
-        found = jnp.einsum("...tj,...bjo->...bto", size * jnp.cos(angle), self.cosines)
-        return found + jnp.einsum("...tj,...bjo->...bto", size * jnp.sin(angle), self.sines)
+        found = xp.einsum("...tj,...bjo->...bto", size * xp.cos(angle), self.cosines)
+        return found + xp.einsum("...tj,...bjo->...bto", size * xp.sin(angle), self.sines)
 
     def first_signals(self) -> jax.Array:
         """The known signals just after the impulse, r(0), shape [B, q]."""
+        xp = namespace(self)
         terms = self.cosines
         if self.sines is not None:
-            terms = jnp.stack([self.cosines, self.sines], axis=-1)
-        return jnp.concatenate([self.areas, terms.reshape(len(terms), -1)], axis=1)
+            terms = xp.stack([self.cosines, self.sines], axis=-1)
+        return xp.concatenate([self.areas, terms.reshape(len(terms), -1)], axis=1)
 
     def turn(self, leak: jax.Array, time: jax.Array) -> jax.Array:
         """How the known signals change in a time, shape [q, q], where inputs leak to this fraction of themselves."""
-        size = jnp.exp(-self.decays * time)
+        xp = namespace(self, leak, time)
+        size = xp.exp(-self.decays * time)
         if self.frequencies is None:
             return self._blocks(leak, size[:, None, None])
-        cosine, sine = jnp.cos(self.frequencies * time), jnp.sin(self.frequencies * time)
+        cosine, sine = xp.cos(self.frequencies * time), xp.sin(self.frequencies * time)
         return self._blocks(leak, size[:, None, None] * _rotation(cosine, sine))
 
     def generator(self) -> jax.Array:
         """Lambda, shape [q, q]: `turn(exp(-t), t) = exp(Lambda t)`."""
-        leak = jnp.asarray(-1.0, self.decays.dtype)
+        leak = np.asarray(-1.0, self.decays.dtype)
         if self.frequencies is None:
             return self._blocks(leak, -self.decays[:, None, None])
         return self._blocks(leak, _rotation(-self.decays, self.frequencies))
@@ -75,17 +77,23 @@ class Response(eqx.Module):
         """
         for name in ("areas", "decays", "cosines", "frequencies", "sines"):
             array = getattr(self, name)
-            if array is not None and not is_traced(array) and not bool(jnp.all(jnp.isfinite(array))):
+            if array is not None and not is_traced(array) and not np.all(np.isfinite(array)):
                 shown = "impulses" if name == "areas" else name
                 raise ValueError(f"{caller}: {shown} must be finite, got {array.tolist()}.")
 
     def _blocks(self, of_input: jax.Array, of_terms: jax.Array) -> jax.Array:
         """A matrix that acts on each signal, or on each pair, by itself."""
         _, n_in, n_out = self.sizes
-        inputs = jnp.full((n_in, 1, 1), of_input)
-        return block_diag(*inputs, *jnp.repeat(of_terms, n_out, axis=0))
+        xp = namespace(of_input, of_terms)
+        blocks = [xp.reshape(of_input, (1, 1))] * n_in + [block for block in of_terms for _ in range(n_out)]
+        size, row, rows = sum(len(block) for block in blocks), 0, []
+        for block in blocks:
+            rows.append(xp.pad(block, ((0, 0), (row, size - row - len(block)))))
+            row += len(block)
+        return xp.concatenate(rows)
 
 
 def _rotation(cosine: jax.Array, sine: jax.Array) -> jax.Array:
     """(a cos + b sin, b cos - a sin) at a later time, from those now: shape [J, 2, 2]."""
-    return jnp.stack([jnp.stack([cosine, sine], -1), jnp.stack([-sine, cosine], -1)], -2)
+    xp = namespace(cosine, sine)
+    return xp.stack([xp.stack([cosine, sine], -1), xp.stack([-sine, cosine], -1)], -2)

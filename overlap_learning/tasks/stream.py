@@ -6,7 +6,9 @@ from typing import Any
 
 import jax
 
-from overlap_learning.tasks.task import Task
+from overlap_learning.model.activity import check_channels
+from overlap_learning.model.model import Model, check_model
+from overlap_learning.tasks.task import Task, check_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,10 @@ class TaskStream:
     def sample(self, key: jax.Array) -> Task:
         """One batch of trials."""
         return self.generator(key=key, **dict(self.settings))
+
+    def outline(self) -> Task:
+        """A batch of which only shapes are known."""
+        return jax.eval_shape(self.sample, jax.random.key(0))
 
 
 def stream(generator: Callable[..., Task], **settings: Any) -> TaskStream:
@@ -59,3 +65,17 @@ def stream(generator: Callable[..., Task], **settings: Any) -> TaskStream:
     if not isinstance(batch, Task):
         raise ValueError(f"stream: the generator must return an ol.Task, got {batch!r}.")
     return result
+
+
+def check_trials(model: Model, task: Task | TaskStream, caller: str) -> None:
+    """Refuse trials of other channels than the model has.
+
+    Raises:
+        ValueError: naming what was passed and what is allowed.
+    """
+    check_model(model, caller)
+    if not isinstance(task, (Task, TaskStream)):
+        raise ValueError(f"{caller}: task must be an ol.Task or an ol.tasks.stream(...), got {type(task).__name__}.")
+    batch = task.outline()
+    check_task(model, batch, caller)
+    check_channels(model.layout, batch, caller)

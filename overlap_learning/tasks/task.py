@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.model.precision import floating, is_traced, scalar
+from overlap_learning.checks import floating, is_traced, scalar
+from overlap_learning.model.model import Model, check_model
+from overlap_learning.tasks.sums import Sums
 
 
 class Trials(Protocol):
@@ -28,6 +30,15 @@ class Trials(Protocol):
         """B, T, n_in, n_out, known without making an array."""
         ...
 
+    @property
+    def sums(self) -> Sums | None:
+        """Sums of signals that are known before a network is; None: there is nothing to add up."""
+        ...
+
+    def silent_loss(self) -> jax.Array:
+        """The loss of a network whose outputs are 0, shape []."""
+        ...
+
 
 class GivenTrials(eqx.Module):
     """Trials given as arrays."""
@@ -40,6 +51,13 @@ class GivenTrials(eqx.Module):
     def sizes(self) -> tuple[int, int, int, int]:
         n_trials, n_steps, n_in = self.inputs.shape[-3:]
         return n_trials, n_steps, n_in, self.targets.shape[-1]
+
+    @property
+    def sums(self) -> None:
+        return None
+
+    def silent_loss(self) -> jax.Array:
+        return _squares(self.weights, self.targets)
 
 
 class Task(eqx.Module):
@@ -148,11 +166,19 @@ class Task(eqx.Module):
 
     def loss(self, outputs: jax.Array) -> jax.Array:
         """`sum(weights * (outputs - targets)^2)`, shape []."""
-        errors = self.weights * jnp.square(outputs - self.targets)
-        # All weights are finite, so that nothing is left out. But a choice keeps products and sum apart: together, XLA
-        # hands them on a CPU to a library that takes longer for them in double precision than the network for its
-        # outputs.
-        return jnp.sum(errors, where=~jnp.isinf(self.weights))
+        return _squares(self.weights, outputs - self.targets)
+
+    def silent_loss(self) -> jax.Array:
+        """The loss of a network whose outputs are 0, shape []."""
+        return self.trials.silent_loss()
+
+    def sample(self, key: jax.Array | None = None) -> "Task":
+        """The task itself: a fixed batch has the same trials at every learning step, as a `TaskStream` has not."""
+        return self
+
+    def outline(self) -> "Task":
+        """A batch of which shapes are known: itself."""
+        return self
 
     def replace(self, **arrays: ArrayLike) -> "Task":
         """The same task with other `inputs`, `targets`, `weights` or `dt`, as one of arrays.
@@ -175,3 +201,36 @@ class Task(eqx.Module):
     def astype(self, dtype) -> "Task":
         """The same task in another floating-point dtype."""
         return jax.tree.map(lambda array: array.astype(dtype), self)
+
+
+def task_of(trials: Trials, dt: jax.Array) -> Task:
+    """A task of trials that have been checked, without making their arrays."""
+    task = object.__new__(Task)
+    object.__setattr__(task, "trials", trials)
+    object.__setattr__(task, "dt", dt)
+    return task
+
+
+def _squares(weights: jax.Array, errors: jax.Array) -> jax.Array:
+    """`sum(weights * errors^2)`."""
+    # All weights are finite, so that nothing is left out. But a choice keeps products and sum apart: together, XLA
+    # hands them on a CPU to a library that takes longer for them in double precision than the network for its outputs.
+    return jnp.sum(weights * jnp.square(errors), where=~jnp.isinf(weights))
+
+
+def check_task(model: Model, task: Task, caller: str) -> None:
+    """Refuse what is not a fixed batch, or has other output channels than the model.
+
+    Raises:
+        ValueError: naming what was passed and what is allowed.
+    """
+    check_model(model, caller)
+    if not isinstance(task, Task):
+        raise ValueError(
+            f"{caller}: task must be an ol.Task (a fixed batch), got {type(task).__name__}. "
+            "From a stream, take one batch: stream.sample(key)."
+        )
+    if task.n_out != model.layout.n_out:
+        raise ValueError(
+            f"{caller}: the task has {task.n_out} output channels, the model has n_out={model.layout.n_out}."
+        )

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from overlap_learning.checks import check_key, count, scalar
 from overlap_learning.model.activations import Erf
 from overlap_learning.model.activity import reduced_outputs
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
-from overlap_learning.model.precision import check_key, count, scalar
 from overlap_learning.tasks.flip_flop import flip_flop
 from overlap_learning.tasks.task import Task
 

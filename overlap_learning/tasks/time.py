@@ -1,6 +1,6 @@
 """Time: from durations in neuronal time constants to steps."""
 
-from overlap_learning.model.precision import scalar
+from overlap_learning.checks import scalar
 
 #: Of one trial: far beyond any memory, and before sizes overflow inside XLA, which ends the program.
 MOST_STEPS = 10**8

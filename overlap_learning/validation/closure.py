@@ -1,28 +1,26 @@
 """closure_error: how far the Gaussian theory is from the limit of infinitely many neurons, on a given task."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.checkpoint import Checkpoint, check_checkpoint, part_of
+from overlap_learning.checks import count, floating, require_float64, scalar
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.rules import AbstractRule
-from overlap_learning.dynamics.solution import Solution
-from overlap_learning.dynamics.storage import write
+from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
+from overlap_learning.learning.result import AbstractResult
+from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activity import rollout
 from overlap_learning.model.model import Model
 from overlap_learning.model.nodes import AbstractNodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
-from overlap_learning.model.precision import count, floating, require_float64, scalar
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
+from overlap_learning.validation.finite_size import FiniteSize, check_comparable, check_sizes, entries, finite_size
 from overlap_learning.validation.limit import Limit, limit
-from overlap_learning.validation.scaling import FiniteSize, check_comparable, check_sizes, entries, finite_size
 
 if TYPE_CHECKING:
     import xarray
@@ -33,7 +31,7 @@ NETWORKS = 2**32 - 1
 N_ROWS = 6
 
 
-class ClosureReport(eqx.Module):
+class ClosureReport(AbstractResult):
     """What `ol.closure_error` returns: the Gaussian theory against the limit of infinitely many neurons.
 
     Attributes:
@@ -133,14 +131,6 @@ class ClosureReport(eqx.Module):
             "good_until_index": self.until(),
         }
         return data
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_xarray()` as a NetCDF-4 file, whole or not at all.
-
-        Args:
-            path: the file; an existing one is replaced once the new one is complete.
-        """
-        write(self.to_xarray(), path)
 
     @property
     def sentence(self) -> str:

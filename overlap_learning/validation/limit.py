@@ -1,6 +1,5 @@
 """limit: learning of infinitely many neurons, by weighted ones."""
 
-import os
 from typing import TYPE_CHECKING
 
 import equinox as eqx
@@ -8,21 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.checkpoint import Checkpoint, check_checkpoint, part_of
-from overlap_learning.dynamics.rules import AbstractRule, Optimiser
-from overlap_learning.dynamics.run import check_run
-from overlap_learning.dynamics.solution import Solution
-from overlap_learning.dynamics.storage import to_dataset, write
+from overlap_learning.checks import is_traced, require_float64
+from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
+from overlap_learning.learning.dataset import to_dataset
+from overlap_learning.learning.driver import check_run
+from overlap_learning.learning.result import AbstractResult
+from overlap_learning.learning.rules import AbstractRule, Motion
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activity import check_channels, simulate
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, MinimalNodes, SobolNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
-from overlap_learning.model.precision import is_traced, require_float64
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
-from overlap_learning.validation.scaling import check_comparable, entries
-from overlap_learning.validation.train import train
+from overlap_learning.training.train import train
+from overlap_learning.validation.finite_size import check_comparable, entries
 
 if TYPE_CHECKING:
     import xarray
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KINK_NODES = (SobolNodes(1024), SobolNodes(4096))
 
 
-class Limit(eqx.Module):
+class Limit(AbstractResult):
     """What `ol.limit` returns: learning in the limit of infinitely many neurons, and how well it is known.
 
     Attributes:
@@ -149,14 +149,6 @@ class Limit(eqx.Module):
         data.attrs |= {"title": "Learning in the limit of infinitely many neurons", "folded": int(self.folded)}
         return data
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_xarray()` as a NetCDF-4 file, whole or not at all.
-
-        Args:
-            path: the file; an existing one is replaced once the new one is complete.
-        """
-        write(self.to_xarray(), path)
-
     def __repr__(self) -> str:
         if is_traced(self.solution.loss) or self.solution.loss.ndim != 1:
             return f"Limit(points of shape {self.solution.loss.shape}, a batch: index or vmap to read one)"
@@ -239,11 +231,10 @@ def limit(
     check_run(model, task, rule, key, "limit")
     check_comparable(rule, "limit")
     check_checkpoint(checkpoint, rule, "limit")
-    batch = jax.eval_shape(task.sample, jax.random.key(0)) if isinstance(task, TaskStream) else task
-    check_channels(model.layout, batch, "limit", overlaps=overlaps)
+    check_channels(model.layout, task.outline(), "limit", overlaps=overlaps)
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
     # An element-wise rule depends on more than overlaps in a linear network, too.
-    exact = nodes is None and model.is_linear and not isinstance(rule, Optimiser)
+    exact = nodes is None and model.is_linear and rule.motion is not Motion.ELEMENTWISE
     coarse_nodes, fine_nodes = (MinimalNodes(),) * 2 if exact else _chosen(model, overlaps, nodes)
     start = Network.quadrature(overlaps, fine_nodes)
     if nodes is not None and start.n_neurons < Network.quadrature(overlaps, coarse_nodes).n_neurons:

@@ -1,6 +1,5 @@
 """validate: the theory against full N, on the same trials."""
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,19 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.checkpoint import Checkpoint, check_checkpoint, part_of
+from overlap_learning.checks import count, require_float64
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.rules import AbstractDescent, AbstractRule, GradientFlow
-from overlap_learning.dynamics.solution import Solution
-from overlap_learning.dynamics.storage import to_dataset, write
+from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
+from overlap_learning.learning.dataset import to_dataset
+from overlap_learning.learning.result import AbstractResult
+from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, with_gram
-from overlap_learning.model.precision import count, require_float64
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 from overlap_learning.validation.closure import ClosureReport, report
+from overlap_learning.validation.finite_size import FiniteSize, check_comparable, check_sizes, entries, finite_size
 from overlap_learning.validation.limit import limit
-from overlap_learning.validation.scaling import FiniteSize, check_comparable, check_sizes, entries, finite_size
 
 if TYPE_CHECKING:
     import xarray
@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
     sentence: str
 
 
-class Validation(eqx.Module):
+class Validation(AbstractResult):
     """What `ol.validate` returns: the theory, and the deviations of full networks from it.
 
     Attributes:
@@ -172,14 +172,6 @@ class Validation(eqx.Module):
             "early_index": self.early,
         }
         return data
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_xarray()` as a NetCDF-4 file, whole or not at all.
-
-        Args:
-            path: the file; an existing one is replaced once the new one is complete.
-        """
-        write(self.to_xarray(), path)
 
     def __repr__(self) -> str:
         early_rms, early_error = self.rms(self.early)
@@ -317,10 +309,10 @@ def _rounding(
     gram = np.asarray(theory.overlaps.gram)
     size = np.abs(gram).max()
     path = np.abs(np.diff(gram, axis=0)).sum(axis=0).max() if len(gram) > 1 else 0.0
-    batch = jax.eval_shape(task.sample, jax.random.key(0)) if isinstance(task, TaskStream) else task
-    n_steps = rule.n_steps if isinstance(rule, AbstractDescent) else int(theory.stats["accepted"])
+    n_times = task.outline().n_steps
+    n_steps = int(theory.stats["accepted"]) if rule.n_steps is None else rule.n_steps
     eps = float(jnp.finfo(gram.dtype).eps)
-    solver = n_steps * (float(rule.rtol) * size + float(rule.atol)) if isinstance(rule, GradientFlow) else 0.0
+    solver = n_steps * rule.error(size)
     here = entries(theory)
     moved = 0.0 if nudged is None else np.abs(entries(nudged) - here).max() / (NUDGE * np.abs(here).max())
-    return max(1.0, moved) * (eps * ((batch.n_steps + sizes) * path + n_steps * size) + solver)
+    return max(1.0, moved) * (eps * ((n_times + sizes) * path + n_steps * size) + solver)

@@ -128,7 +128,7 @@ def test_impossible_validation_settings_are_named_with_code_2(write, tmp_path, c
 
 
 def test_validate_writes_checkpoints_if_told_how_often_and_goes_on_from_them(write, tmp_path, capsys, monkeypatch):
-    from overlap_learning.dynamics import descent
+    from overlap_learning.learning import descent
 
     config = write()
     config.write_text(config.read_text() + "checkpoint_every = 10\n", encoding="utf-8")

@@ -4,11 +4,11 @@ import gc
 
 import jax
 import numpy as np
+from overlap_learning.dynamics.preparation import prepared
 
 import overlap_learning as ol
 from overlap_learning.dynamics import preparation
-from overlap_learning.dynamics.geometric import SummedTrials
-from overlap_learning.dynamics.preparation import prepared
+from overlap_learning.dynamics.impulse_loss import SummedTrials
 
 
 def make():

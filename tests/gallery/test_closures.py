@@ -7,7 +7,7 @@ import pytest
 
 import overlap_learning as ol
 from overlap_learning.gallery.closures import ExpansionLearner, Sizes, compare, expand, polynomials
-from overlap_learning.validation.train import NeuronLearner
+from overlap_learning.training.train import NeuronLearner
 
 EPS = np.finfo(float).eps
 MODEL = ol.Model(ol.Layout(), ol.Erf())

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
-from overlap_learning.dynamics import descent
-from overlap_learning.validation import scaling
+from overlap_learning.learning import descent
+from overlap_learning.validation import finite_size as scaling
 
 # Rounding over 2,000 steps; the bound that this package promises for linear networks. `Validation.tolerance`, derived
 # in `ol.validate`, is tighter, and is asserted beside it.

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.dynamics.gradient import check_task, gram_loss_gradient
+from overlap_learning.checks import require_float64
+from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.metric import check_layout, metric
-from overlap_learning.dynamics.rules import AbstractRule
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activity import rollout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import require_float64
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.task import Task, check_task
 
 
 class Comparison(eqx.Module):
@@ -135,7 +135,7 @@ def compare(
         value, slope = gram_loss_gradient(model, member.gram, task)
         per_overlap = slope[rows, columns] * np.where(rows == columns, 0.5, 1.0)
         losses.append(value)
-        velocity.append(-metric(model, member, getattr(rule, "rates", None)) @ per_overlap)
+        velocity.append(-metric(model, member, rule.rates) @ per_overlap)
     return Comparison(
         solutions=solutions,
         outputs=jnp.stack([rollout(model, member, task) for member in overlaps]),

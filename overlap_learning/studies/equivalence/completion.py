@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from overlap_learning.checks import require_float64
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, interval
-from overlap_learning.model.precision import require_float64
 
 #: Rounds of alternating projections, and the change of the matrix (relative to its size) at which they have converged.
 _ROUNDS, _CONVERGED = 20_000, 1e-13

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from overlap_learning.checks import count, floating, is_traced, require_float64, scalar
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, with_gram
-from overlap_learning.model.precision import count, floating, is_traced, require_float64, scalar
 
 
 def members(overlaps: Overlaps, model: Model, n_members: int, *, key: jax.Array, spread: ArrayLike = 1.0) -> Overlaps:

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from overlap_learning.checks import count, require_float64, scalar
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.activity import Stimulus, check_channels
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import count, require_float64, scalar
 
 
 def output_noise(model: Model, overlaps: Overlaps, task: Stimulus, n_neurons: int, state_noise: ArrayLike) -> jax.Array:

@@ -6,7 +6,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy.special import betaincinv
 
-from overlap_learning.model.precision import count
+from overlap_learning.checks import count
 
 
 class Decoding(NamedTuple):

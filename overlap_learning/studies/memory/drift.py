@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.dynamics.gradient import check_task, gram_loss_gradient
+from overlap_learning.checks import is_traced, require_float64
+from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.invariants import away_from, conserved
 from overlap_learning.dynamics.metric import check_layout
-from overlap_learning.dynamics.rules import AbstractRule, GradientDescent, GradientFlow
+from overlap_learning.learning.rules import AbstractRule, GradientDescent, GradientFlow
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import is_traced, require_float64
 from overlap_learning.studies.memory.linearisation import Linearisation, linearise
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.task import Task, check_task
 
 
 class Drift(NamedTuple):
@@ -107,7 +107,7 @@ def invariant_drift(
         momentum = 0.0 if rule.momentum is None else rule.momentum
         direct, smooth = (1.0, momentum) if rule.nesterov else (0.0, 1.0)
         diffusion = 0.0 if rule.parameter_noise is None else rule.parameter_noise
-        eta = rule.elapsed(jnp.asarray(step))
+        eta = rule.rate(jnp.asarray(step), jnp.inf)
         settings = _Settings(eta, momentum, smooth, direct, rule.weight_decay, rule.label_noise, diffusion)
     else:
         raise ValueError(

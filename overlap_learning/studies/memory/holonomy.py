@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from overlap_learning.checks import floating, require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, with_gram
-from overlap_learning.model.precision import floating, require_float64
 from overlap_learning.studies.memory.linearisation import linearise
 from overlap_learning.tasks.task import Task
 

@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.gradient import check_task
+from overlap_learning.checks import require_float64
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.activity import reduced_outputs
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import require_float64
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.task import Task, check_task
 
 
 class SolutionManifold(NamedTuple):

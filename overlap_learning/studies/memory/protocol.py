@@ -4,18 +4,18 @@ from collections.abc import Sequence
 
 import jax
 
-from overlap_learning.dynamics.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.rules import AbstractRule
-from overlap_learning.dynamics.run import check_run
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
+from overlap_learning.learning.driver import check_run
+from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
-from overlap_learning.validation.train import train
+from overlap_learning.training.train import train
 
 
 def protocol(

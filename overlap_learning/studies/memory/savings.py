@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.dynamics.gradient import check_task, gram_loss_gradient
+from overlap_learning.checks import require_float64, scalar
+from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.metric import check_layout
-from overlap_learning.dynamics.rules import AbstractRule
-from overlap_learning.dynamics.solution import Solution
+from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.learning.solution import Solution
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.precision import require_float64, scalar
 from overlap_learning.studies.memory.protocol import protocol
 from overlap_learning.tasks.stream import TaskStream
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.task import Task, check_task
 
 
 class LearningSpeed(NamedTuple):
@@ -194,7 +194,7 @@ def savings(
             )
     if isinstance(start, Network) and start.vectors.ndim != 2:
         raise ValueError("savings: start must be one network, vectors [N, d]; call savings once for each of a batch.")
-    if getattr(rule, "stop_loss", None) is not None:
+    if rule.stop_loss is not None:
         raise ValueError("savings: the rule must not have a stop_loss; give the loss that counts as criterion.")
     criterion = scalar(criterion, "savings: criterion", "positive", 0)
     before, learning = [], []
@@ -213,9 +213,7 @@ def savings(
         learning=tuple(learning),
         criterion=criterion,
         time=np.array([_crossing(run, float(criterion)) for run in learning]),
-        speed=tuple(
-            learning_speed(model, task, Overlaps(gram, model.layout), getattr(rule, "rates", None)) for gram in grams
-        ),
+        speed=tuple(learning_speed(model, task, Overlaps(gram, model.layout), rule.rates) for gram in grams),
     )
 
 

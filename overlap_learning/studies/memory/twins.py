@@ -1,7 +1,6 @@
 """Twins: networks that start alike, learn different tasks, and then the same one."""
 
 import json
-import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,23 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.checkpoint import Checkpoint, Store, check_checkpoint, part_of
-from overlap_learning.dynamics.descent import each
-from overlap_learning.dynamics.learner import TransferLearner
-from overlap_learning.dynamics.record import Record
-from overlap_learning.dynamics.results import RESULTS
-from overlap_learning.dynamics.rules import AbstractRule, GradientDescent, GradientFlow
-from overlap_learning.dynamics.run import calls_of, check_run, follow
-from overlap_learning.dynamics.solution import Solution, finish
-from overlap_learning.dynamics.storage import write
+from overlap_learning.checks import count, require_float64
+from overlap_learning.dynamics.learners import TransferLearner
+from overlap_learning.learning.checkpoint import Checkpoint, Store, check_checkpoint, part_of
+from overlap_learning.learning.driver import check_run, run
+from overlap_learning.learning.outcomes import RESULTS
+from overlap_learning.learning.pace import watched
+from overlap_learning.learning.record import Record
+from overlap_learning.learning.result import AbstractResult
+from overlap_learning.learning.rules import AbstractRule, Motion
+from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps, with_gram
-from overlap_learning.model.precision import count, require_float64
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
-from overlap_learning.validation.train import train
+from overlap_learning.training.train import train
 
 if TYPE_CHECKING:
     import xarray
@@ -56,7 +55,7 @@ class Phase(eqx.Module):
         return jnp.take_along_axis(self.loss, last, axis=-1)[..., 0]
 
 
-class Twins(eqx.Module):
+class Twins(AbstractResult):
     """The overlaps of pairs of twins through their different first task, and through the same second one.
 
     Attributes:
@@ -140,14 +139,6 @@ class Twins(eqx.Module):
                 "versions": json.dumps({name: version(name) for name in ("overlap_learning", "jax", "numpy")}),
             },
         )
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the dataset of `to_xarray` as a NetCDF-4 file, whole or not at all.
-
-        Args:
-            path: the file; an existing one is replaced once the new one is complete.
-        """
-        write(self.to_xarray(), path)
 
 
 def random_starts(layout: Layout, n_pairs: int, *, key: jax.Array) -> Overlaps:
@@ -293,22 +284,20 @@ def _learn_overlaps(
 ) -> _Learned:
     """The theory of a batch of networks."""
     require_float64("ol.studies.train_twins")
-    drifts = getattr(rule, "parameter_noise", None) is not None
-    if not isinstance(rule, (GradientDescent, GradientFlow)) or drifts:
+    if rule.motion is not Motion.LINEAR:
+        noisy = " with parameter_noise" if rule.parameter_noise is not None else ""
         raise ValueError(
             "train_twins: the theory follows ol.GradientDescent (without parameter_noise) and ol.GradientFlow, got "
-            f"{type(rule).__name__}{' with parameter_noise' if drifts else ''}. Run others at full N: pass an "
+            f"{type(rule).__name__}{noisy}. Run others at full N: pass an "
             "ol.Network of all pairs as starts."
         )
     store = None
     if checkpoint is not None:
         store = Store(checkpoint, "train_twins", model=model, task=task, starts=starts, rule=rule, key=key)
-    learner = TransferLearner(model, model.layout.rates(rule.rates), starts.gram.astype(float))
-    position = jnp.broadcast_to(jnp.eye(model.layout.size), starts.gram.shape)
-    with calls_of(rule, progress, f"{title}, {len(starts.gram)} networks", store) as calls:
-        outcome = follow(learner, rule, task, position, key, own=("start",), **calls)
-    gram = each(("start",), lambda learner, position: learner.gram(position), learner, outcome.position)
-    return _learned(finish(model, outcome, with_gram(starts, gram), outcome.stats, throw=False))
+    learner, position = TransferLearner.begin(model, starts, model.layout.rates(rule.rates))
+    with watched(rule, progress, f"{title}, {len(starts.gram)} networks", store) as pace:
+        outcome, final = run(learner, rule, task, position, key, ("start",), pace)
+    return _learned(finish(model, outcome, final, throw=False))
 
 
 def _learn_networks(
@@ -326,7 +315,7 @@ def _learn_networks(
 
 
 def _learned(found: Solution) -> _Learned:
-    record = Record(found.time, found.step, found.loss, found.overlaps.gram, found.transfer)
+    record = Record(found.time, found.step, found.loss, found.saved)
     good = (found.result == RESULTS.successful) | (found.result == RESULTS.loss_reached)
     return _Learned(record, found.final, good)
 
@@ -340,7 +329,7 @@ def _phase(both: _Learned) -> Phase:
     return Phase(
         time=record.time,
         loss=record.loss,
-        overlaps=with_gram(final, record.gram),
+        overlaps=with_gram(final, record.saved["gram"]),
         final=with_gram(final, gram),
         good=good,
     )

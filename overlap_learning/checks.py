@@ -1,0 +1,108 @@
+"""Checks of arguments that every entry point shares: numbers, arrays, keys, precision."""
+
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+#: The longest axis of an array: beyond any memory, and before sizes overflow inside XLA, which then ends the program.
+MOST = 2**31 - 1
+
+
+def is_traced(*arrays: Any) -> bool:
+    """Whether a value is only known later (inside jit, vmap or grad), so that it can't be checked now."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+
+
+def in_numpy(tree: Any) -> Any:
+    """A pytree with its arrays in numpy if all are known: a small calculation then needs no compiled program."""
+    return tree if is_traced(tree) else jax.tree.map(np.asarray, tree)
+
+
+def namespace(*trees: Any) -> Any:
+    """Numpy for arrays that are in numpy, jax.numpy for others."""
+    is_plain = all(isinstance(leaf, (np.ndarray, np.generic, float, int)) for leaf in jax.tree.leaves(trees))
+    return np if is_plain else jnp
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a number is known to be 0, as it was passed (inside jit even a plain number becomes a traced array)."""
+    return not is_traced(value) and float(np.asarray(value)) == 0
+
+
+def floating(value: Any, name: str) -> jax.Array:
+    """`value` as a jax array of real numbers; integers become floats.
+
+    Raises:
+        ValueError: if it is not a rectangular array of real numbers.
+    """
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be an array of real numbers, got {value!r} ({error}).") from None
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        array = array.astype(float)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    return array
+
+
+def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf, open_low: bool = True) -> jax.Array:
+    """`value` as a float array of shape [], checked to lie in a range where it is known.
+
+    It becomes an array so that another value does not compile the program again.
+
+    Raises:
+        ValueError: if it is not one number of the range `low` to `high`; `allowed` says the range in words.
+    """
+    array = floating(value, name)
+    if array.ndim > 0:
+        raise ValueError(
+            f"{name} must be one number, {allowed}, got shape {list(array.shape)}; use jax.vmap for several."
+        )
+    # The value as it was passed: inside jit even a plain number becomes a traced array.
+    if not is_traced(value):
+        number = float(np.asarray(value))
+        if not (number > low if open_low else number >= low) or not number <= high or not np.isfinite(number):
+            raise ValueError(f"{name} must be {allowed}, got {number:g}.")
+    return array
+
+
+def count(value: Any, name: str, least: int = 1, most: int = MOST) -> int:
+    """`value` as an integer from `least` to `most`.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most:,}, got {value:,}.")
+    return int(value)
+
+
+def check_key(key: Any, caller: str) -> None:
+    """Refuse what is no jax random key, of the new kind or the old.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    is_array = isinstance(key, (jax.Array, np.ndarray))
+    is_new = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    if not (is_new or (is_array and key.dtype == np.uint32 and key.ndim == 1)):
+        raise ValueError(f"{caller}: key must be one jax random key, such as jax.random.key(0), got {key!r}.")
+
+
+def require_float64(caller: str) -> None:
+    """Refuse to compute theory in single precision.
+
+    Raises:
+        RuntimeError: if jax is not in 64-bit mode; the message gives the line to add.
+    """
+    if not jax.config.read("jax_enable_x64"):
+        raise RuntimeError(
+            f"{caller} computes in float64, and jax is in 32-bit mode. Add this line before any jax call:\n"
+            '    jax.config.update("jax_enable_x64", True)'
+        )

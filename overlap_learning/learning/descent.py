@@ -1,0 +1,273 @@
+"""Descent: the loop of every rule that learns in steps."""
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from overlap_learning.checks import is_traced
+from overlap_learning.learning.learner import AbstractLearner
+from overlap_learning.learning.members import per_member
+from overlap_learning.learning.outcomes import RESULTS, is_one_of
+from overlap_learning.learning.pace import Pace
+from overlap_learning.learning.record import Outcome, Record, join, pad
+from overlap_learning.learning.rules import AbstractDescent
+from overlap_learning.learning.trials import Trials
+from overlap_learning.tasks.task import Task
+
+#: A position this many times as large as the first one means that learning diverged: from there it squares at each
+#: step. So does a loss this many times that of the start and of a silent output together.
+GROWTH_LIMIT = 1e8
+
+
+class State(eqx.Module):
+    """Where a descent is. In a batch every array has the members as its first axis.
+
+    Attributes:
+        position: where.
+        memory: what the rule remembers.
+        slope: the gradient here, on the trials of this step.
+        loss: the loss here, on the same.
+        lowest: the lowest loss met so far.
+        step: steps done.
+        time: learning time.
+        saved: the step of the last saved point.
+        result: whether and how the run has ended.
+    """
+
+    position: Any
+    memory: Any
+    slope: Any
+    loss: jax.Array
+    lowest: jax.Array
+    step: jax.Array
+    time: jax.Array
+    saved: jax.Array
+    result: RESULTS
+
+
+class Limits(eqx.Module):
+    """What is beyond learning: the size of a position, and the loss at the start."""
+
+    size: jax.Array
+    first_loss: jax.Array
+
+    def admit(self, learner: AbstractLearner, position: Any, loss: jax.Array, task: Task) -> jax.Array:
+        """Whether a position and its loss are those of learning. Comparisons with NaN are false, so NaN is not."""
+        most = GROWTH_LIMIT * (self.first_loss + task.silent_loss())
+        return (loss <= most) & (learner.size(position) <= self.size)
+
+
+class Call(NamedTuple):
+    """One compiled call: `n_points` saved points, `n_steps` steps before each; or just steps, if `n_points` is 0."""
+
+    n_points: int
+    n_steps: int
+
+    @property
+    def length(self) -> int:
+        """The steps of the call."""
+        return max(1, self.n_points) * self.n_steps
+
+
+class Run(eqx.Module):
+    """What does not change during a descent.
+
+    Attributes:
+        learner: what moves.
+        rule: how.
+        trials: on what.
+        fields: of a batch, the learner's arrays of which each member has its own, by name; None: one run.
+    """
+
+    learner: AbstractLearner
+    rule: AbstractDescent
+    trials: Trials
+    fields: tuple[str, ...] | None = eqx.field(static=True)
+
+
+def descend(
+    learner: AbstractLearner,
+    rule: AbstractDescent,
+    trials: Trials,
+    position: Any,
+    fields: tuple[str, ...] | None,
+    pace: Pace,
+) -> Outcome:
+    """Learn in steps from a position, or from those of a batch, side by side on the same trials.
+
+    Args:
+        learner: what moves.
+        rule: how.
+        trials: where the trials of each step come from: step k uses `fold_in(key, k)`, whatever the learner and the
+            member.
+        position: the start, or those of a batch, which have the members as their first axis.
+        fields: for a batch, the learner's arrays of which each member has its own, by name; None: one run.
+        pace: how the run is cut into compiled calls, and what happens between them. A KeyboardInterrupt ends the run
+            with what was saved.
+    """
+    run = Run(learner, rule, trials, fields)
+    plan = _plan(rule.n_steps, rule.save_every, pace.steps_per_call)
+    # The step at which each call begins, and the last one ends.
+    begins = [0, *itertools.accumulate(call.length for call in plan)]
+    state, record, limits = _start(run, position)
+    found = None if pace.store is None else pace.store.load((state, record))
+    records, n_done = [record], 0
+    if found is not None:
+        (state, record), n_done = found
+        records = [record]
+        pace.after_call(state)
+    interrupted = False
+    try:
+        while n_done < len(plan):
+            begin: Any = np.asarray(begins[n_done])
+            now, record = _advance(run, limits, state, begin, *plan[n_done])
+            # One assignment: Ctrl-C finds all of them as they were before the call, or as they are after it.
+            state, records, n_done = now, records if record is None else [*records, record], n_done + 1
+            if not is_traced(state) and not np.any(is_one_of(state.result, RESULTS.successful)):
+                # Where it ended is a saved point: if this call had none, the next one that has is run.
+                ahead = (i for i in range(n_done, len(plan)) if plan[i].n_points)
+                n_done = len(plan) if record is not None else next(ahead)
+            pace.after_call(state)
+            if pace.store is not None:
+                pace.store.keep(begins[n_done], state, records, n_done, ended=n_done == len(plan))
+    except KeyboardInterrupt:
+        if is_traced(state):
+            # What is being compiled is a whole run, or nothing.
+            raise
+        interrupted = True
+        if pace.store is not None:
+            pace.store.write(begins[n_done], state, records, n_done)
+    result = state.result
+    if interrupted:
+        result = (_interrupt if fields is None else jax.vmap(_interrupt))(result)
+    record = join(records)
+    if not interrupted:
+        record = pad(record, 1 + sum(call.n_points for call in plan))
+    return Outcome(record, state.position, result, {"n_steps": state.step})
+
+
+def _plan(n_steps: int, stride: int, steps_per_call: int | None) -> list[Call]:
+    """The compiled calls of a run, of as few kinds as can be: each kind compiles once."""
+    whole, rest = divmod(n_steps, stride)
+    if steps_per_call is None or stride <= steps_per_call:
+        most = whole if steps_per_call is None else min(whole, steps_per_call // stride)
+        # A divisor near the limit leaves no shorter last call, which would be another program.
+        n_points = next((n for n in range(most, most // 2, -1) if whole % n == 0), most)
+        calls = [Call(min(n_points, whole - done), stride) for done in range(0, whole, n_points)]
+    else:
+        calls = _in_pieces(stride, steps_per_call) * whole
+    if rest:
+        calls += _in_pieces(rest, rest if steps_per_call is None else steps_per_call)
+    return calls
+
+
+def _in_pieces(n_steps: int, most: int) -> list[Call]:
+    """The calls of the steps before one saved point, of at most `most` steps each."""
+    n_pieces = math.ceil(n_steps / most)
+    piece = math.ceil(n_steps / n_pieces)
+    return [Call(0, piece)] * (n_pieces - 1) + [Call(1, n_steps - (n_pieces - 1) * piece)]
+
+
+def _interrupt(result: RESULTS) -> RESULTS:
+    return RESULTS.where(result == RESULTS.successful, RESULTS.interrupted, result)
+
+
+@eqx.filter_jit
+def _start(run: Run, position: Any) -> tuple[State, Record, Limits]:
+    """The state before the first step, its record, and what the run may not outgrow."""
+
+    def one(learner, position):
+        rule, zero = run.rule, jnp.zeros((), int)
+        clean, noisy = run.trials.draw(rule, zero, _dtype(position))
+        loss, slope = learner.gradient(position, noisy)
+        shown = loss if rule.label_noise is None else learner.loss(position, clean)
+        limits = Limits(GROWTH_LIMIT * learner.size(position), shown)
+        good = limits.admit(learner, position, loss, noisy)
+        result = RESULTS.where(good, _reached(rule, loss), RESULTS.diverged)
+        time = jnp.zeros(())
+        state = State(position, rule.init(position), slope, loss, loss, zero, time, zero, result)
+        return state, _points(learner, jax.tree.map(lambda a: a[None], _point(learner, state, time, shown))), limits
+
+    return per_member(run.fields, one, run.learner, position)
+
+
+@eqx.filter_jit
+def _advance(
+    run: Run, limits: Limits, state: State, begin: jax.Array, n_points: int, n_steps: int
+) -> tuple[State, Record | None]:
+    """A `Call`. All members that are still learning are at the same step, which begins at `begin`."""
+
+    def one(learner, limits, state):
+        def one_step(state, step):
+            def move(state):
+                return _step(learner, run, limits, state, step)
+
+            if learner.skips:
+                return lax.cond(state.result == RESULTS.successful, move, lambda state: state, state), None
+            return move(state), None
+
+        def one_point(state, step):
+            # Of the call and not of the state: a batch then draws its trials once for all members.
+            state, _ = lax.scan(one_step, state, step + jnp.arange(n_steps))
+            return _save(learner, run, state)
+
+        if n_points == 0:
+            return lax.scan(one_step, state, begin + jnp.arange(n_steps))[0], None
+        state, kept = lax.scan(one_point, state, begin + n_steps * jnp.arange(n_points))
+        return state, _points(learner, kept)
+
+    return per_member(run.fields, one, run.learner, limits, state)
+
+
+def _step(learner: AbstractLearner, run: Run, limits: Limits, state: State, step: jax.Array) -> State:
+    """A step, and the loss and the gradient where it led to; or the same state, if that is beyond learning."""
+    rule = run.rule
+    rate = rule.rate(step, state.lowest)
+    position, memory = rule.update(learner, state.position, state.slope, state.memory, rate)
+    if rule.parameter_noise is not None:
+        position = learner.diffuse(position, 2 * rule.parameter_noise * rate, run.trials.parameter_key(step))
+    _, noisy = run.trials.draw(rule, step + 1, _dtype(position))
+    loss, slope = learner.gradient(position, noisy)
+    running = state.result == RESULTS.successful
+    good = limits.admit(learner, position, loss, noisy)
+    lowest, result = jnp.minimum(state.lowest, loss), _reached(rule, loss)
+    moved = State(position, memory, slope, loss, lowest, state.step + 1, state.time + rate, state.saved, result)
+    stayed = eqx.tree_at(lambda s: s.result, state, RESULTS.where(running, RESULTS.diverged, state.result))
+    return jax.tree.map(lambda new, old: jnp.where(running & good, new, old), moved, stayed)
+
+
+def _reached(rule: AbstractDescent, loss: jax.Array) -> RESULTS:
+    """How a run stands at a good position with this loss."""
+    if rule.stop_loss is None:
+        return RESULTS.successful
+    return RESULTS.where(loss <= rule.stop_loss, RESULTS.loss_reached, RESULTS.successful)
+
+
+def _save(learner: AbstractLearner, run: Run, state: State) -> tuple[State, Record]:
+    """The saved point where a run is; without a time if there is nothing new."""
+    loss = state.loss
+    if run.rule.label_noise is not None:
+        # A run that has ended is at an earlier step than the others of its batch.
+        clean, _ = run.trials.draw(run.rule, state.step, _dtype(state.position))
+        loss = learner.loss(state.position, clean)
+    point = _point(learner, state, jnp.where(state.step > state.saved, state.time, jnp.nan), loss)
+    return eqx.tree_at(lambda s: s.saved, state, jnp.maximum(state.saved, state.step)), point
+
+
+def _point(learner: AbstractLearner, state: State, time: jax.Array, loss: jax.Array) -> Record:
+    return Record(time, state.step, loss, learner.keep(state.position))
+
+
+def _points(learner: AbstractLearner, kept: Record) -> Record:
+    """Saved points, from what the loop kept of them."""
+    return eqx.tree_at(lambda r: r.saved, kept, jax.vmap(learner.observe)(kept.saved))
+
+
+def _dtype(position: Any) -> Any:
+    return jnp.result_type(*jax.tree.leaves(position))

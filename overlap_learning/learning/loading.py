@@ -1,0 +1,159 @@
+"""Loading: solutions written to files, and read back to the last bit."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
+from overlap_learning.learning.files import check_seal, write
+from overlap_learning.learning.outcomes import RESULTS
+from overlap_learning.learning.solution import Solution
+from overlap_learning.model.activations import AbstractActivation, Erf, Linear, ReLU, Tanh
+from overlap_learning.model.layout import Layout
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
+from overlap_learning.model.overlaps import Overlaps, unchecked
+from overlap_learning.model.populations import Populations
+from overlap_learning.model.quadrature import GaussHermite, Trapezoid
+
+if TYPE_CHECKING:
+    import xarray
+
+#: Version of the file's layout. A reader refuses any other.
+SCHEMA = 2
+_RESTORABLE: dict[str, Any] = {"Linear": Linear, "Erf": Erf, "Tanh": Tanh, "ReLU": ReLU}
+_QUADRATURES = {"GaussHermite": GaussHermite, "Trapezoid": Trapezoid}
+
+
+def save(solution: Solution, path: str | os.PathLike[str]) -> None:
+    """`Solution.save`."""
+    dataset = to_dataset(solution)
+    # A dataset with more in it (a validation, say) is no solution.
+    dataset.attrs["overlap_learning_schema"] = SCHEMA
+    write(dataset, path)
+
+
+def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None = None) -> Solution:
+    """Read a `Solution` that `Solution.save` wrote.
+
+    Args:
+        path: the file.
+        activation: the activation, for a model with a function of your own (`ol.Activation(phi)`), which no file can
+            hold.
+
+    Returns:
+        The solution, equal to the saved one to the last bit (without the interpolant of a dense flow).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not, to the last bit, as it was written, or of another kind or version, or needs an
+            activation.
+
+    Examples:
+        >>> import tempfile, pathlib
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+        >>> solution = ol.integrate(model, ol.tasks.exponential_filter(), start, ol.GradientDescent(5e-3, 20))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     solution.save(pathlib.Path(folder) / "run.nc")
+        ...     same = ol.load(pathlib.Path(folder) / "run.nc")
+        >>> bool(jnp.all(same.overlaps.gram == solution.overlaps.gram))
+        True
+    """
+    import xarray
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"load: there is no file {str(path)!r}.")
+    check_seal(path)
+    with xarray.open_dataset(path, engine="h5netcdf") as opened:
+        data = opened.load()
+    schema = data.attrs.get("overlap_learning_schema")
+    if schema is None:
+        raise ValueError(f"load: {str(path)!r} is a file of results, but none that Solution.save wrote.")
+    if int(schema) != SCHEMA:
+        raise ValueError(
+            f"load: {str(path)!r} has file version {int(schema)}, this package reads version {SCHEMA}; it was written "
+            f"with {data.attrs.get('versions')}."
+        )
+    return _from_dataset(data, activation)
+
+
+def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None) -> Solution:
+    model = _restore(json.loads(data.attrs["model"]), activation)
+    arrays = {str(name): jnp.asarray(data[name].values) for name in data.variables if data[name].dtype.kind in "fiu"}
+    decode = _result
+    for _ in range(arrays["result"].ndim):
+        decode = jax.vmap(decode)
+    return Solution(
+        model=model,
+        time=arrays["time"],
+        step=arrays.get("step"),
+        loss=arrays["loss"],
+        saved=_tree(SAVED, arrays) if model is None else _observed(arrays),
+        final=_tree(FINAL, arrays) if model is None else _final(arrays, model.layout),
+        stats={name.removeprefix(STAT): value for name, value in arrays.items() if name.startswith(STAT)},
+        result=decode(arrays["result"]),
+    )
+
+
+def _observed(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: arrays[name] for name in ("gram", "transfer") if name in arrays}
+
+
+def _final(arrays: dict[str, jax.Array], layout: Layout) -> Overlaps | Populations | Network:
+    """What was learned, of the kind that the names of the arrays tell."""
+    if f"{FINAL}vectors" in arrays:
+        return Network(arrays[f"{FINAL}vectors"], layout, arrays[f"{FINAL}weights"])
+    if f"{FINAL}means" in arrays:
+        blank = Populations.from_overlaps(Overlaps(jnp.eye(layout.size), layout))
+        parts = tuple(arrays[FINAL + name] for name in ("fractions", "means", "covariances"))
+        return eqx.tree_at(lambda p: (p.fractions, p.means, p.covariances), blank, parts)
+    return unchecked(arrays[f"{FINAL}gram"], layout)
+
+
+def _tree(kind: str, arrays: dict[str, jax.Array]) -> Any:
+    """A pytree of mappings, from arrays by name."""
+    if kind in arrays:
+        return arrays[kind]
+    found: dict[str, Any] = {}
+    for name, array in arrays.items():
+        if name.startswith(kind):
+            *path, last = name.removeprefix(kind).split(WITHIN)
+            inner = found
+            for part in path:
+                inner = inner.setdefault(part, {})
+            inner[last] = array
+    return found or None
+
+
+def _result(code: jax.Array) -> Any:
+    """The member of `RESULTS` that `result_code` wrote, for one run."""
+    result: Any = RESULTS.successful
+    for number, name in enumerate(RESULT_NAMES):
+        result = RESULTS.where(code == number, getattr(RESULTS, name), result)
+    return result
+
+
+def _restore(description: dict[str, Any] | None, activation: AbstractActivation | None) -> Model | None:
+    if description is None:
+        return None
+    name, rule = description["activation"], description["quadrature"]
+    if activation is None:
+        if name not in _RESTORABLE:
+            raise ValueError(
+                "load: this solution's model has an activation of its own, which no file can hold; pass it: "
+                "ol.load(path, activation=ol.Activation(phi))."
+            )
+        settings = [] if rule is None else [_QUADRATURES[rule[0]](rule[1])]
+        return Model(Layout(**description["layout"]), _RESTORABLE[name](*settings))
+    model = Model(Layout(**description["layout"]), activation)
+    if describe(model) != description:
+        made_with = name if rule is None else f"{name} ({rule[0]} of order {rule[1]})"
+        raise ValueError(f"load: the solution was made with {made_with}, got activation={activation!r}.")
+    return model

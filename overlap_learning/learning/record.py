@@ -1,0 +1,87 @@
+"""Records: what is kept of each saved point of a run."""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from overlap_learning.checks import is_traced
+from overlap_learning.learning.outcomes import RESULTS
+
+#: Records that one program joins; the number of programs is limited by it, however many records there are.
+JOINED = 16
+
+
+class Record(eqx.Module):
+    """Saved points, stacked along the first axis (in a batch the second, after the members).
+
+    Attributes:
+        time: learning time, NaN where a run ended before the point was reached.
+        step: steps done; None for a flow.
+        loss: the loss.
+        saved: what the learner observed, a pytree.
+    """
+
+    time: jax.Array
+    step: jax.Array | None
+    loss: jax.Array
+    saved: Any
+
+
+class Outcome(eqx.Module):
+    """All that a run returns.
+
+    Attributes:
+        record: what was saved.
+        position: where it ended.
+        result: how.
+        stats: numbers about it.
+        interpolation: the interpolant of the position, if the rule keeps one.
+    """
+
+    record: Record
+    position: Any
+    result: RESULTS
+    stats: dict[str, jax.Array]
+    interpolation: diffrax.DenseInterpolation | None = None
+
+
+def join(records: list[Record]) -> Record:
+    """Records one after another; in a batch, each member's."""
+    while len(records) > 1:
+        records = [_join(records[k : k + JOINED]) for k in range(0, len(records), JOINED)]
+    return records[0]
+
+
+@jax.jit
+def _join(records: list[Record]) -> Record:
+    if len(records) == 1:
+        return records[0]
+    axis = records[0].time.ndim - 1
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=axis), *records)
+
+
+def pad(record: Record, n_points: int) -> Record:
+    """The record with its last point again, as one that was not reached, until there are `n_points`."""
+    axis = record.time.ndim - 1
+    missing = n_points - record.time.shape[axis]
+    if missing == 0:
+        return record
+
+    def repeat(array):
+        last = jax.lax.slice_in_dim(array, -1, None, axis=axis)
+        return jnp.repeat(last, missing, axis=axis)
+
+    again = jax.tree.map(repeat, record)
+    return join([record, eqx.tree_at(lambda r: r.time, again, jnp.full_like(again.time, jnp.nan))])
+
+
+def trim(record: Record) -> Record:
+    """The record without the points that were not reached (unchanged in a batch, where shapes are fixed)."""
+    if is_traced(record.time) or record.time.ndim > 1:
+        return record
+    reached = np.isfinite(np.asarray(record.time))
+    return record if reached.all() else jax.tree.map(lambda a: a[reached], record)

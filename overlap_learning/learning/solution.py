@@ -1,0 +1,228 @@
+"""Solution: the course of learning, the same for the theory and for full N."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from overlap_learning.checks import is_traced
+from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
+from overlap_learning.learning.record import Outcome, trim
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
+from overlap_learning.model.overlaps import Overlaps, unchecked
+from overlap_learning.model.populations import Populations
+
+if TYPE_CHECKING:
+    import xarray
+
+
+#: Overlaps of each kind that a printed solution shows.
+MOST_ROWS = 24
+
+
+class Solution(eqx.Module):
+    """What `ol.integrate` (the theory) and `ol.train` (full N) return.
+
+    Under `jax.vmap` every array has the batch as its first axis, and points that a member did not reach have time NaN.
+
+    Attributes:
+        model: the `Model`; None for a learner that has none.
+        time: learning time of each saved point, shape [S]: the sum of the learning rates so far (steps so far for an
+            `Optimiser`).
+        step: number of steps done at each saved point, shape [S]; None for a flow.
+        loss: the loss, without label noise, shape [S]; each on the trials of its own step.
+        saved: what the learner observed at each saved point, a pytree; of a network `gram` [S, d, d] and, in theory,
+            `transfer`. `overlaps`, `visible`, `invisible` and `transfer` read it.
+        final: what was learned, of the kind that was passed in: `Overlaps`, `Populations` or `Network`.
+        stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps and the `end_time`; for a
+            nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there.
+        result: a member of `ol.RESULTS`.
+        interpolation: the interpolant of M, if asked for with `GradientFlow(dense=True)`.
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+        >>> solution = ol.integrate(model, ol.tasks.exponential_filter(), start, ol.GradientFlow(10.0))
+        >>> solution.visible["zm"].shape, solution.overlaps["u", "u"].shape
+        ((201,), (201, 1, 1))
+    """
+
+    model: Model | None
+    time: jax.Array
+    step: jax.Array | None
+    loss: jax.Array
+    saved: Any
+    final: Any
+    stats: dict[str, jax.Array]
+    result: RESULTS
+    interpolation: diffrax.DenseInterpolation | None = None
+
+    @property
+    def overlaps(self) -> Overlaps:
+        """`Overlaps` at each saved point, gram [S, d, d].
+
+        Raises:
+            ValueError: if the learner has no overlaps.
+        """
+        if self.model is None or not isinstance(self.saved, Mapping) or "gram" not in self.saved:
+            raise ValueError("Solution.overlaps: this learner saved no overlaps; what it observed is in .saved.")
+        return unchecked(self.saved["gram"], self.model.layout)
+
+    @property
+    def transfer(self) -> jax.Array | None:
+        """M of `V(tau) = V(0) M(tau)`, shape [S, d, d]; of populations M of `(1, V)` in each, [S, P, d + 1, d + 1].
+
+        None where there is none (full N, direct descent, parameter noise).
+        """
+        return self.saved.get("transfer") if isinstance(self.saved, Mapping) else None
+
+    @property
+    def visible(self) -> dict[str, jax.Array]:
+        """The series of each overlap that the loss depends on, by name, shape [S] each."""
+        entries = self.overlaps.entries()
+        return {name: entries[name] for name in cast(Model, self.model).visible_names}
+
+    @property
+    def invisible(self) -> dict[str, jax.Array]:
+        """The series of each overlap that the loss does not depend on, by name, shape [S] each."""
+        entries = self.overlaps.entries()
+        return {name: entries[name] for name in cast(Model, self.model).invisible_names}
+
+    def at(self, time: ArrayLike) -> Overlaps:
+        """The overlaps at any learning time of a flow that was run with `dense=True`.
+
+        Args:
+            time: one learning time, or several, shape [...].
+
+        Returns:
+            `Overlaps` with gram [..., d, d].
+
+        Raises:
+            ValueError: if there is no interpolant, or a time lies outside the run.
+        """
+        if isinstance(self.final, Populations):
+            raise ValueError("Solution.at gives overlaps of one population; save the times you need with save_at.")
+        if self.interpolation is None or self.transfer is None:
+            raise ValueError("Solution.at needs an interpolant: integrate with ol.GradientFlow(duration, dense=True).")
+        times = jnp.asarray(time, dtype=float)
+        first, last = self.interpolation.t0, self.interpolation.t1
+        if not is_traced(times, last) and not np.all((np.asarray(times) >= first) & (np.asarray(times) <= last)):
+            raise ValueError(
+                f"Solution.at: time must be from {float(first):g} to {float(last):g}, got {np.asarray(times)}."
+            )
+        transfer = jnp.vectorize(self.interpolation.evaluate, signature="()->(d,d)")(times)
+        inverse = jnp.linalg.inv(self.transfer[0])
+        start = inverse.T @ self.overlaps.gram[0] @ inverse
+        return unchecked(jnp.swapaxes(transfer, -1, -2) @ start @ transfer, self.overlaps.layout)
+
+    def gathered(self) -> "Solution":
+        """The same with the neurons of `final`, if they were spread over devices or processes, in this process.
+
+        Needed before `to_xarray` and `save` where neurons are spread over processes; then every process calls it.
+        """
+        return eqx.tree_at(lambda s: s.final, self, self.final.gathered()) if isinstance(self.final, Network) else self
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset: dimensions `time`, `vector`, `overlap` (`neuron`); units and versions as attributes."""
+        from overlap_learning.learning.dataset import to_dataset
+
+        return to_dataset(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write this solution as a NetCDF-4 file, whole or not at all; read it back with `ol.load(path)`.
+
+        Args:
+            path: the file; an existing one is replaced once the new one is complete.
+        """
+        from overlap_learning.learning.loading import save
+
+        save(self, path)
+
+    def __repr__(self) -> str:
+        layout = "" if self.model is None else f", {self.model.layout}"
+        if is_traced(self.time, self.loss) or self.loss.ndim != 1:
+            return f"Solution(points of shape {self.loss.shape}{layout}, a batch: index or vmap to read one)"
+        rows = [f"Solution: {RESULTS[self.result]}"]
+        span = f"learning time {float(self.time[0]):g} to {float(self.time[-1]):g}"
+        if self.step is not None:
+            span += f", steps {int(self.step[0])} to {int(self.step[-1])}"
+        rows.append(f"  {len(self.time)} saved points, {span}")
+        if self.model is not None:
+            rows.append(f"  {self.model.layout}, {type(self.model.activation).__name__}, {self.loss.dtype}")
+        rows += [f"  {name}: {np.asarray(value):.6g}" for name, value in self.stats.items()]
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(self) if hasattr(leaf, "nbytes"))
+        rows.append(f"  memory: {size / 2**20:.2f} MiB")
+        rows.append(f"  {'':<12}{'start':>14}{'end':>14}")
+        rows.append(f"  {'loss':<12}{float(self.loss[0]):>14.6g}{float(self.loss[-1]):>14.6g}")
+        return "\n".join([*rows, *self._rows_of_overlaps()])
+
+    def _rows_of_overlaps(self) -> list[str]:
+        """Each overlap at the start and at the end, the first `MOST_ROWS` of each kind."""
+        if self.model is None:
+            return []
+        rows, first, last = [], *(np.asarray(self.overlaps.gram[i]) for i in (0, -1))
+        for kind, names in (("visible", self.model.visible_names), ("invisible", self.model.invisible_names)):
+            for name in names[:MOST_ROWS]:
+                entry = tuple(part.start for part in self.model.layout.locate(name))
+                rows.append(f"  {name:<12}{first[entry]:>14.6g}{last[entry]:>14.6g}  {kind}")
+            if len(names) > MOST_ROWS:
+                rows.append(f"  ... and {len(names) - MOST_ROWS:,} more {kind} ones, by name in .{kind}")
+        return rows
+
+
+def finish(model: Model | None, outcome: Outcome, final: Any, *, throw: bool) -> Solution:
+    """The Solution of a run, or the error that carries it.
+
+    Raises:
+        LearningError: if throw, and the run ended badly (of a batch: at least one member).
+        LearningInterrupted: if the run was interrupted.
+    """
+    record = trim(outcome.record)
+    solution = Solution(
+        model=model,
+        time=record.time,
+        step=record.step,
+        loss=record.loss,
+        saved=record.saved,
+        final=final,
+        stats=outcome.stats,
+        result=outcome.result,
+        interpolation=outcome.interpolation,
+    )
+    result = outcome.result
+    if is_traced(result):
+        # Inside jit or vmap the outcome is known only when the program runs.
+        bad = (result != RESULTS.successful) & (result != RESULTS.loss_reached)
+        message = "Learning ended badly in at least one member; pass throw=False to keep the good ones."
+        return eqx.error_if(solution, bad, message) if throw else solution
+    if np.all(is_one_of(result, RESULTS.successful, RESULTS.loss_reached)):
+        return solution
+    if np.any(is_one_of(result, RESULTS.interrupted)):
+        # Whoever presses Ctrl-C wants the loop around this run to end too.
+        raise LearningInterrupted(solution)
+    if throw:
+        raise LearningError(_what_went_wrong(solution), solution)
+    return solution
+
+
+def _what_went_wrong(solution: Solution) -> str:
+    """How a run ended badly and where; of a batch, which members did, and how the first of them."""
+    good = is_one_of(solution.result, RESULTS.successful, RESULTS.loss_reached)
+    bad = np.flatnonzero(~good)
+    result, stats = solution.result, solution.stats
+    if good.ndim:
+        result, stats = jax.tree.map(lambda array: array[bad[0]], (result, stats))
+    where = f"step {int(stats['n_steps'])}" if "n_steps" in stats else f"learning time {float(stats['end_time']):g}"
+    keep = "the others" if good.ndim else "the solution up to there"
+    sentence = f"{RESULTS[result]} (Ended at {where}; pass throw=False for {keep}.)"
+    if not good.ndim:
+        return sentence
+    named = f"{', '.join(map(str, bad[:10]))}{', ...' if bad.size > 10 else ''}"
+    return f"{bad.size} of {good.size} networks ended badly: {named}. The first: {sentence}"

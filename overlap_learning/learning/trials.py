@@ -1,0 +1,40 @@
+"""Trials: what each learning step draws."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.tasks.stream import TaskStream
+from overlap_learning.tasks.task import Task
+
+
+class Trials(eqx.Module):
+    """Where the trials of each step come from; without a key if nothing is drawn."""
+
+    task: Task | TaskStream
+    key: jax.Array | None
+
+    def draw(self, rule: AbstractRule, step: jax.Array, dtype: Any) -> tuple[Task, Task]:
+        """The trials of a step, and the same with noise on the targets."""
+        trial_key, choice_key, noise_key = jax.random.split(self._key_of(step), 3)
+        batch = self.task.sample(trial_key)
+        if rule.batch_size is not None:
+            chosen = jax.random.choice(choice_key, batch.n_trials, (rule.batch_size,), replace=False)
+            # The mean over trials of the whole batch's loss, so that its expectation does not depend on the batch size.
+            weights = batch.weights[chosen] * (batch.n_trials / rule.batch_size)
+            batch = Task(batch.inputs[chosen], batch.targets[chosen], weights, batch.dt)
+        # A network in single precision learns on trials in single precision; a drawn batch is cast where it is drawn.
+        batch = batch.astype(dtype)
+        if rule.label_noise is None:
+            return batch, batch
+        noise = rule.label_noise * jax.random.normal(noise_key, batch.targets.shape)
+        return batch, batch.replace(targets=batch.targets + noise.astype(batch.targets.dtype))
+
+    def parameter_key(self, step: jax.Array) -> jax.Array:
+        """The key of the parameter noise of a step, beyond the three of its trials."""
+        return jax.random.fold_in(self._key_of(step), 3)
+
+    def _key_of(self, step: jax.Array) -> jax.Array:
+        return jax.random.fold_in(jax.random.key(0) if self.key is None else self.key, step)

@@ -1,0 +1,1 @@
+"""Scalars: small array programs unrolled into scalars. Private."""

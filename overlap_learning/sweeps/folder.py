@@ -1,0 +1,188 @@
+"""Folder: the pieces of a sweep on disk, so that the same call goes on where it was cut off."""
+
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overlap_learning.learning.checkpoint import changes, fingerprint
+from overlap_learning.learning.files import check_seal, replace, write
+from overlap_learning.sweeps.pieces import ERROR, Piece, join
+from overlap_learning.sweeps.tables import FLAT, Results
+
+#: Version of the files' layout. A reader refuses any other.
+SCHEMA = 1
+#: Points that end within so many seconds of each other share a file.
+SECONDS = 2.0
+_ABOUT = "sweep.json"
+_INDEX = "sweep_index"
+
+
+class Folder:
+    """The pieces of one sweep.
+
+    Args:
+        path: where; made if need be.
+        **arguments: what the sweep depends on, by the names that the person knows.
+
+    Raises:
+        ValueError: if the folder is that of another sweep, or has something else in it, or can't be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], **arguments: Any):
+        if not isinstance(path, (str, os.PathLike)):
+            raise ValueError(f"sweep: folder must be a path, such as 'runs/rates', got {path!r}.")
+        self.path = Path(path)
+        self.waiting: list[Piece] = []
+        self.written = time.monotonic()
+        about = {"schema": str(SCHEMA), **fingerprint(arguments)}
+        self.sweep = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for draft in self.path.glob(".*.part"):
+                draft.unlink()
+        except OSError as error:
+            raise ValueError(f"sweep: the folder {str(self.path)!r} can't be used ({error}).") from error
+        self._claim(about)
+
+    def _claim(self, about: Mapping[str, str]) -> None:
+        """Check that the folder is this sweep's, and make a new one so."""
+        file = self.path / _ABOUT
+        if not file.is_file():
+            if any(self.path.iterdir()):
+                raise ValueError(
+                    f"sweep: the folder {str(self.path)!r} has files in it and is no sweep's; give an empty or a new "
+                    "one."
+                )
+            with self._writing(_ABOUT):
+                replace(file, json.dumps(about, indent=1).encode())
+            return
+        try:
+            found = dict(json.loads(file.read_text()))
+        except (ValueError, TypeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"sweep: {str(file)!r}, which says what sweep the folder is of, is damaged ({error}). Delete the "
+                "folder to start anew."
+            ) from error
+        differs = changes(found, about)
+        if differs:
+            raise ValueError(
+                f"sweep: the folder {str(self.path)!r} is that of another sweep: {differs}. Call it with the same "
+                "arguments to go on with that one; for another give another folder, or delete this one."
+            )
+
+    def load(self) -> list[Piece]:
+        """The pieces that are there and whole. Damaged ones are computed again."""
+        found, damaged = [], []
+        for file in sorted(self.path.glob("*.nc")):
+            try:
+                found.append(self._read(file))
+            # Whatever a broken file makes the layers below raise, it means one thing.
+            except Exception as error:
+                damaged.append(f"{file.name} ({type(error).__name__}: {error})")
+        if damaged:
+            warnings.warn(
+                f"sweep: {len(damaged)} of the files in {str(self.path)!r} are damaged, and their points are computed "
+                f"again: {'; '.join(damaged[:3])}.",
+                stacklevel=3,
+            )
+        return found
+
+    def keep(self, piece: Piece) -> None:
+        """Write a piece, at once or with those of the next moments; failures that may pass are not written."""
+        if not piece.passing:
+            self.waiting.append(piece)
+        if time.monotonic() - self.written >= SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all pieces that wait.
+
+        Raises:
+            OSError: if one can't be written, as on a full disk. Those written before are intact.
+        """
+
+        def place(piece: Piece) -> tuple[str, int]:
+            return repr(piece.kind), int(piece.index[0])
+
+        for _, pieces in groupby(sorted(self.waiting, key=place), key=lambda piece: repr(piece.kind)):
+            piece = join(list(pieces))
+            name = f"{piece.index[0]:08d}.nc"
+            with self._writing(name):
+                write(self._dataset(piece), self.path / name)
+        self.waiting, self.written = [], time.monotonic()
+
+    def _writing(self, name: str) -> "_Writing":
+        return _Writing(self.path, name)
+
+    def _dataset(self, piece: Piece) -> Any:
+        import xarray
+
+        arrays = {} if piece.results is None else piece.results.arrays
+        variables: dict[str, Any] = {_INDEX: ((FLAT,), piece.index), ERROR: ((FLAT,), np.asarray(piece.errors, str))}
+        dims = {} if piece.results is None else json.loads(piece.results.form)["variables"]
+        variables |= {name: ((FLAT, *dims[name]["dims"]), array) for name, array in arrays.items()}
+        data = xarray.Dataset(variables)
+        for variable in data.variables.values():
+            # What is written is what is read: no value stands for another.
+            variable.encoding["_FillValue"] = None
+        data.attrs = {
+            "title": "Points of a sweep",
+            "sweep": self.sweep,
+            "form": "" if piece.results is None else piece.results.form,
+            "attributes": "" if piece.results is None else piece.results.attributes,
+            "partial": int(piece.partial),
+        }
+        return data
+
+    def _read(self, file: Path) -> Piece:
+        import xarray
+
+        check_seal(file)
+        with xarray.open_dataset(
+            file, engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
+        ) as opened:
+            data = opened.load()
+        attributes = dict(data.attrs)
+        if attributes["sweep"] != self.sweep:
+            raise ValueError("it belongs to another sweep")
+        results = None
+        if attributes["form"]:
+            names = json.loads(attributes["form"])["variables"]
+            arrays = {name: _read_array(data[name].values) for name in names}
+            results = Results(arrays, attributes["form"], attributes["attributes"])
+        errors = tuple(str(error) for error in data[ERROR].values)
+        return Piece(data[_INDEX].values, errors, results, partial=bool(attributes["partial"]))
+
+
+class _Writing:
+    """Around the writing of a file: says what it means if that fails."""
+
+    def __init__(self, folder: Path, name: str):
+        self.folder, self.name = folder, name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError):
+            raise OSError(
+                f"sweep: {self.name} could not be written to {str(self.folder)!r} ({error}); the points written before "
+                "are intact. Make room and run the same call again to go on from there."
+            ) from error
+        if isinstance(error, (TypeError, ValueError)):
+            raise ValueError(
+                f"sweep: the results can't be written to a NetCDF file ({error}); return real numbers or texts, under "
+                "names without '/'."
+            ) from error
+
+
+def _read_array(array: np.ndarray) -> np.ndarray:
+    return array.astype(str) if array.dtype.kind == "O" else array

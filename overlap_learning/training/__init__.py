@@ -1,0 +1,6 @@
+"""Training: gradient descent on every neuron of a full network."""
+
+from overlap_learning.training.neurons import memory_traffic
+from overlap_learning.training.train import train
+
+__all__ = ["memory_traffic", "train"]

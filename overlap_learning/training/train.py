@@ -1,0 +1,200 @@
+"""train: gradient descent on the vectors of a full network, the referee of the theory."""
+
+import contextlib
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from overlap_learning.checks import is_traced
+from overlap_learning.learning.checkpoint import Checkpoint, Store
+from overlap_learning.learning.driver import check_run, run
+from overlap_learning.learning.learner import AbstractLearner
+from overlap_learning.learning.pace import Pace, watched
+from overlap_learning.learning.rules import AbstractRule, Motion
+from overlap_learning.learning.solution import Solution, finish
+from overlap_learning.model.activity import check_channels
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network, network_of, weighted_gram
+from overlap_learning.tasks.stream import TaskStream
+from overlap_learning.tasks.task import Task
+from overlap_learning.training.neurons import neuron_loss
+
+
+class NeuronLearner(AbstractLearner):
+    """Full N: the position is V itself, its scaled gradient `dL/dV_i / w_i` (N dL/dV for plain networks)."""
+
+    skips: ClassVar[bool] = True
+
+    model: Model
+    rates: jax.Array
+    weights: jax.Array
+    state_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
+
+    def loss(self, position: jax.Array, task: Task) -> jax.Array:
+        return neuron_loss(self.model, position, self.weights, task, self.state_dtype)
+
+    def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
+        value, slope = jax.value_and_grad(neuron_loss, argnums=1)(
+            self.model, position, self.weights, task, self.state_dtype
+        )
+        return value, slope / self.weights[:, None]
+
+    def keep(self, position: jax.Array) -> dict[str, jax.Array]:
+        # Of N neurons a loop keeps their overlaps, not all of them.
+        return {"gram": weighted_gram(position, self.weights)}
+
+    def size(self, position: jax.Array) -> jax.Array:
+        return jnp.max(jnp.diagonal(weighted_gram(position, self.weights)))
+
+    def square(self, change: jax.Array) -> jax.Array:
+        return jnp.trace(weighted_gram(change, self.weights))
+
+    def final(self, position: jax.Array) -> Network:
+        return network_of(position, self.model.layout, self.weights)
+
+
+def train(
+    model: Model,
+    task: Task | TaskStream,
+    network: Network,
+    rule: AbstractRule,
+    key: jax.Array | None = None,
+    *,
+    throw: bool = True,
+    progress: bool | None = None,
+    checkpoint: Checkpoint | None = None,
+    state_dtype: DTypeLike | None = None,
+) -> Solution:
+    """Full N: the same question as `ol.integrate`, answered by training every neuron.
+
+    Gradients are backpropagated through simulated time; overlaps are only measured. Memory is O(N (d + B) + B T d): the
+    states of the neurons are recomputed, not stored. Runs in the dtype of `network.vectors` (float64 to compare with
+    theory to rounding) on the device that jax chooses, or on several (`Network.sharded`).
+
+    Args:
+        model: the `Model`.
+        task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
+        network: the start; or several, vectors [n_networks, N, d] (of `Network.sample` of several overlaps, say), which
+            learn side by side on the same trials, each as it would alone.
+        rule: `GradientDescent`, `GradientFlow` or `Optimiser`.
+        key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.integrate` draws the same
+            trials from the same key.
+        throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
+        progress: show a progress bar; None: if a person is watching (standard error is a terminal).
+        checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
+            after the program was killed. Not with a flow.
+        state_dtype: the dtype in which neurons are simulated, if another than that of the vectors. `jnp.float32` is
+            several times as fast, and closer to double precision than vectors in single precision would be: vectors,
+            their updates and the overlaps stay double.
+
+    Returns:
+        A `Solution`; its `final` is the learned `Network`, its `transfer` None. For several networks every array has
+        them as its first axis, as under `jax.vmap`: a network whose learning ended early has the time NaN at the points
+        that it did not reach, and the others go on.
+
+    Raises:
+        ValueError: if the arguments do not fit together, or the checkpoint is that of another run.
+        LearningError: if learning diverged (of at least one network), and throw.
+        LearningInterrupted: on Ctrl-C; `.solution` holds what was saved.
+        OSError: if a checkpoint can't be written.
+
+    Source: Ger & Barak 2026, section 4; theory page, eqs. (1), (5).
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> task = ol.tasks.exponential_filter(decay=0.2)
+        >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+        >>> rule = ol.GradientDescent(learning_rate=5e-3, n_steps=50)
+        >>> full = ol.train(model, task, ol.Network.sample(start, 20, key=jax.random.key(0)), rule)
+        >>> theory = ol.integrate(model, task, start, rule)
+        >>> bool(jnp.max(jnp.abs(full.overlaps.gram - theory.overlaps.gram)) < 1e-12)
+        True
+
+        Five networks at once:
+
+        >>> starts = ol.Overlaps(jnp.stack([start.gram] * 5), model.layout)
+        >>> ol.train(model, task, ol.Network.sample(starts, 20, key=jax.random.key(0)), rule).overlaps.gram.shape
+        (5, 51, 4, 4)
+    """
+    _check(model, task, network, rule, key)
+    is_batch = network.vectors.ndim > 2
+    states = _state_dtype(state_dtype, network.vectors.dtype)
+    store = None
+    if checkpoint is not None:
+        _check_addressable(network)
+        arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key}
+        store = Store(checkpoint, "train", **arguments, state_dtype=None if states is None else states.name)
+    rates = model.layout.rates(rule.rates).astype(network.vectors.dtype)
+    learner = NeuronLearner(model, rates, network.weights, states)
+    title = f"train {len(network.vectors)} x N={network.n_neurons}" if is_batch else f"train N={network.n_neurons}"
+    traced = is_traced(network, rule, task, key)
+    with contextlib.nullcontext(Pace()) if traced else watched(rule, progress, title, store) as pace:
+        outcome, final = run(learner, rule, task, network.vectors, key, ("weights",) if is_batch else None, pace)
+    return finish(model, outcome, final, throw=throw)
+
+
+def _check(model: Model, task: Task | TaskStream, network: Network, rule: AbstractRule, key: jax.Array | None) -> None:
+    """Refuse arguments of `train` that do not fit together, before anything is compiled.
+
+    Raises:
+        ValueError: naming the argument, what it was and what is allowed.
+    """
+    if not isinstance(network, Network):
+        raise ValueError(
+            f"train: network must be an ol.Network, got {type(network).__name__}; make one with "
+            "ol.Network.sample(overlaps, n_neurons, key=key)."
+        )
+    check_run(model, task, rule, key, "train")
+    if rule.motion is Motion.BARE:
+        raise ValueError(
+            "train: DirectDescent moves overlaps without neurons, so there is nothing to train; use ol.integrate."
+        )
+    if rule.dense:
+        raise ValueError(
+            "train: dense=True keeps an interpolant of every neuron; save chosen times with save_at instead."
+        )
+    if rule.parameter_noise is not None and key is None:
+        raise ValueError(
+            "train: parameter_noise draws at random and needs a key: ol.train(..., key=jax.random.key(0))."
+        )
+    is_batch = network.vectors.ndim > 2
+    if is_batch and len(network.vectors) == 0:
+        raise ValueError(f"train: network is a batch of no networks, vectors {list(network.vectors.shape)}.")
+    one = jax.tree.map(lambda array: array[0], network) if is_batch else network
+    check_channels(model.layout, task.outline(), "train", network=one)
+
+
+def _check_addressable(network: Network) -> None:
+    """Refuse to write checkpoints of neurons that no single process has.
+
+    Raises:
+        ValueError: if they are spread over several processes.
+    """
+    if not is_traced(network) and not network.vectors.is_fully_addressable:
+        raise ValueError(
+            "train: a checkpoint can't be written of neurons that are spread over several processes; spread them over "
+            "the devices of one, or leave checkpoint out."
+        )
+
+
+def _state_dtype(dtype: DTypeLike | None, network_dtype: jnp.dtype) -> jnp.dtype | None:
+    """The dtype of the neurons' states; None if it is that of the network.
+
+    Raises:
+        ValueError: if it is not a floating-point dtype, or a wider one than the network's.
+    """
+    if dtype is None:
+        return None
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or not jnp.issubdtype(found, jnp.floating) or found.itemsize > network_dtype.itemsize:
+        raise ValueError(
+            f"train: state_dtype must be a floating-point dtype no wider than the network's {network_dtype}, such as "
+            f"jnp.float32, got {dtype!r}."
+        )
+    return None if found == network_dtype else found
