@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import overlap_learning as ol
 from overlap_learning import plot
-from overlap_learning.gallery.page import comparison, learned, network, page
+from overlap_learning.gallery.kit.page import comparison, learned, network, page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,5 +1,8 @@
 """Studies: the questions that people ask of networks that learn."""
 
+from typing import TYPE_CHECKING
+
+from overlap_learning.studies import memory
 from overlap_learning.studies.equivalence import (
     Comparison,
     Interval,
@@ -19,18 +22,48 @@ from overlap_learning.studies.memory import (
     Savings,
     SolutionManifold,
     Twins,
-    connection,
-    curvature,
+    accumulated,
+    conserved_matrix,
     decode_history,
+    drift_along,
     invariant_drift,
+    invariants_along,
+    joined,
     learning_speed,
+    measured_drift,
+    phase_edges,
     protocol,
     random_starts,
     savings,
     solution_manifold,
+    trace_along,
+    trace_drift,
     train_twins,
-    transport,
 )
+from overlap_learning.studies.modes import Mode, filter_solution, slowest_mode
+from overlap_learning.studies.terms import metric_terms
+
+if TYPE_CHECKING:
+    from overlap_learning.studies.memory import (
+        Residue,
+        connection,
+        curvature,
+        stepped_loop,
+        transport,
+        transported_loop,
+    )
+else:
+    # Imported when they are asked for, as in `memory`.
+    _LATER = ("Residue", "connection", "curvature", "stepped_loop", "transport", "transported_loop")
+
+    def __getattr__(name):
+        if name in _LATER:
+            return getattr(memory, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     "Comparison",
@@ -39,25 +72,41 @@ __all__ = [
     "History",
     "Interval",
     "LearningSpeed",
+    "Mode",
     "Phase",
+    "Residue",
     "Savings",
     "SolutionManifold",
     "Twins",
+    "accumulated",
     "compare",
     "connection",
+    "conserved_matrix",
     "curvature",
     "decode_history",
+    "drift_along",
     "equivalent",
     "feasible",
+    "filter_solution",
     "gauge",
     "invariant_drift",
+    "invariants_along",
+    "joined",
     "learning_speed",
+    "measured_drift",
     "members",
+    "metric_terms",
     "output_noise",
+    "phase_edges",
     "protocol",
     "random_starts",
     "savings",
+    "slowest_mode",
     "solution_manifold",
+    "stepped_loop",
+    "trace_along",
+    "trace_drift",
     "train_twins",
     "transport",
+    "transported_loop",
 ]

@@ -12,11 +12,13 @@ import jax
 import orbax.checkpoint  # noqa: F401
 
 import overlap_learning as ol
+import overlap_learning.cli.reproduce
 from overlap_learning.cli import main
 from overlap_learning.gallery import Number, Reproduction, Sheet
-from overlap_learning.gallery.page import page
+from overlap_learning.gallery.kit.page import page
 
 N_STEPS, EVERY = 300, 10
+STANDARD = QUICK = N_STEPS
 
 
 def draw(settings, *, progress=None, checkpoint=None):
@@ -34,7 +36,7 @@ def draw(settings, *, progress=None, checkpoint=None):
 
 def run(folder):
     """`overlap-learning reproduce long`; its exit code."""
-    figures = {"long": {"long": Sheet("a long run", draw, N_STEPS, N_STEPS, resumable="long")}}
+    figures = {"long": {"long": Sheet("a long run", __name__, "draw", resumable="long")}}
     for name in ("main", "reproduce"):
         module = sys.modules[f"overlap_learning.cli.{name}"]
         module.FIGURES = figures

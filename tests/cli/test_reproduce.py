@@ -1,14 +1,14 @@
 """The command that makes the figures of the gallery."""
 
 import dataclasses
-import sys
+import importlib
 
 import numpy as np
 import pytest
 
 from overlap_learning.cli import main
 from overlap_learning.gallery import FIGURES, Number, Reproduction, Sheet
-from overlap_learning.gallery.page import page
+from overlap_learning.gallery.kit.page import page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +16,9 @@ class Plain:
     """Settings of a figure that computes nothing."""
 
     size: int = 3
+
+
+STANDARD, QUICK = Plain(), Plain(2)
 
 
 def draw(settings, *, progress=None):
@@ -40,10 +43,10 @@ def figures(monkeypatch):
     """Puts figures of one's own in the place of the gallery's."""
 
     def replace(**sheets):
-        chosen = {name: {name: Sheet("a title", draw, Plain(), Plain(2))} for name, draw in sheets.items()}
-        # The name of the module is also that of its function, which is what the package has as an attribute.
+        chosen = {name: {name: Sheet("a title", __name__, draw.__name__)} for name, draw in sheets.items()}
+        # The name of a module is also that of its function, which the package may have as an attribute.
         for module in ("main", "reproduce"):
-            monkeypatch.setattr(sys.modules[f"overlap_learning.cli.{module}"], "FIGURES", chosen)
+            monkeypatch.setattr(importlib.import_module(f"overlap_learning.cli.{module}"), "FIGURES", chosen)
 
     return replace
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from overlap_learning.gallery import holonomy, savings
+from overlap_learning.gallery.beyond import holonomy, savings
 
 
 def test_a_loop_leaves_the_same_residue_at_full_n_and_the_curvature_predicts_small_ones():

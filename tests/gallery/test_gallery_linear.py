@@ -3,15 +3,11 @@
 import json
 import sys
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import overlap_learning as ol
-from overlap_learning.gallery import adam, history, linear, metric, pair, rank_two
-from overlap_learning.gallery.runs import edges, joined
+from overlap_learning.gallery.ger_barak import adam, history, linear, metric, pair, rank_two
 
 SIZES = {"n_neurons": 20, "duration": 5.0, "dt": 0.1}
 LINEAR = linear.Settings(**SIZES, n_steps=40)
@@ -75,25 +71,6 @@ def test_figure_5_draws_each_overlap_of_the_data_of_figure_1(first):
             np.testing.assert_array_equal(drawn, fifth.data[f"{run}_overlaps"].sel(overlap=name))
 
 
-@pytest.mark.parametrize(("decay", "dt"), [(0.2, 0.05), (0.7, 0.1)])
-def test_a_network_with_the_expected_final_overlaps_solves_the_filter(decay, dt):
-    zm, product, vu = linear.solution_of_the_filter(decay, dt)
-    model = ol.Model(ol.Layout(), ol.Linear())
-    overlaps = ol.Overlaps.from_entries(model.layout, zm=zm, zu=product, vm=1.0, vu=vu, vv=4.0, zz=4.0, uu=2.0)
-    task = ol.tasks.exponential_filter(decay, 5.0, dt)
-    # Squares of rounding errors; in closed form the rounding of the target's own sum of squares.
-    assert task.loss(ol.rollout(model, overlaps, task)) < 1e-25
-    assert ol.loss(model, task, overlaps) < 1e-14
-
-
-def test_the_coefficients_give_back_the_metric_of_any_overlaps():
-    model = ol.Model(ol.Layout(), ol.Linear())
-    terms = metric.coefficients(model)
-    overlaps = ol.Overlaps.random(model.layout, key=jax.random.key(3), scale=0.5)
-    sigma = jnp.stack(list(overlaps.entries().values()))
-    np.testing.assert_allclose(terms @ np.asarray(sigma), ol.metric(model, overlaps), atol=1e-14)
-
-
 def test_figure_11_finds_that_visible_overlaps_move_through_invisible_ones_and_the_other_way_round():
     result = metric.figure_11(metric.Settings(n_neurons=500, duration=4.0, dt=0.1, n_trials=2))
     data, found = result.data, numbers(result)
@@ -117,15 +94,6 @@ def test_figure_12_has_9_visible_and_12_invisible_overlaps_and_follows_full_n():
     assert (found["visible overlaps"].value, found["invisible overlaps"].value) == (9, 12)
     assert found["largest deviation of any overlap, theory from full N, all learning"].value < 1e-12
     assert result.data["theory_overlaps"].sizes["overlap"] == 21
-
-
-def test_the_slowest_mode_of_a_rotation_has_its_decay_and_frequency():
-    layout, dt = ol.Layout(rank=2), 0.01
-    # One step turns by 2 dt and shrinks by exp(-0.3 dt).
-    step = np.exp(-0.3 * dt) * np.array([[np.cos(2 * dt), np.sin(2 * dt)], [-np.sin(2 * dt), np.cos(2 * dt)]])
-    gram = np.eye(layout.size)
-    gram[layout.block("v"), layout.block("u")] = (step - np.eye(2)) / dt + np.eye(2)
-    np.testing.assert_allclose(rank_two._mode(gram, layout, dt), (0.3, 2.0), atol=1e-10)
 
 
 @pytest.fixture(scope="module")
@@ -185,38 +153,6 @@ def test_flow_keeps_the_invariants_and_steps_do_not(remembered):
     # The solver's tolerance is 1e-11 a step.
     assert found["invariants, change over A-B-A, flow"].value < 1e-9
     assert found["invariants, change over A-B-A, descent, full N"].value > 1e-5
-
-
-def test_k_at_full_n_has_the_invariants_as_its_eigenvalues():
-    overlaps = ol.Overlaps.random(ol.Layout(), key=jax.random.key(0), scale=0.5)
-    neurons = ol.Network.sample(overlaps, 20, key=jax.random.key(1))
-    values = np.linalg.eigvalsh(history._conserved_matrix(neurons))
-    largest = np.sort(values[np.argsort(np.abs(values))[-4:]])
-    model = ol.Model(ol.Layout(), ol.Linear())
-    np.testing.assert_allclose(largest, ol.invariants(model, overlaps), atol=1e-13)
-
-
-def test_joined_phases_are_one_course_of_learning():
-    model = ol.Model(ol.Layout(), ol.Linear())
-    start = ol.Overlaps.from_entries(model.layout, zu=0.3, vm=0.2)
-    a, b = (ol.tasks.exponential_filter(decay, 5.0, 0.1) for decay in (0.2, 0.4))
-    phases = ol.protocol(model, [a, b], start, ol.GradientDescent(5e-3, 40))
-    course = joined(phases)
-    np.testing.assert_allclose(edges(phases), [0, 0.2, 0.4])
-    assert np.all(np.diff(course.time) >= 0)
-    # The transfer matrix of the whole takes the first start to every later point.
-    moved = jnp.swapaxes(course.transfer, 1, 2) @ start.gram @ course.transfer
-    np.testing.assert_allclose(moved, course.overlaps.gram, atol=1e-14)
-
-
-def test_the_rate_of_drift_is_the_slope_of_the_trace():
-    model = ol.Model(ol.Layout(), ol.Linear())
-    start = ol.Overlaps.from_entries(model.layout)
-    run = ol.integrate(model, ol.tasks.exponential_filter(0.2, 5.0, 0.1), start, ol.GradientDescent(5e-3, 40))
-    # v v grows by 0.3 per unit of learning time, and it counts +1.
-    grams = jnp.eye(4) + jnp.zeros((len(run.time), 4, 4)).at[:, 2, 2].set(0.3 * run.time)
-    run = eqx.tree_at(lambda s: s.overlaps.gram, run, grams)
-    np.testing.assert_allclose(history._drift_rate(run), (0.3, 0.0), atol=1e-12)
 
 
 def test_adam_breaks_the_invariants_that_plain_descent_nearly_keeps():

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
-from overlap_learning.gallery import flip_flop, regimes
-from overlap_learning.gallery.page import excess_kurtosis, headroom, mark_phases, page, telling_trial
-from overlap_learning.gallery.runs import kurtosis_error
+from overlap_learning.gallery.ger_barak import flip_flop, regimes
+from overlap_learning.gallery.kit.page import headroom, mark_phases, page, telling_trial
 from overlap_learning.plot.style import label_ends
 
 SMALL = flip_flop.Settings(n_neurons=50, n_trials=2, duration=8.0, dt=0.2, n_steps=20, learning_rate=0.5)
@@ -60,24 +59,6 @@ def test_effective_and_full_network_differ_by_what_the_neurons_add(learned):
     share = np.linalg.norm(full - effective) / np.linalg.norm(full)
     name = "output, full minus effective network, rms, share of the output's, large"
     assert numbers(learned[1])[name].value == pytest.approx(share, rel=1e-12)
-
-
-def test_excess_kurtosis_of_known_distributions():
-    layout = ol.Layout()
-    signs = np.tile([[1.0], [-1.0]], (10, 1))
-    rare = np.zeros((20, 1))
-    rare[0] = 1.0
-    found = excess_kurtosis(ol.Network(np.concatenate([signs, 3 * signs, rare, signs], axis=1), layout))
-    # +-1: 1 - 3. One of 20: 20 - 3.
-    assert found == pytest.approx({"m": -2.0, "u": -2.0, "v": 17.0, "z": -2.0})
-
-
-def test_the_error_of_the_kurtosis_is_that_of_gaussian_samples():
-    samples = np.random.default_rng(0).standard_normal((4000, 1000))
-    values = (samples**4).mean(axis=1) / (samples**2).mean(axis=1) ** 2 - 3
-    # The standard deviation of 4,000 samples is known to 1 / sqrt(8000) = 1.1 %; sqrt(24 / N) is the leading order in
-    # 1 / N, so some 1 % more.
-    assert values.std() == pytest.approx(kurtosis_error(1000), rel=0.05)
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])

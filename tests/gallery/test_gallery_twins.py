@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
-from overlap_learning.gallery import twins
+from overlap_learning.gallery.ger_barak import twins
 from overlap_learning.studies.memory.twins import Phase
 
 N_PAIRS, N_POINTS = 8, 5

@@ -1,8 +1,25 @@
-"""What a figure of the gallery consists of, and the list of figures."""
+"""What a figure of the gallery consists of, and the list of figures, which are imported when they are asked for."""
 
 import dataclasses
+import subprocess
+import sys
 
-from overlap_learning.gallery import FIGURES, Number, twins
+import overlap_learning.gallery.ger_barak.twins as twins
+from overlap_learning.gallery import FIGURES, Number, Sheet
+
+#: Prints what is imported of the modules named, once the code has run.
+PROGRAM = """
+import sys
+{code}
+print(*sorted(name for name in sys.modules if name.startswith({names!r})))
+"""
+HEAVY = ("matplotlib", "diffrax", "orbax", "xarray", "tqdm", "sklearn", "optax", "overlap_learning.plot")
+
+
+def imported(code, names):
+    """The modules that a new process has after the code, of those whose names begin with one of these."""
+    program = PROGRAM.format(code=code, names=names)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_a_number_is_a_row_with_its_error_and_what_was_expected():
@@ -14,22 +31,39 @@ def test_every_figure_of_the_paper_is_there():
     assert {f"fig{number}" for number in range(1, 13)} <= set(FIGURES)
 
 
-def test_every_figure_has_standard_and_smaller_settings_and_files_of_its_name():
+def test_importing_the_package_imports_nothing_that_few_programs_need():
+    assert imported("import overlap_learning", (*HEAVY, "overlap_learning.gallery")) == []
+
+
+def test_importing_the_gallery_imports_no_figure():
+    code = "import overlap_learning.gallery as g; assert all(s.title for f in g.FIGURES.values() for s in f.values())"
+    figures = ("overlap_learning.gallery.ger_barak", "overlap_learning.gallery.beyond")
+    assert imported(code, (*HEAVY, *figures)) == []
+
+
+def test_every_sheet_names_a_module_with_its_function_and_settings_and_files_of_the_figure():
     files = [file for sheets in FIGURES.values() for file in sheets]
     assert len(set(files)) == len(files)
     for name, sheets in FIGURES.items():
         assert all(file.startswith(name) for file in sheets)
         for sheet in sheets.values():
+            assert callable(sheet.draw)
             assert type(sheet.quick) is type(sheet.standard)
             assert dataclasses.asdict(sheet.quick) != dataclasses.asdict(sheet.standard)
             # The twins are published at a size that takes a GPU.
-            assert sheet.standard == (type(sheet.standard)() if "twins" not in sheet.draw.__module__ else twins.REDUCED)
+            assert sheet.standard == (type(sheet.standard)() if sheet.resumable != "twins" else twins.REDUCED)
+
+
+STANDARD, QUICK = "standard", "quick"
+
+
+def draw(settings, **options):
+    return settings, options
 
 
 def test_a_sheet_hands_its_settings_on():
-    sheet = next(iter(FIGURES["fig11"].values()))
-    seen = []
-    probe = dataclasses.replace(sheet, draw=lambda settings, *, progress: seen.append((settings, progress)))
-    probe.make()
-    probe.make(quick=True, progress=False)
-    assert seen == [(sheet.standard, None), (sheet.quick, False)]
+    sheet = Sheet("a title", __name__, "draw")
+    assert sheet.make() == ("standard", {"progress": None})
+    assert sheet.make(quick=True, progress=False, checkpoint="unused") == ("quick", {"progress": False})
+    resumable = dataclasses.replace(sheet, resumable="long")
+    assert resumable.make(checkpoint="here") == ("standard", {"progress": None, "checkpoint": "here"})

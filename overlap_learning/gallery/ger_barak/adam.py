@@ -9,17 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import overlap_learning.plot as plot
-from overlap_learning.dynamics.invariants import invariants
-from overlap_learning.gallery.page import excess_kurtosis, mark_phases, network, page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.runs import (
-    adam,
-    end_gram,
-    joined,
-    kurtosis_error,
-    largest_difference,
-    random_network,
-)
+from overlap_learning.gallery.kit.page import mark_phases, network, page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.runs import adam, end_gram, largest_difference, random_network
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
@@ -29,9 +21,12 @@ from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.plot.style import COLOURS, label_ends, legend_above, symbol
 from overlap_learning.studies.equivalence.completion import equivalent
+from overlap_learning.studies.memory.conserved import invariants_along
+from overlap_learning.studies.memory.course import joined
 from overlap_learning.studies.memory.protocol import protocol
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
+from overlap_learning.validation.gaussianity import excess_kurtosis, kurtosis_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,10 +63,11 @@ class Settings:
     seed: int = 0
 
 
+STANDARD = Settings()
 QUICK = Settings(n_neurons=100, duration=15.0, dt=0.1, learning_rate=4e-3, n_steps=1000)
 
 
-def figure_7(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_7(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """Five phases under Adam at full N, and under plain descent: which invariants are kept, and which overlaps return.
 
     Args:
@@ -96,7 +92,7 @@ def figure_7(settings: Settings = Settings(), *, progress: bool | None = None) -
     by_adam = protocol(model, tasks, neurons, rule, progress=progress)
     by_descent = protocol(model, tasks, neurons, descent, progress=progress)
     courses = {"adam": joined(by_adam), "descent": joined(by_descent)}
-    series = {name: np.asarray(jax.vmap(lambda o: invariants(model, o))(run.overlaps)) for name, run in courses.items()}
+    series = {name: np.asarray(invariants_along(run)) for name, run in courses.items()}
     figure = _draw(settings, a, by_adam, by_descent, courses, series)
     arrays = {
         f"{name}_invariants": ((f"{name}_time", "invariant"), value, "eigenvalues of Sign G")

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.gallery.page import page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.page import page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
 from overlap_learning.learning.checkpoint import Checkpoint, part_of
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.schedule import LossSchedule
@@ -19,7 +19,7 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.plot.style import FONT_SIZE, FULL, THEORY, legend_above, symbol
-from overlap_learning.studies.memory.decoding import decode_history
+from overlap_learning.studies.memory.decoding import decode_single_twins
 from overlap_learning.studies.memory.twins import Twins, random_starts, train_twins
 from overlap_learning.tasks.decision_making import decision_making
 from overlap_learning.tasks.flip_flop import flip_flop
@@ -82,6 +82,7 @@ REDUCED = Settings(
     common_learning_rate=0.01,
     n_common_steps=3000,
 )
+STANDARD = REDUCED
 QUICK = Settings(
     n_pairs=6,
     n_neurons=64,
@@ -167,12 +168,14 @@ def dataset(settings: Settings, runs: Runs) -> "xarray.Dataset":
     sigma = settings.training_noise
     noises = {"none": {}, "standardised": {"training_noise": sigma}, "raw": {"measurement_noise": sigma}}
 
+    key = jax.random.key(settings.seed)
+
     def decode(twins, after_common, noise, names):
         features = twins.features(names, after_common=after_common)
         if len(names) > 1:
-            return decode_history(*features, seed=settings.seed, n_permutations=settings.n_permutations, **noise)
+            return decode_single_twins(*features, key=key, n_permutations=settings.n_permutations, **noise)
         # Ten single overlaps would take most of the time: their p-value is left out.
-        single = decode_history(*features, seed=settings.seed, n_permutations=1, **noise)
+        single = decode_single_twins(*features, key=key, n_permutations=1, **noise)
         return single._replace(p_value=np.nan)
 
     found = np.array(

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.gallery.page import page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.runs import end_gram
+from overlap_learning.gallery.kit.page import page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
 from overlap_learning.learning.rules import GradientFlow
 from overlap_learning.model.activations import Linear
 from overlap_learning.model.layout import Layout
@@ -19,8 +18,8 @@ from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.plot.style import COLOURS, legend_above, symbol
-from overlap_learning.studies.memory.holonomy import curvature, transport
-from overlap_learning.studies.memory.protocol import protocol
+from overlap_learning.studies.memory.holonomy import curvature
+from overlap_learning.studies.memory.loops import Residue, stepped_loop, transported_loop
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
 
@@ -60,6 +59,7 @@ class Settings:
     sizes: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05)
 
 
+STANDARD = Settings()
 QUICK = Settings(n_per_side=(1, 2, 4), full_n_per_side=(1,), n_neurons=50, sizes=(0.2, 0.1))
 
 
@@ -75,14 +75,7 @@ class Filters(NamedTuple):
         return Task(base.inputs, base.targets.at[0, 1:, 0].set(target), base.weights, base.dt)
 
 
-class _Residue(NamedTuple):
-    """What a loop and its reverse leave in the overlaps, shape [p] each: half the difference, half the sum."""
-
-    odd: np.ndarray
-    even: np.ndarray
-
-
-def figure_holonomy(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_holonomy(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """A rectangle in the space of tasks, learned in ever smaller steps, in theory and at full N.
 
     Args:
@@ -99,14 +92,18 @@ def figure_holonomy(settings: Settings = Settings(), *, progress: bool | None = 
     assert isinstance(learned, Overlaps)
     network = Network.sample(learned, settings.n_neurons, key=jax.random.key(settings.seed))
 
-    theory = [_stepped(model, family, learned, flow, n) for n in settings.n_per_side]
-    full = [_stepped(model, family, network, flow, n) for n in settings.full_n_per_side]
-    limit = _transported(model, family, learned, np.array(CORNERS))
+    def stepped(start: Overlaps | Network, n: int) -> Residue:
+        return _by_entry(model, stepped_loop(model, family, np.array(CORNERS), start, flow, n))
+
+    def transported(corners: np.ndarray) -> Residue:
+        return _by_entry(model, transported_loop(model, family, corners, learned))
+
+    corners = np.array(CORNERS)
+    theory = [stepped(learned, n) for n in settings.n_per_side]
+    full = [stepped(network, n) for n in settings.full_n_per_side]
+    limit = transported(corners)
     slope = _entries(model, np.asarray(curvature(model, family, jnp.array(CORNERS[0]), learned)[1, 0]))
-    centre = np.array(CORNERS[0])
-    small = [
-        _transported(model, family, learned, centre + size * (np.array(CORNERS) - centre)) for size in settings.sizes
-    ]
+    small = [transported(corners[0] + size * (corners - corners[0])) for size in settings.sizes]
     areas = [size**2 * _area() for size in settings.sizes]
 
     names = model.layout.entry_names
@@ -167,30 +164,9 @@ def _entries(model: Model, gram: np.ndarray) -> np.ndarray:
     return gram[rows, columns]
 
 
-def _residue(model: Model, start: np.ndarray, forward: np.ndarray, backward: np.ndarray) -> _Residue:
-    odd, even = (forward - backward) / 2, (forward + backward) / 2 - start
-    return _Residue(_entries(model, odd), _entries(model, even))
-
-
-def _stepped(model: Model, family: Filters, start: Overlaps | Network, flow: GradientFlow, n_per_side: int) -> _Residue:
-    """The rectangle and its reverse, each side in n steps, each step learned to convergence."""
-    sides = [
-        np.linspace(first, last, n_per_side + 1)[1:]
-        for first, last in zip(np.array(CORNERS[:-1]), np.array(CORNERS[1:]), strict=True)
-    ]
-    path = np.concatenate(sides)
-    back = np.concatenate([path[-2::-1], [CORNERS[0]]])
-    ends = [
-        end_gram(protocol(model, [family(jnp.array(theta)) for theta in way], start, flow)[-1]) for way in (path, back)
-    ]
-    first = start.overlaps.gram if isinstance(start, Network) else start.gram
-    return _residue(model, np.asarray(first), *ends)
-
-
-def _transported(model: Model, family: Filters, start: Overlaps, corners: np.ndarray) -> _Residue:
-    """The same in infinitely many steps."""
-    ends = [np.asarray(transport(model, family, way, start).gram) for way in (corners, corners[::-1])]
-    return _residue(model, np.asarray(start.gram), *ends)
+def _by_entry(model: Model, residue: Residue) -> Residue:
+    """The same of each distinct overlap, shape [p] each."""
+    return Residue(*(_entries(model, gram) for gram in residue))
 
 
 def _draw_path(ax: "Axes") -> None:
@@ -208,9 +184,9 @@ def _draw_odd(
     ax: "Axes",
     settings: Settings,
     names: tuple[str, ...],
-    theory: list[_Residue],
-    full: list[_Residue],
-    limit: _Residue,
+    theory: list[Residue],
+    full: list[Residue],
+    limit: Residue,
 ) -> None:
     shown = _largest(limit.odd)
     for colour, i in zip(COLOURS, shown, strict=False):
@@ -229,7 +205,7 @@ def _draw_odd(
     legend_above(ax)
 
 
-def _draw_even(ax: "Axes", settings: Settings, names: tuple[str, ...], theory: list[_Residue]) -> None:
+def _draw_even(ax: "Axes", settings: Settings, names: tuple[str, ...], theory: list[Residue]) -> None:
     n = np.array(settings.n_per_side, float)
     for colour, i in zip(COLOURS, _largest(theory[0].even), strict=False):
         ax.plot(n, [abs(r.even[i]) for r in theory], color=colour, marker="o", markersize=4, label=symbol(names[i]))
@@ -243,9 +219,7 @@ def _draw_even(ax: "Axes", settings: Settings, names: tuple[str, ...], theory: l
     legend_above(ax)
 
 
-def _draw_area(
-    ax: "Axes", names: tuple[str, ...], areas: list[float], small: list[_Residue], slope: np.ndarray
-) -> None:
+def _draw_area(ax: "Axes", names: tuple[str, ...], areas: list[float], small: list[Residue], slope: np.ndarray) -> None:
     for colour, i in zip(COLOURS, _largest(slope), strict=False):
         per_area = [one.odd[i] / area for one, area in zip(small, areas, strict=True)]
         ax.plot(areas, per_area, color=colour, marker="o", markersize=4, label=symbol(names[i]))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
-from overlap_learning.gallery.page import page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.page import page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
 from overlap_learning.learning.rules import GradientDescent, GradientFlow
 from overlap_learning.model.activations import Erf, Linear
 from overlap_learning.model.layout import Layout
@@ -60,6 +60,7 @@ class Settings:
     n_neurons: int = 300
 
 
+STANDARD = Settings()
 QUICK = Settings(duration=8.0, dt=0.1, n_starts=3, n_noisy_steps=1500, n_neurons=100)
 
 
@@ -87,7 +88,7 @@ def _conditions() -> tuple[_Condition, ...]:
     )
 
 
-def figure_savings(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_savings(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """Relearning A after "A, B" against learning it after "B" alone: what is saved, and which overlaps carry it.
 
     Args:

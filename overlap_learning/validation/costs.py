@@ -1,11 +1,11 @@
-"""Closures: ways to follow nonlinear learning, from the Gaussian theory to many neurons; their errors and times."""
+"""Costs: ways to follow nonlinear learning, from the Gaussian theory to many neurons; their errors and times."""
 
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -17,17 +17,12 @@ from overlap_learning.model.network import Network
 from overlap_learning.model.nodes import Cubature, HermiteGrid, WhitenedNodes
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
-from overlap_learning.plot.style import COLOURS, legend_above
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.train import train
 from overlap_learning.validation.expansion import expand, exponents
 from overlap_learning.validation.finite_size import entries
 from overlap_learning.validation.limit import limit
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-MARKS = ("o", "s", "^", "D", "v", "x", "+")
 KINDS = (
     "Gaussian theory", "populations", "cubature", "grid", "whitened neurons", "corrected theory", "Hermite expansion",
 )  # fmt: skip
@@ -80,7 +75,7 @@ class Closure(NamedTuple):
     cost: float
 
 
-def compare(
+def compare_closures(
     model: Model, task: Task, overlaps: Overlaps, rule: GradientDescent, sizes: Sizes, progress: bool | None = None
 ) -> tuple[list[Closure], float]:
     """Every closure against the limit.
@@ -107,40 +102,6 @@ def compare(
         errors = [np.abs(result - exact).max() / change for result in results]
         found.append(Closure(kind, size, float(np.mean(errors)), took / unit))
     return found, float(reference.error.max() / change)
-
-
-def draw_costs(ax: "Axes", closures: Sequence[Closure], known: float, name: str) -> None:
-    """Error against time, and how well the limit is known."""
-    for i, kind in enumerate(KINDS):
-        own = [c for c in closures if c.kind == kind]
-        if own:
-            ax.plot([c.cost for c in own], [c.error for c in own], linestyle=":", linewidth=0.8, marker=MARKS[i],
-                    markersize=6, color=COLOURS[i], markerfacecolor="none", label=kind)  # fmt: skip
-    ax.axhline(known, color="0.4", linewidth=0.8, linestyle=(0, (4, 2)), label="limit known to")
-    _scale(ax)
-    ax.set_xlabel("time / time of the Gaussian theory")
-    ax.set_ylabel(f"largest error / change, {name}")
-    legend_above(ax, ncols=2)
-
-
-def draw_populations(ax: "Axes", closures: dict[str, Sequence[Closure]]) -> None:
-    """Error against the number of populations, on several tasks."""
-    for i, (name, ways) in enumerate(closures.items()):
-        own = [(1 if c.kind == "Gaussian theory" else c.size, c.error) for c in ways if c.kind in KINDS[:2]]
-        ax.plot(*zip(*own, strict=True), color=COLOURS[i], marker=MARKS[i], markersize=6, markerfacecolor="none",
-                linewidth=1.0, label=name)  # fmt: skip
-    _scale(ax)
-    ax.set_xlabel("populations K (1: the Gaussian theory)")
-    ax.set_ylabel("largest error / change")
-    legend_above(ax, ncols=3)
-
-
-def _scale(ax: "Axes") -> None:
-    """Logarithmic axes, named at powers of ten alone."""
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.xaxis.set_minor_formatter("")
-    ax.yaxis.set_minor_formatter("")
 
 
 def _ways(

@@ -1,4 +1,4 @@
-"""The closures that the gallery compares: what each must be equal to."""
+"""Neurons as polynomials of what they were: what their learning must be equal to."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
-from overlap_learning.gallery.closures import ExpansionLearner, Sizes, compare, expand, polynomials
 from overlap_learning.training.train import NeuronLearner
+from overlap_learning.validation.expansion import ExpansionLearner, expand, polynomials
 
 EPS = np.finfo(float).eps
 MODEL = ol.Model(ol.Layout(), ol.Erf())
@@ -40,7 +40,7 @@ def test_as_many_polynomials_as_nodes_are_the_training_of_the_nodes():
     expansion = ExpansionLearner(MODEL, jnp.ones(4), jnp.diag(1 / root[:, 0]), network.weights)
     neurons = NeuronLearner(MODEL, jnp.ones(4), network.weights)
     position = root * network.vectors
-    assert largest(expansion.gram(position) - neurons.gram(network.vectors)) < 100 * EPS
+    assert largest(expansion.keep(position)["gram"] - neurons.keep(network.vectors)["gram"]) < 100 * EPS
     value, slope = expansion.gradient(position, TASK)
     expected_value, expected = neurons.gradient(network.vectors, TASK)
     # Sums over 25 times and 8 nodes.
@@ -56,20 +56,3 @@ def test_polynomials_are_orthonormal_on_the_grid_and_begin_with_the_linear_ones(
     np.testing.assert_allclose(basis[:, :4], points, rtol=0, atol=0)
     # Sums over 288 nodes of products that reach 1e4.
     np.testing.assert_allclose(basis.T @ (weights[:, None] * basis), np.eye(size), rtol=0, atol=1e-10)
-
-
-def test_the_error_of_the_gaussian_theory_is_that_of_the_closure_report():
-    grids = ((4, 2), (6, 2))
-    nodes = (ol.model.HermiteGrid(*grids[0], folded=True), ol.model.HermiteGrid(*grids[1], folded=True))
-    sizes = Sizes(
-        populations=((2, 0.0),), degrees=(), grids=(grids[1],), whitened=(), corrected=(), expansions=(),
-        reference=grids,
-    )  # fmt: skip
-    (gaussian, cut, fine), known = compare(MODEL, TASK, START, RULE, sizes, progress=False)
-    report = ol.closure_error(MODEL, TASK, START, RULE, nodes=nodes, progress=False)
-    assert gaussian.error == pytest.approx(report.largest.max() / report.change, rel=1e-12)
-    assert known == pytest.approx(report.limit.error.max() / report.change, rel=1e-12)
-    assert gaussian.cost == 1
-    # Nothing between the populations: the Gaussian theory again. The finer nodes are the limit itself.
-    assert cut.error == pytest.approx(gaussian.error, rel=1e-9)
-    assert (cut.kind, cut.size, fine.kind, fine.size, fine.error) == ("populations", 2, "grid", 72, 0)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.gallery.closures import MARKS, Closure, Sizes, compare, draw_costs, draw_populations
-from overlap_learning.gallery.page import page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.beyond.closures import MARKS, draw_costs, draw_populations
+from overlap_learning.gallery.kit.page import page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.model.activations import Erf
 from overlap_learning.model.layout import Layout
@@ -23,6 +23,7 @@ from overlap_learning.tasks.flip_flop import flip_flop
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.teacher import teacher
 from overlap_learning.validation.closure import ClosureReport, closure_error
+from overlap_learning.validation.costs import Closure, Sizes, compare_closures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,6 +95,7 @@ class Settings:
     seed: int = 0
 
 
+STANDARD = Settings()
 _BRIEF = Learning(0.2, 30)
 QUICK = Settings(
     duration=6.0, dt=0.2, n_trials=3, published=_BRIEF, small_duration=6.0, small_dt=0.2, small_trials=3, small=_BRIEF,
@@ -106,7 +108,7 @@ QUICK = Settings(
 )  # fmt: skip
 
 
-def figure_trust(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_trust(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """The error of the Gaussian theory: over learning, by learning rate, size, rank and N; and better closures.
 
     Args:
@@ -155,7 +157,7 @@ def figure_trust(settings: Settings = Settings(), *, progress: bool | None = Non
     closures, known = {}, {}
     for name, learning in own.items():
         rule = GradientDescent(learning.learning_rate, learning.n_steps, save_every=max(1, learning.n_steps // 20))
-        closures[name], known[name] = compare(model, tasks[name], start, rule, settings.closures, progress)
+        closures[name], known[name] = compare_closures(model, tasks[name], start, rule, settings.closures, progress)
 
     figure, panels = page("When to trust the Gaussian theory of nonlinear learning (erf networks)", 3, 3)
     for ax, (kind, reports) in zip(panels, studies.items(), strict=False):

@@ -140,10 +140,3 @@ def histograms(neurons: Network, *, ax: "Axes") -> None:
     ax.plot(grid, np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi), color="0.5", linewidth=1.2, label="normal")
     ax.set_xlabel("entry of the vector / its rms")
     ax.set_ylabel("density over neurons")
-
-
-def excess_kurtosis(neurons: Network) -> dict[str, float]:
-    """The excess kurtosis over neurons of each vector about 0, by name; 0 for Gaussian neurons."""
-    vectors = np.asarray(neurons.vectors, dtype=float)
-    ratio = (vectors**4).mean(axis=0) / (vectors**2).mean(axis=0) ** 2 - 3
-    return dict(zip(neurons.layout.vector_names, ratio.tolist(), strict=True))

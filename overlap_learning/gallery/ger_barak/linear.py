@@ -1,7 +1,6 @@
 """Linear: a network of rank 1 learns an exponential filter (Ger & Barak 2026, Figs. 1, 5)."""
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,9 +9,9 @@ import numpy as np
 
 import overlap_learning.plot as plot
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.gallery.page import comparison, page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.runs import as_it_ends, random_network
+from overlap_learning.gallery.kit.page import comparison, page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.runs import random_network
 from overlap_learning.learning.rules import DirectDescent, GradientDescent
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
@@ -20,6 +19,7 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.plot.deviation import largest_deviation
 from overlap_learning.plot.style import symbol
+from overlap_learning.studies.modes import filter_solution
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.train import train
@@ -48,6 +48,7 @@ class Settings:
     seed: int = 0
 
 
+STANDARD = Settings()
 QUICK = Settings(n_neurons=100, dt=0.1, n_steps=1000)
 
 
@@ -60,7 +61,7 @@ class Runs(NamedTuple):
     direct: Solution
 
 
-def figure_1(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_1(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """Loss, output and overlaps of a linear network that learns: theory, full N, and descent of the overlaps.
 
     Args:
@@ -77,7 +78,7 @@ def figure_1(settings: Settings = Settings(), *, progress: bool | None = None) -
     return collect(figure, settings, _numbers(settings, runs), _NOTES, runs=_named(runs))
 
 
-def figure_5(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_5(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """Each of the ten overlaps through learning: theory, full N, and descent of the overlaps.
 
     Args:
@@ -108,23 +109,6 @@ def figure_5(settings: Settings = Settings(), *, progress: bool | None = None) -
     return collect(figure, settings, _numbers(settings, runs), _NOTES, runs=_named(runs))
 
 
-def solution_of_the_filter(decay: float, dt: float) -> tuple[float, float, float]:
-    """Values of `s_zm`, `s_zu s_vm` and `s_vu` with which a linear rank-1 network answers an impulse with `exp(-c t)`.
-
-    The recurrent mode shrinks by `1 - dt (1 - s_vu)` in an Euler step, which has to be `exp(-c dt)`; the mode of the
-    leak, `(1 - dt)^n`, vanishes from the output if `s_zu s_vm = s_zm s_vu`. As dt goes to 0: 1, 1 - c, 1 - c.
-
-    Source: Ger & Barak 2026, Fig. 5 (in continuous time).
-
-    Examples:
-        >>> from overlap_learning.gallery.linear import solution_of_the_filter
-        >>> [round(value, 4) for value in solution_of_the_filter(0.2, 0.05)]
-        [1.0, 0.801, 0.801]
-    """
-    recurrence = 1 + math.expm1(-decay * dt) / dt
-    return 1.0, recurrence, recurrence
-
-
 @functools.lru_cache(maxsize=1)
 def _learn(settings: Settings, progress: bool | None) -> Runs:
     """The runs behind both figures."""
@@ -138,14 +122,15 @@ def _learn(settings: Settings, progress: bool | None) -> Runs:
         task,
         integrate(model, task, start, rule),
         train(model, task, network, rule, progress=progress),
-        as_it_ends(model, task, start, contrast),
+        # Direct descent is the wrong theory: if it diverges, that is a result and no error.
+        integrate(model, task, start, contrast, throw=False),
     )
 
 
 def _numbers(settings: Settings, runs: Runs) -> list[Number]:
     theory, full, direct = runs.theory, runs.full, runs.direct
     last = {name: float(values[-1]) for name, values in full.overlaps.entries().items()}
-    zm, product, vu = solution_of_the_filter(settings.decay, settings.dt)
+    zm, product, vu = filter_solution(settings.decay, settings.dt)
     far = largest_deviation(full, direct)
     return [
         Number("largest deviation of any overlap, theory from full N, all learning", _largest(full, theory), None, 0.0),

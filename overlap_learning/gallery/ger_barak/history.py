@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import overlap_learning.plot as plot
-from overlap_learning.dynamics.invariants import invariants
-from overlap_learning.gallery.page import mark_phases, network, page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.runs import edges, end_gram, joined, largest_difference, random_network
+from overlap_learning.gallery.kit.page import mark_phases, network, page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.runs import end_gram, largest_difference, random_network
 from overlap_learning.learning.rules import GradientDescent, GradientFlow
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
@@ -24,6 +23,8 @@ from overlap_learning.model.network import Network
 from overlap_learning.plot.overlaps import overlap_colours
 from overlap_learning.plot.style import COLOURS, FULL, label_ends, legend_above, symbol
 from overlap_learning.studies.equivalence.completion import equivalent
+from overlap_learning.studies.memory.conserved import conserved_matrix, invariants_along, trace_along, trace_drift
+from overlap_learning.studies.memory.course import joined, phase_edges
 from overlap_learning.studies.memory.drift import Drift, invariant_drift
 from overlap_learning.studies.memory.protocol import protocol
 from overlap_learning.tasks.impulse import exponential_filter
@@ -66,6 +67,7 @@ class Settings:
     seed: int = 0
 
 
+STANDARD = Settings()
 #: Phases of one length share their compiled programs.
 QUICK = Settings(n_neurons=100, duration=15.0, dt=0.1, n_steps=(800, 800, 800, 800, 800))
 
@@ -90,7 +92,7 @@ class Runs(NamedTuple):
     drift: Drift
 
 
-def figure_3(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_3(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """What a network that learned A, B, A, B, and A with noise has kept: loss, overlaps, and where each A phase ended.
 
     Args:
@@ -103,7 +105,7 @@ def figure_3(settings: Settings = Settings(), *, progress: bool | None = None) -
     theory, full = joined(runs.theory), joined(runs.full)
     model = theory.model
     figure, panels = page(_title("Fig. 3", settings), 2, 3)
-    times = edges(runs.theory)
+    times = phase_edges(runs.theory)
     plot.loss(theory, full, ax=panels[0])
     plot.overlaps(theory, full, names=model.visible_names, ax=panels[1])
     plot.overlaps(theory, full, names=model.invisible_names, ax=panels[2])
@@ -116,7 +118,7 @@ def figure_3(settings: Settings = Settings(), *, progress: bool | None = None) -
     return collect(figure, settings, _returns(runs), _NOTES, runs={"theory": theory, "full": full})
 
 
-def figure_6(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_6(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """The invariants K of learning through A, B, A, B, and A with noise: conserved by learning, moved by noise.
 
     Args:
@@ -127,10 +129,9 @@ def figure_6(settings: Settings = Settings(), *, progress: bool | None = None) -
     """
     runs = _learn(settings, progress)
     courses = {name: joined(getattr(runs, name)) for name in ("theory", "full", "silent", "flow")}
-    series = {name: np.asarray(jax.vmap(lambda o, m=run.model: invariants(m, o))(run.overlaps))
-              for name, run in courses.items()}  # fmt: skip
+    series = {name: np.asarray(invariants_along(run)) for name, run in courses.items()}
     figure, (values, change, trace) = page(_title("Fig. 6", settings), 1, 3, height=4.3)
-    times = edges(runs.theory)
+    times = phase_edges(runs.theory)
     marks = FULL.settings(len(courses["full"].time))
     for i in range(series["theory"].shape[1]):
         values.plot(courses["theory"].time, series["theory"][:, i], color=COLOURS[i], label="_" * i + "theory")
@@ -226,9 +227,9 @@ def _conserved(runs: Runs, series: dict[str, np.ndarray], settings: Settings) ->
         point = sum(len(s.time) for s in phases[: phase + 1]) - 1
         return largest_difference(series[name][point], series[name][0])
 
-    matrices = [_conserved_matrix(network(runs.full[phase])) for phase in (0, 2, 4)]
+    matrices = [conserved_matrix(network(runs.full[phase])) for phase in (0, 2, 4)]
     size = np.linalg.norm(matrices[0])
-    measured, error = _drift_rate(runs.theory[4])
+    measured, error = trace_drift(runs.theory[4])
     return [
         Number("invariants, change over A-B-A, flow", since_start("flow", 2), None, 0.0),
         Number("invariants, change over A-B-A, descent, full N", since_start("full", 2)),
@@ -249,26 +250,6 @@ def _output_change(runs: Runs, first: np.ndarray, second: np.ndarray) -> float:
     return largest_difference(
         reduced_outputs(model, jnp.asarray(second), task), reduced_outputs(model, jnp.asarray(first), task)
     )
-
-
-def _conserved_matrix(neurons: Network) -> np.ndarray:
-    """K = (A A^T - B B^T) / N, shape [N, N]."""
-    vectors = np.asarray(neurons.vectors)
-    return (vectors * neurons.layout.signature) @ vectors.T / len(vectors)
-
-
-def _trace(solution: Solution) -> np.ndarray:
-    gram = np.asarray(solution.overlaps.gram)
-    return np.einsum("sii,i->s", gram, solution.model.layout.signature)
-
-
-def _drift_rate(noisy: Solution, settled: float = 0.25, n_parts: int = 5) -> tuple[float, float]:
-    """The change of tr(Sign G) per learning time once A is learned again, and its standard error from parts of it."""
-    time, trace = np.asarray(noisy.time), _trace(noisy)
-    first = int(settled * len(time))
-    cuts = np.linspace(first, len(time) - 1, n_parts + 1).astype(int)
-    rates = np.diff(trace[cuts]) / np.diff(time[cuts])
-    return float(rates.mean()), float(rates.std(ddof=1) / np.sqrt(n_parts))
 
 
 def _draw_returns(ax: "Axes", model: Model, phases: Sequence[Solution]) -> None:
@@ -314,10 +295,10 @@ def _draw_path(ax: "Axes", runs: Runs) -> None:
 def _draw_trace(ax: "Axes", runs: Runs) -> None:
     """The drift under noise against its prediction."""
     noisy, full, silent = runs.theory[4], runs.full[4], runs.silent[4]
-    time, trace = np.asarray(noisy.time), _trace(noisy)
+    time, trace = np.asarray(noisy.time), trace_along(noisy)
     ax.plot(time, trace, color=COLOURS[0], linewidth=1.8, label="theory")
-    ax.plot(time, _trace(full), color="black", label="full N", **FULL.settings(len(time)))
-    ax.plot(time, _trace(silent), color=COLOURS[4], linestyle=(0, (4, 2)), label="without noise")
+    ax.plot(time, trace_along(full), color="black", label="full N", **FULL.settings(len(time)))
+    ax.plot(time, trace_along(silent), color=COLOURS[4], linestyle=(0, (4, 2)), label="without noise")
     middle = len(time) // 4
     predicted = trace[middle] + float(runs.drift.total.sum()) * (time[middle:] - time[middle])
     ax.plot(time[middle:], predicted, color=COLOURS[1], linestyle=":", linewidth=1.8, label="predicted slope")

@@ -7,19 +7,18 @@ import jax
 import numpy as np
 
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.dynamics.invariants import invariants
-from overlap_learning.gallery.page import page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.runs import adam
+from overlap_learning.gallery.kit.page import page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.runs import adam
 from overlap_learning.learning.rules import GradientDescent, GradientFlow
-from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.plot.style import COLOURS, legend_above
-from overlap_learning.studies.memory.drift import Drift, invariant_drift
+from overlap_learning.studies.memory.conserved import accumulated, drift_along, invariants_along, measured_drift
+from overlap_learning.studies.memory.drift import invariant_drift
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.train import train
@@ -75,6 +74,7 @@ class Settings:
     n_neurons: int = 1000
 
 
+STANDARD = Settings()
 QUICK = Settings(
     duration=8.0,
     dt=0.1,
@@ -95,7 +95,7 @@ class _Problem(NamedTuple):
     learned: Overlaps
 
 
-def figure_drift(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_drift(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """Six causes that move what gradient flow conserves, each against `ol.studies.invariant_drift`.
 
     Args:
@@ -181,22 +181,6 @@ def _problem(settings: Settings) -> _Problem:
     return _Problem(model, task, start, learned)
 
 
-def _along(problem: _Problem, run: Solution, rates: Any = None) -> jax.Array:
-    """The invariants at each saved point, shape [S, d]."""
-    return jax.vmap(lambda overlaps: invariants(problem.model, overlaps, rates))(run.overlaps)
-
-
-def _drift_along(problem: _Problem, run: Solution, rule: Any) -> Drift:
-    return jax.vmap(lambda overlaps: invariant_drift(problem.model, problem.task, overlaps, rule))(run.overlaps)
-
-
-def _accumulated(rate: jax.Array, time: jax.Array) -> np.ndarray:
-    """The integral of a rate over time, at each time (trapezoidal rule)."""
-    values = np.asarray(rate)
-    pieces = (values[1:] + values[:-1]) / 2 * np.diff(np.asarray(time))[:, None]
-    return np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(pieces, axis=0)])
-
-
 def _finite_steps(problem: _Problem, settings: Settings) -> np.ndarray:
     """Measured / predicted drift along noise-free learning, shape [rule, learning rate, invariant]."""
 
@@ -205,8 +189,8 @@ def _finite_steps(problem: _Problem, settings: Settings) -> np.ndarray:
         eta = effective * (1 - options.get("momentum", 0.0))
         rule = GradientDescent(eta, n_steps, save_every=max(1, n_steps // 250), **options)
         run = integrate(problem.model, problem.task, problem.start, rule)
-        values = np.asarray(_along(problem, run, options.get("rates")))
-        predicted = _accumulated(_drift_along(problem, run, rule).steps, run.time)[-1]
+        values = np.asarray(invariants_along(run, options.get("rates")))
+        predicted = accumulated(drift_along(problem.task, run, rule).steps, run.time)[-1]
         return _ratio(values[-1] - values[0], predicted)
 
     return np.array([[ratio(options, eta) for eta in settings.learning_rates] for _, options in RULES])
@@ -221,14 +205,8 @@ def _label_noise(problem: _Problem, settings: Settings) -> tuple[np.ndarray, np.
         eta = edge / float(invariant_drift(problem.model, problem.task, problem.learned, unit).edge)
         rule = GradientDescent(eta, n_steps, label_noise=noise, save_every=n_steps // 4, **options)
         predicted = invariant_drift(problem.model, problem.task, problem.learned, rule).total
-
-        def drift(key):
-            run = integrate(problem.model, problem.task, problem.learned, rule, key, throw=False)
-            values = _along(problem, run, options.get("rates"))
-            # The first quarter is left to the fluctuations to settle.
-            return (values[4] - values[1]) / (run.time[4] - run.time[1])
-
-        rates = np.asarray(jax.vmap(drift)(jax.random.split(jax.random.key(settings.seed), settings.n_paths)))
+        key = jax.random.key(settings.seed)
+        rates = measured_drift(problem.model, problem.task, problem.learned, rule, key, n_paths=settings.n_paths)
         if not np.all(np.isfinite(rates)):
             # A path that diverged has no drift, and the others are no fair sample.
             return np.full(rates.shape[1], np.nan), np.nan
@@ -251,12 +229,12 @@ def _weight_decay(problem: _Problem, settings: Settings) -> tuple[np.ndarray, di
     # A step of the neurons with momentum, seen per effective learning time, forgets at the same rate.
     rule = GradientDescent(effective * (1 - mu), n_points * 250, weight_decay=decay, momentum=mu, save_every=250)
     heavy = integrate(problem.model, problem.task, problem.start, rule)
-    first = np.asarray(_along(problem, flow))[0]
+    first = np.asarray(invariants_along(flow))[0]
     predicted = first * np.exp(-2 * decay * np.asarray(flow.time))[:, None]
     lines = {
         "predicted": predicted,
-        "flow": np.asarray(_along(problem, flow)),
-        "momentum 0.9": np.asarray(_along(problem, heavy)),
+        "flow": np.asarray(invariants_along(flow)),
+        "momentum 0.9": np.asarray(invariants_along(heavy)),
     }
     return np.asarray(flow.time), lines
 
@@ -270,12 +248,12 @@ def _parameter_noise(
     theory = integrate(problem.model, problem.task, problem.learned, rule)
     network = Network.sample(problem.learned, settings.n_neurons, key=jax.random.key(settings.seed))
     full = train(problem.model, problem.task, network, rule, key=jax.random.key(settings.seed + 1), progress=progress)
-    values = np.asarray(_along(problem, theory))
-    predicted = values[0] + _accumulated(_drift_along(problem, theory, rule).total, theory.time)
+    values = np.asarray(invariants_along(theory))
+    predicted = values[0] + accumulated(drift_along(problem.task, theory, rule).total, theory.time)
     return np.asarray(theory.time), {
         "predicted": predicted,
         "theory": values,
-        "full N": np.asarray(_along(problem, full)),
+        "full N": np.asarray(invariants_along(full)),
     }
 
 
@@ -284,8 +262,8 @@ def _frozen(problem: _Problem, settings: Settings) -> tuple[np.ndarray, dict[str
     rates = {"m": 0.0}
     run = integrate(problem.model, problem.task, problem.start, GradientFlow(5.0, rates=rates, save_every=0.25))
     return np.asarray(run.time), {
-        "projected": np.asarray(_along(problem, run, rates)),
-        "all vectors": np.asarray(_along(problem, run)),
+        "projected": np.asarray(invariants_along(run, rates)),
+        "all vectors": np.asarray(invariants_along(run)),
     }
 
 
@@ -297,7 +275,7 @@ def _adam(problem: _Problem, settings: Settings, progress: bool | None) -> np.nd
         n_steps = round(distance / size)
         rules = (adam(size, n_steps), GradientDescent(size, n_steps))
         runs = [train(problem.model, problem.task, network, rule, progress=progress) for rule in rules]
-        drift.append([float(np.abs(v[-1] - v[0]).max()) for v in (np.asarray(_along(problem, r)) for r in runs)])
+        drift.append([float(np.abs(v[-1] - v[0]).max()) for v in (np.asarray(invariants_along(r)) for r in runs)])
     return np.array(drift).T
 
 

@@ -5,20 +5,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-import overlap_learning.gallery.flip_flop as flip_flop
+import overlap_learning.gallery.ger_barak.flip_flop as flip_flop
 import overlap_learning.plot as plot
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.gallery.page import excess_kurtosis, network, page, telling_trial
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.runs import adam, kurtosis_error
+from overlap_learning.gallery.kit.page import network, page, telling_trial
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.runs import adam
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.solution import Solution
-from overlap_learning.model.activity import rollout, simulate
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.train import train
+from overlap_learning.validation.gaussianity import Mismatch, effective_mismatch, excess_kurtosis, kurtosis_error
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Settings:
     n_held_out: int = 50
 
 
+STANDARD = Settings()
 QUICK = Settings(flip_flop.QUICK, large_rate=1.0, adam_rate=2e-2, n_held_out=10)
 
 
@@ -49,16 +49,16 @@ class Regime(NamedTuple):
         full: full N.
         theory: the theory of its learning; None for Adam, which has none.
         mismatch: output of the full network minus that of the effective one (eq. 4 with the full network's own
-            overlaps), root mean square over held-out trials and time, and the same as a share of the output's.
+            overlaps) on held-out trials.
     """
 
     title: str
     full: Solution
     theory: Solution | None
-    mismatch: tuple[float, float]
+    mismatch: Mismatch
 
 
-def figure_8(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_8(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """A flip-flop learned with small steps, large steps and Adam: loss, effective against full network, quantiles.
 
     Args:
@@ -91,20 +91,13 @@ def figure_8(settings: Settings = Settings(), *, progress: bool | None = None) -
         "large": rf"large step, $\eta$ = {settings.large_rate:g}",
         "adam": f"Adam, rate {settings.adam_rate:g}",
     }
-    regimes = {name: Regime(titles[name], full, theory, _mismatch(full, held_out))
+    regimes = {name: Regime(titles[name], full, theory, effective_mismatch(full.model, network(full), held_out))
                for name, (full, theory) in runs.items()}  # fmt: skip
     saved = {f"{name}_full": regime.full for name, regime in regimes.items()}
     saved |= {f"{name}_theory": regime.theory for name, regime in regimes.items() if regime.theory is not None}
     arrays = {"start_vectors": (("start_neuron", "vector"), start.vectors, "vectors before learning")}
     figure = _draw(experiment, regimes, held_out)
     return collect(figure, settings, _numbers(regimes), _NOTES, runs=saved, arrays=arrays)
-
-
-def _mismatch(full: Solution, task: Task) -> tuple[float, float]:
-    neurons = network(full)
-    output = simulate(full.model, neurons, task)
-    error = jnp.sqrt(jnp.mean(jnp.square(output - rollout(full.model, neurons.overlaps, task))))
-    return float(error), float(error / jnp.sqrt(jnp.mean(jnp.square(output))))
 
 
 def _numbers(regimes: Mapping[str, Regime]) -> list[Number]:
@@ -115,7 +108,7 @@ def _numbers(regimes: Mapping[str, Regime]) -> list[Number]:
         if theory is not None:
             numbers.append(Number(f"the same, theory, {name}", flip_flop.recent_loss(theory)))
         numbers.append(
-            Number(f"output, full minus effective network, rms, share of the output's, {name}", regime.mismatch[1])
+            Number(f"output, full minus effective network, rms, share of the output's, {name}", regime.mismatch.share)
         )
         if theory is not None:
             gap = np.asarray(theory.overlaps.gram)[-1] - np.asarray(full.overlaps.gram)[-1]

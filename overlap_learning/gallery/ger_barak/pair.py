@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.gallery.page import network, page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.runs import end_gram, largest_difference, random_network
+from overlap_learning.gallery.kit.page import network, page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.runs import end_gram, largest_difference, random_network
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
@@ -63,6 +63,7 @@ class Settings:
     seed: int = 0
 
 
+STANDARD = Settings()
 QUICK = Settings(n_neurons=100, n_trials=100, dt=0.1)
 NAMES = ("first", "second", "third")
 
@@ -87,7 +88,7 @@ class Activity(NamedTuple):
     predicted: np.ndarray
 
 
-def figure_2(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_2(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """Networks with equal visible overlaps: equal activity and output, told apart by state noise and by learning.
 
     Args:

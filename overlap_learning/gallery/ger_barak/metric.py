@@ -4,21 +4,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.dynamics.gradient import loss_gradient
 from overlap_learning.dynamics.metric import metric
-from overlap_learning.gallery.page import page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.runs import random_network
+from overlap_learning.gallery.kit.page import page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.runs import random_network
 from overlap_learning.model.activations import Erf, Linear
 from overlap_learning.model.activity import simulate
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network, with_vectors
-from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.plot.style import symbol
+from overlap_learning.studies.terms import metric_terms
 from overlap_learning.tasks.flip_flop import flip_flop
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
@@ -46,10 +45,11 @@ class Settings:
     seed: int = 0
 
 
+STANDARD = Settings()
 QUICK = Settings(n_neurons=1000, dt=0.1)
 
 
-def figure_11(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_11(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """The metric of a rank-1 network, linear and nonlinear: each entry as the sum of overlaps that it is.
 
     Args:
@@ -69,7 +69,7 @@ def figure_11(settings: Settings = Settings(), *, progress: bool | None = None) 
             flip_flop(key=task_key, n_trials=settings.n_trials, duration=settings.duration, dt=settings.dt),
         ),
     }
-    terms = coefficients(cases["linear"][0])
+    terms = metric_terms(cases["linear"][0])
     figure, panels = page("Fig. 11: the metric of learning, rank 1: which overlaps enter", 1, 2, width=7.4, height=6.2)
     numbers = []
     arrays: dict[str, Any] = {"coefficients": (("row", "column", "overlap"), terms, "of each overlap, in each entry")}
@@ -82,22 +82,6 @@ def figure_11(settings: Settings = Settings(), *, progress: bool | None = None) 
     data = collect(figure, settings, numbers, _NOTES, arrays=arrays)
     names = list(layout.entry_names)
     return data._replace(data=data.data.assign_coords(overlap=names, row=names, column=names))
-
-
-def coefficients(model: Model) -> np.ndarray:
-    """How much of each overlap is in each entry of Gbar, which is linear in them; shape [p, p, p].
-
-    Entry [a, b, e] is the coefficient of overlap e in Gbar[a, b], by the difference of two metrics.
-    """
-    layout = model.layout
-    base = Overlaps(jnp.eye(layout.size), layout)
-    # A quarter off orthonormal is still positive definite, and a power of two rounds nothing.
-    step = 0.25
-    result = []
-    for name in layout.entry_names:
-        now = float(base.entries()[name])
-        result.append((metric(model, base.replace(**{name: now + step})) - metric(model, base)) / step)
-    return np.asarray(jnp.stack(result, axis=-1))
 
 
 def _velocities(model: Model, network: Network, task: Task) -> tuple[np.ndarray, np.ndarray]:

@@ -7,15 +7,16 @@ import numpy as np
 
 import overlap_learning.plot as plot
 from overlap_learning.dynamics.integrate import integrate
-from overlap_learning.gallery.page import learned, network, page
-from overlap_learning.gallery.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.runs import end_gram, random_network
+from overlap_learning.gallery.kit.page import learned, network, page
+from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
+from overlap_learning.gallery.kit.runs import random_network
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Linear
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.plot.deviation import largest_deviation
+from overlap_learning.studies.modes import slowest_mode
 from overlap_learning.tasks.impulse import damped_oscillation
 from overlap_learning.training.train import train
 
@@ -45,10 +46,11 @@ class Settings:
     seed: int = 0
 
 
+STANDARD = Settings()
 QUICK = Settings(n_neurons=100, duration=10.0, dt=0.1, n_steps=4000)
 
 
-def figure_12(settings: Settings = Settings(), *, progress: bool | None = None) -> Reproduction:
+def figure_12(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
     """A linear network of rank 2 learns to oscillate: loss, output, 9 visible and 12 invisible overlaps.
 
     Args:
@@ -91,7 +93,7 @@ def _is_norm(name: str) -> bool:
 
 def _numbers(settings: Settings, theory: Solution, full: Solution) -> list[Number]:
     model = theory.model
-    rate, frequency = _mode(end_gram(full), model.layout, settings.dt)
+    rate, frequency = slowest_mode(full.overlaps["v", "u"][-1], settings.dt)
     return [
         Number("visible overlaps", len(model.visible_names), None, 9),
         Number("invisible overlaps", len(model.invisible_names), None, 12),
@@ -103,14 +105,6 @@ def _numbers(settings: Settings, theory: Solution, full: Solution) -> list[Numbe
         Number("decay of the slowest mode of the trained network", rate, None, settings.decay),
         Number("frequency of the same mode", frequency, None, settings.frequency),
     ]  # fmt: skip
-
-
-def _mode(gram: np.ndarray, layout: Layout, dt: float) -> tuple[float, float]:
-    """Decay and frequency of the slowest mode: with mu an eigenvalue of v^T u / N, a step is `1 + dt (mu - 1)`."""
-    values = np.linalg.eigvals(gram[layout.block("v"), layout.block("u")])
-    exponents = np.log(1 + dt * (values.astype(complex) - 1)) / dt
-    slowest = exponents[np.argmax(exponents.real)]
-    return float(-slowest.real), float(abs(slowest.imag))
 
 
 _NOTES = ("The theory is the exact map of gradient descent, so it differs from full N by rounding only.",)

@@ -1,0 +1,1 @@
+"""Figures of what goes beyond the papers."""

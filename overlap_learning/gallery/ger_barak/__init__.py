@@ -1,0 +1,1 @@
+"""The figures of Ger & Barak 2026."""
