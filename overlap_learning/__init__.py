@@ -1,8 +1,10 @@
 """Learning in low-rank recurrent networks, in the space of overlaps."""
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from overlap_learning import model, plot, studies, tasks
+from overlap_learning import model, tasks
 from overlap_learning.dynamics import integrate, invariants, loss, loss_gradient, metric
 from overlap_learning.learning import (
     RESULTS,
@@ -31,11 +33,31 @@ from overlap_learning.model import (
     rollout,
     simulate,
 )
-from overlap_learning.studies import Comparison, compare, equivalent, feasible, protocol
 from overlap_learning.sweeps import Batched, sweep
 from overlap_learning.tasks import Task, TaskStream
 from overlap_learning.training import train
 from overlap_learning.validation import ClosureReport, Limit, Validation, closure_error, limit, validate
+
+if TYPE_CHECKING:
+    from overlap_learning import gallery as gallery
+    from overlap_learning import plot, studies
+    from overlap_learning.studies import Comparison, compare, equivalent, feasible, protocol
+else:
+    # What few programs need is imported when it is asked for (PEP 562).
+    _MODULES = ("gallery", "plot", "studies")
+    _STUDIES = ("Comparison", "compare", "equivalent", "feasible", "protocol")
+
+    def __getattr__(name):
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name in _STUDIES:
+            globals()[name] = getattr(import_module(f"{__name__}.studies"), name)
+            return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *_MODULES, *_STUDIES})
+
 
 __version__ = version("overlap_learning")
 

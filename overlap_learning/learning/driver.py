@@ -8,7 +8,6 @@ import jax
 from overlap_learning.checks import check_key, is_traced
 from overlap_learning.learning.checkpoint import Checkpoint, Store
 from overlap_learning.learning.descent import descend
-from overlap_learning.learning.flow import flow
 from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.members import per_member
 from overlap_learning.learning.pace import Pace, watched
@@ -96,7 +95,10 @@ def _run(
     fields: tuple[str, ...] | None,
     pace: Pace,
 ) -> tuple[Outcome, Any]:
-    follow: Any = flow if rule.n_steps is None else descend
+    follow: Any = descend
+    if rule.n_steps is None:
+        # With diffrax, which takes as long to import as all the rest.
+        from overlap_learning.learning.flow import flow as follow
     outcome: Outcome = follow(learner, rule, Trials(task, key), position, fields, pace)
     final, stats = _end(learner, task, position, outcome.position, key, fields)
     return eqx.tree_at(lambda o: o.stats, outcome, outcome.stats | stats), final

@@ -1,8 +1,7 @@
 """Records: what is kept of each saved point of a run."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,12 @@ import numpy as np
 
 from overlap_learning.checks import is_traced
 from overlap_learning.learning.outcomes import RESULTS
+
+if TYPE_CHECKING:
+    from diffrax import DenseInterpolation
+else:
+    # Diffrax takes as long to import as all the rest, and descent does without.
+    DenseInterpolation = Any
 
 #: Records that one program joins; the number of programs is limited by it, however many records there are.
 JOINED = 16
@@ -46,7 +51,7 @@ class Outcome(eqx.Module):
     position: Any
     result: RESULTS
     stats: dict[str, jax.Array]
-    interpolation: diffrax.DenseInterpolation | None = None
+    interpolation: DenseInterpolation | None = None
 
 
 def join(records: list[Record]) -> Record:

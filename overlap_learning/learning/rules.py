@@ -5,7 +5,6 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,12 @@ from overlap_learning.checks import count, floating, is_traced, is_zero, scalar
 from overlap_learning.learning.schedule import LossSchedule
 
 if TYPE_CHECKING:
+    from diffrax import AbstractSolver
+
     from overlap_learning.learning.learner import AbstractLearner
+else:
+    # Diffrax takes as long to import as all the rest, and descent does without; signatures are evaluated.
+    AbstractSolver = Any
 
 #: Saved points of a run whose rule does not say how many.
 DEFAULT_SAVES = 200
@@ -125,7 +129,7 @@ class GradientFlow(AbstractRule):
     """
 
     duration: jax.Array
-    solver: diffrax.AbstractSolver
+    solver: AbstractSolver
     rtol: jax.Array
     atol: jax.Array
     rates: Any
@@ -144,7 +148,7 @@ class GradientFlow(AbstractRule):
         self,
         duration: ArrayLike,
         *,
-        solver: diffrax.AbstractSolver | None = None,
+        solver: AbstractSolver | None = None,
         rtol: ArrayLike = 1e-8,
         atol: ArrayLike = 1e-10,
         rates: Any = None,
@@ -155,6 +159,8 @@ class GradientFlow(AbstractRule):
         stop_loss: ArrayLike | None = None,
         max_steps: int = 100_000,
     ):
+        import diffrax
+
         self.duration = scalar(duration, "GradientFlow: duration", "positive", 0)
         if solver is not None and not isinstance(solver, diffrax.AbstractSolver):
             raise ValueError(

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,10 @@ from overlap_learning.model.populations import Populations
 
 if TYPE_CHECKING:
     import xarray
+    from diffrax import DenseInterpolation
+else:
+    # Diffrax takes as long to import as all the rest, and descent does without.
+    DenseInterpolation = Any
 
 
 #: Overlaps of each kind that a printed solution shows.
@@ -62,7 +65,7 @@ class Solution(eqx.Module):
     final: Any
     stats: dict[str, jax.Array]
     result: RESULTS
-    interpolation: diffrax.DenseInterpolation | None = None
+    interpolation: DenseInterpolation | None = None
 
     @property
     def overlaps(self) -> Overlaps:
