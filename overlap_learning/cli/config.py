@@ -10,12 +10,12 @@
 """
 
 import dataclasses
+import functools
 import inspect
 import tomllib
 from pathlib import Path
 from typing import Any
 
-import diffrax
 import jax
 
 import overlap_learning as ol
@@ -61,7 +61,16 @@ RULES = choice(
         "direct_descent": ol.DirectDescent,
     }
 )
-SOLVERS = choice({"dopri8": diffrax.Dopri8, "tsit5": diffrax.Tsit5, "kvaerno5": diffrax.Kvaerno5})
+
+
+def _solver(name: str) -> Any:
+    """A solver of diffrax, which takes long to import and which descent does without."""
+    import diffrax
+
+    return getattr(diffrax, name)()
+
+
+SOLVERS = choice({name.lower(): functools.partial(_solver, name) for name in ("Dopri8", "Tsit5", "Kvaerno5")})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,9 @@ from pathlib import Path
 import jax
 
 import overlap_learning as ol
-from overlap_learning.cli.config import ConfigError, load_config
-from overlap_learning.cli.demo import demo
-from overlap_learning.cli.doctor import doctor
+from overlap_learning.cli.cache import keep_programs
 from overlap_learning.cli.folder import Folder
-from overlap_learning.cli.reproduce import reproduce
-from overlap_learning.cli.run import integrate, validate
+from overlap_learning.cli.values import ConfigError
 from overlap_learning.gallery import FIGURES
 
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -32,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     # Theory is float64. A program may say so for the whole process; importing the package never does.
     jax.config.update("jax_enable_x64", True)
+    if arguments.cache:
+        keep_programs()
     folder = Folder()
     try:
         return SUCCESS if _run(arguments, folder) else FAILURE
@@ -53,15 +52,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace, folder: Folder) -> bool:
-    """Run the chosen command; whether what it checked holds."""
+    """Run the chosen command, imported only now; whether what it checked holds."""
     if arguments.command == "doctor":
+        from overlap_learning.cli.doctor import doctor
+
         return doctor()
     if arguments.command == "demo":
+        from overlap_learning.cli.demo import demo
+
         folder.open(arguments.out)
         return demo(folder)
     if arguments.command == "reproduce":
+        from overlap_learning.cli.reproduce import reproduce
+
         folder.open(arguments.out)
         return reproduce(arguments.figures, folder, quick=arguments.quick)
+    from overlap_learning.cli.config import load_config
+    from overlap_learning.cli.run import integrate, validate
+
     config = load_config(arguments.config)
     folder.open(config.folder if arguments.out is None else arguments.out)
     return integrate(config, folder) if arguments.command == "integrate" else validate(config, folder)
@@ -84,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="overlap-learning", description="Learning in low-rank recurrent networks, in the space of overlaps."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {ol.__version__}")
+    parser.add_argument(
+        "--no-cache",
+        dest="cache",
+        action="store_false",
+        help="compile everything anew, and keep no compiled programs for the next call",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, summary: str, description: str) -> argparse.ArgumentParser:

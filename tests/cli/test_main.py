@@ -244,8 +244,7 @@ def test_demo_says_so_if_the_linear_theory_is_not_confirmed(tmp_path, capsys, mo
 def test_interrupt_ends_with_code_130_and_tells_what_was_kept(tmp_path, capsys, monkeypatch):
     # Ctrl-C when the progress bar of full N moves first.
     monkeypatch.setattr(tqdm.auto.tqdm, "update", lambda self, n=1: signal.raise_signal(signal.SIGINT))
-    # The name of the module is also that of its function, which is what the package has as an attribute.
-    module = sys.modules[main.__module__]
+    module = sys.modules[demo.__module__]
     monkeypatch.setattr(module, "demo", lambda folder: demo(folder, n_neurons=20, filter_steps=20, flip_flop_steps=10))
     assert run("demo", "--out", tmp_path) == 130
     error = capsys.readouterr().err
