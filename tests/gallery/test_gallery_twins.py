@@ -10,7 +10,7 @@ from overlap_learning.gallery.ger_barak import twins
 from overlap_learning.studies.memory.twins import Phase
 
 N_PAIRS, N_POINTS = 8, 5
-SETTINGS = twins.Settings(n_pairs=N_PAIRS, n_neurons=30, n_permutations=5)
+SETTINGS = twins.Settings(n_pairs=N_PAIRS, n_neurons=30, n_flips=200)
 NAMES = (*twins.MODEL.visible_names, *twins.MODEL.invisible_names)
 
 
@@ -54,14 +54,16 @@ def test_history_is_decoded_from_the_overlap_that_holds_it_and_from_no_other(dat
     assert np.all(data["accuracy"].sel(after="first") == 0.5)
 
 
-def test_every_accuracy_lies_in_its_interval_and_p_values_are_those_of_five_relabellings(data):
+def test_every_accuracy_lies_in_its_interval_and_p_values_are_those_of_all_flips(data):
     assert np.all(data["low"] <= data["accuracy"])
     assert np.all(data["accuracy"] <= data["high"])
-    assert float(data["p_value"].min()) == 1 / 6
-    groups = data["p_value"].sel(features=["visible", "invisible"])
-    assert np.all(groups.sel(after="first") == 1.0)
-    assert data["p_value"].drop_sel(features=["visible", "invisible"]).isnull().all()
+    assert float(data["p_value"].min()) == 1 / 2 ** (N_PAIRS - 1)
+    clear = data["p_value"].sel(noise="none")
+    assert np.all(clear.sel(after="first") == 1.0)
+    for kind, holds in (("theory", "zz"), ("full", "mm")):
+        assert clear.sel(after="common", kind=kind, features=holds) == 1 / 128
     assert np.all(data["n_pairs"] == N_PAIRS)
+    assert np.all(data["single_accuracy"].sel(after="first") == 0.5)
 
 
 def test_the_data_hold_all_overlaps_of_both_kinds(data):
@@ -79,6 +81,9 @@ def test_figures_are_drawn_with_their_numbers_from_the_same_data(name, data, mon
     values = {number.name: number.value for number in found.numbers}
     assert values["accuracy, invisible, after C, no noise, theory"] == 1.0
     assert values["accuracy, invisible, after C, no noise, full N"] == 0.5
+    assert values["p, invisible, after C, no noise, theory"] == 1 / 128
+    assert values["p, invisible, after C, no noise, full N"] == 1.0
+    assert values["accuracy of single twins, invisible, after C, no noise, theory"] > 0.5
     assert values["loss, C after B, full N"] == pytest.approx(1e-3)
     assert len(values) == len(found.numbers)
     found.data.to_netcdf(tmp_path / "data.nc", engine="h5netcdf")

@@ -78,6 +78,10 @@ def decode_history(
     flipping all signs at once changes nothing, those are `2^(n - 1)`, and the smallest p-value of n pairs is
     `2^(1 - n)`: .03 for six. Else n_flips of them are drawn, and the p-value is `(1 + as extreme) / (1 + n_flips)`.
 
+    It is about other starts. What all pairs share besides a task is history too: twins of `train_twins` see the same
+    trials, and those of one task with two sequences of trials are told apart as well, from differences that are tiny.
+    So look at the size of a difference, and decode twins that were trained with another key.
+
     Three measures of the mean difference `m_k = mean_i d_ik / r_k`, with `r_k^2 = mean_i d_ik^2`, are compared, because
     which of them sees most depends on what a history is like:
 
