@@ -1,1 +1,0 @@
-"""Scalars: small array programs unrolled into scalars. Private."""
