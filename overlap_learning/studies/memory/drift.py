@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from overlap_learning.checks import is_traced, require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
-from overlap_learning.dynamics.invariants import away_from, conserved
+from overlap_learning.dynamics.laws import AbstractLaw, Gauge, Spectrum, laws_of
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.rules import AbstractRule, GradientDescent, GradientFlow
 from overlap_learning.model.model import Model
@@ -22,8 +22,8 @@ from overlap_learning.tasks.task import Task, check_task
 class Drift(NamedTuple):
     """The change of every invariant per unit of learning time (n steps of descent with eta take n eta), by its causes.
 
-    Each has shape [d], in the order of `ol.invariants`. Invariants that are equal mix freely: of those only the sum
-    means something.
+    Each has shape [n], in the order of the law's numbers; without a law in that of `ol.invariants`. Eigenvalues of K
+    that are equal mix freely: of those only the sum means something.
 
     Attributes:
         steps: of the finite steps of descent, along the mean gradient.
@@ -45,36 +45,46 @@ class Drift(NamedTuple):
 
     @property
     def total(self) -> jax.Array:
-        """The sum of all causes, shape [d]."""
+        """The sum of all causes, shape [n]."""
         return self.steps + self.weight_decay + self.label_noise + self.fluctuations + self.parameter_noise
 
 
 def invariant_drift(
-    model: Model, task: Task, overlaps: Overlaps, rule: AbstractRule, *, step: int = 0, flat: float = 1e-9
+    model: Model,
+    task: Task,
+    overlaps: Overlaps,
+    rule: AbstractRule,
+    *,
+    law: AbstractLaw | None = None,
+    step: int = 0,
+    flat: float = 1e-9,
 ) -> Drift:
-    """How fast a learning rule moves the invariants of a linear network: what writes and erases its memory.
+    """How fast a learning rule moves what gradient flow conserves: what writes and erases a network's memory.
 
-    Gradient flow keeps `K = (A P^-1 A^T - B P^-1 B^T) / N`, because the visible slope S swaps A and B:
-    `S Sign + Sign S = 0`. What is left of a step of descent is second order and exact,
+    Every conserved quantity is `Q = tr(L V R V^T) / N` of a symmetry `V -> V + eps L V R P` of the loss: a gradient
+    changes it at second order only. What is left of a step of descent is exact where L = 1 (gauge, balance),
+    `Q <- Q + eta^2 tr(R P S G S P)`, and for all of K, with L every symmetric matrix, `R = Sign P^-1`:
     `K <- K + eta^2 V S P Sign S V^T / N`. With momentum mu the gradients of many steps add up, and what moved meanwhile
-    adds to K. To leading order, per step:
+    adds to Q. To leading order, per step, with `[X] = tr(L X R X^T) / N` of a displacement X of V:
 
-    * steps: `eta^2 (1 + mu) / (1 - mu)^3 V S P Sign S V^T / N` (Nesterov: `(1 - mu + 2 mu^2) / (1 - mu)^3`);
-    * label noise, with gradients S_xi: `eta^2 / (1 - mu)^2 V E[S_xi P Sign S_xi] V^T / N`: momentum acts as the
-      learning rate eta / (1 - mu) would;
+    * steps: `eta^2 (1 + mu) / (1 - mu)^3 [V S P]` (Nesterov: `(1 - mu + 2 mu^2) / (1 - mu)^3`);
+    * label noise, with gradients S_xi: `eta^2 / (1 - mu)^2 E[V S_xi P]`: momentum acts as the learning rate
+      eta / (1 - mu) would;
     * fluctuations about a solution, `delta <- delta - eta (S_xi + H delta) P`: their stationary covariance solves a
       discrete Lyapunov equation along the eigenvectors of H, with position and velocity along each as the state;
-    * weight decay lambda: `-2 eta lambda / (1 - mu) K` (for P = 1);
+    * weight decay lambda: `-2 eta lambda / (1 - mu) tr(L V R P V^T) / N`, which is `-2 eta lambda / (1 - mu) Q` for
+      P = 1;
     * parameter noise D: `G <- G + 2 D eta` of the trained vectors.
 
-    The change of an eigenvalue follows to first order. Frozen vectors (rate 0) are projected out as in
-    `ol.invariants`.
+    The change of an eigenvalue of K follows to first order.
 
     Args:
-        model: the `Model`, linear.
+        model: the `Model`.
         task: a fixed batch. With label noise: one that the overlaps solve.
         overlaps: the `Overlaps`.
         rule: `GradientFlow` or `GradientDescent`, without minibatches and clipping.
+        law: what is conserved, such as `overlap_learning.dynamics.laws.Gauge()`: one that the model has. None: the one
+            of `ol.invariants`, `Spectrum()` for linear networks and `Gauge()` for all others.
         step: the step at which a schedule of learning rates is read.
         flat: curvatures below this share of the largest count as flat.
 
@@ -82,7 +92,7 @@ def invariant_drift(
         A `Drift`.
 
     Raises:
-        ValueError: if the model is nonlinear, or the rule is one that the theory does not cover.
+        ValueError: if the model does not have the law, or the rule is one that the theory does not cover.
 
     Source: theory page, section 5.
 
@@ -93,12 +103,19 @@ def invariant_drift(
         >>> drift = ol.studies.invariant_drift(model, ol.tasks.exponential_filter(), start, rule)
         >>> jnp.allclose(drift.weight_decay, -2 * 0.01 * ol.invariants(model, start))
         Array(True, dtype=bool)
+        >>> nonlinear = ol.Model(ol.Layout(), ol.Erf())
+        >>> drift = ol.studies.invariant_drift(nonlinear, ol.tasks.exponential_filter(), start, rule)
+        >>> jnp.allclose(drift.weight_decay, -2 * 0.01 * ol.invariants(nonlinear, start))
+        Array(True, dtype=bool)
     """
     require_float64("ol.studies.invariant_drift")
     layout = check_layout(model, overlaps, "invariant_drift")
     check_task(model, task, "invariant_drift")
-    if not model.is_linear:
-        raise ValueError("invariant_drift: nonlinear networks have no invariants that could drift; use ol.Linear().")
+    if law is None:
+        law = Spectrum() if model.is_linear else Gauge()
+    has = laws_of(model)
+    if law not in has.values():
+        raise ValueError(f"invariant_drift: {model.activation!r} does not conserve {law!r}; its laws are {has}.")
     if isinstance(rule, GradientFlow):
         settings = _Settings(0.0, 0.0, 1.0, 0.0, rule.weight_decay, None, 0.0)
     elif isinstance(rule, GradientDescent):
@@ -114,16 +131,16 @@ def invariant_drift(
             f"invariant_drift: {type(rule).__name__} has no theory of its drift (its learning does not close in "
             "overlap space, or is no network's). Measure it: ol.invariants of the overlaps of ol.train at full N."
         )
-    if settings.diffusion is not None and not is_traced(overlaps.gram, settings.diffusion):
+    if not law.is_linear and not is_traced(overlaps.gram, settings.diffusion):
         values = np.linalg.eigvalsh(np.asarray(overlaps.gram))
         if np.any(np.asarray(settings.diffusion) > 0) and values[0] <= 1e-12 * values[-1]:
             raise ValueError(
                 "invariant_drift: these overlaps are singular (fewer dimensions than vectors); parameter noise then "
-                "makes new invariants, which is no drift of the old ones. Use overlaps of full rank."
+                "makes new eigenvalues, which is no drift of the old ones. Use overlaps of full rank, or law=Gauge()."
             )
     # As arrays: other numbers are then no other program.
     settings = jax.tree.map(lambda x: jnp.asarray(x, float), settings)
-    return _drift(model, task, overlaps.gram, layout.rates(rule.rates), settings, flat)
+    return _drift(model, task, overlaps.gram, layout.rates(rule.rates), settings, law, flat)
 
 
 class _Settings(NamedTuple):
@@ -139,42 +156,33 @@ class _Settings(NamedTuple):
 
 
 @eqx.filter_jit
-def _drift(model: Model, task: Task, gram: jax.Array, rates: jax.Array, rule: _Settings, flat: float) -> Drift:
-    layout, d = model.layout, len(gram)
+def _drift(
+    model: Model, task: Task, gram: jax.Array, rates: jax.Array, rule: _Settings, law: AbstractLaw, flat: float
+) -> Drift:
+    d = len(gram)
     near = linearise(model, gram, task, rates)
-    sign, trained = jnp.asarray(layout.signature), rates > 0
-    projector = away_from(near.root * ~trained)
-    values, modes = jnp.linalg.eigh(conserved(layout, near.root, rates))
+    charges = law.charges(model.layout, near.root, rates)
     eta, mu = jnp.asarray(rule.eta), jnp.asarray(rule.momentum)
 
-    def of_each(change):
-        """The change of each eigenvalue when K changes by a matrix, in the d dimensions that the vectors span."""
-        return jnp.einsum("ik,ij,jk->k", modes, projector @ change @ projector, modes)
-
     def seen(moment):
-        """`E[x Sign x^T]` of x with second moments [d^2, d^2] along the axes."""
-        full = (near.axes @ moment @ near.axes.T).reshape(d, d, d, d)
-        return jnp.einsum("iaja,a->ij", full, sign)
+        """The change of each quantity by displacements with second moments [d^2, d^2] along the axes."""
+        full = near.axes @ moment @ near.axes.T
+        return charges.moved(full.reshape(d, d, d, d), near.speed)
 
     _, slope = gram_loss_gradient(model, gram, task)
     mean = near.coordinates(slope + rule.weight_decay * jnp.eye(d))
     factor = eta * (1 - mu + 2 * mu * rule.smooth) / (1 - mu) ** 3
-    steps = of_each(factor * (mean * sign) @ mean.T)
-    decay = of_each(-2 * rule.weight_decay / (1 - mu) * (near.root * sign * trained) @ near.root)
+    steps = factor * charges.moved(jnp.einsum("ia,jb->iajb", mean, mean), near.speed)
+    decay = rule.weight_decay / (1 - mu) * charges.shrunk(near.root, rates)
     if rule.label_noise is None:
-        noise = fluctuations = jnp.zeros(d)
+        noise = fluctuations = jnp.zeros_like(charges.values)
     else:
         kicks = _kicks(model, task, gram, near) * jnp.square(rule.label_noise)
         # Both per step; learning time passes at eta per step.
         bare = jnp.square(eta / (1 - mu)) * kicks
         settled = _settled(near.curvatures, kicks, flat, rule)
-        noise, fluctuations = (of_each(seen(moment)) / eta for moment in (bare, settled - bare))
-    # With K e = kappa e, `e = V r` for `r = W V^T e / kappa`; more variance of V in direction r moves kappa by
-    # 2 D kappa r^2.
-    weights = jnp.where(trained, sign / jnp.where(trained, rates, 1.0), 0.0)
-    reach = jnp.sum(jnp.square(weights[:, None] * (near.root @ modes)), axis=0)
-    there = jnp.abs(values) > flat * jnp.max(jnp.abs(values))
-    diffusion = 2 * rule.diffusion * jnp.where(there, reach / jnp.where(there, values, 1.0), 0.0)
+        noise, fluctuations = (seen(moment) / eta for moment in (bare, settled - bare))
+    diffusion = 2 * rule.diffusion * jnp.diagonal(charges.slopes, axis1=1, axis2=2) @ (1.0 * (rates > 0))
     # Where the slowest root of an axis's recursion is -1.
     bearable = 2 * (1 + mu) / (rule.smooth + rule.direct * (1 + mu))
     return Drift(steps, decay, noise, fluctuations, jnp.asarray(diffusion), eta * near.curvatures[-1] / bearable)
@@ -194,14 +202,14 @@ def _kicks(model: Model, task: Task, gram: jax.Array, near: Linearisation) -> ja
 
 
 def _settled(curvatures: jax.Array, kicks: jax.Array, flat: float, rule: _Settings) -> jax.Array:
-    """The second moments whose `Sign` contraction is the change of K per step, once fluctuations have settled.
+    """The second moments of the displacement that changes Q per step, once fluctuations have settled.
 
     Along each axis the state is the gradient that displacement causes, `s = h x`, and the velocity m of the last step::
 
         g = s + xi,   m <- mu m + g,   dx = -eta (direct g + smooth m),   s <- s + h dx
 
-    V and g drop out of K together (`V W g^T` is antisymmetric), so `D = E[V W m^T] + transpose` obeys
-    `D = mu (D + E[dx W m^T] + transpose)`, and K changes by `-eta smooth D + E[dx W dx^T]`.
+    V and g drop out of Q together (`tr(L V R g^T) = 0`), so `D = 2 E[tr(L V R m^T)]` obeys
+    `D = mu (D + 2 E[tr(L dx R m^T)])`, and Q changes by `-eta smooth D + E[tr(L dx R dx^T)]`.
     """
     eta, mu = jnp.asarray(rule.eta), jnp.asarray(rule.momentum)
     # Along flat axes displacement causes no gradient.

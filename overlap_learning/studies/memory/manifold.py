@@ -1,6 +1,6 @@
 """Manifold: how much a task leaves free, and how much of that gradient flow can reach."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import require_float64
+from overlap_learning.dynamics.conserved import conserved
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.activity import reduced_outputs
 from overlap_learning.model.model import Model
@@ -22,10 +23,11 @@ class SolutionManifold(NamedTuple):
         n_overlaps: p.
         pinned: directions in which the outputs that the loss reads change: the rank of their Jacobian.
         free: dimension of the manifold of overlaps with the same outputs, `p - pinned`.
-        conserved: how many more directions the invariants of gradient flow pin (0 for nonlinear networks, which have
-            none).
-        reachable: what is left free of both, `free - conserved`: where gradient flow from one start can end is a single
-            point of it, and what breaks the invariants moves along the rest.
+        conserved: how many more directions the conserved numbers of gradient flow pin.
+        reachable: what is left free of both, `free - conserved`: where training on such tasks can lead, the task done
+            alike. What breaks the conserved numbers moves along the rest.
+        invariants: how many conserved numbers are independent of each other; more than `conserved` where the outputs
+            pin some of them already.
     """
 
     n_overlaps: int
@@ -33,18 +35,24 @@ class SolutionManifold(NamedTuple):
     free: int
     conserved: int
     reachable: int
+    invariants: int
 
 
-def solution_manifold(model: Model, task: Task, overlaps: Overlaps, *, threshold: float = 1e-9) -> SolutionManifold:
-    """The dimension of the manifold of equally good overlaps, and of what the invariants leave free on it.
+def solution_manifold(
+    model: Model, task: Task, overlaps: Overlaps, *, rates: Any = None, threshold: float = 1e-9
+) -> SolutionManifold:
+    """The dimension of the manifold of equally good overlaps, and of what gradient flow can reach on it.
 
-    Ranks of the Jacobian of the outputs (where the loss reads them) and of the invariants (as the coefficients
-    `tr((Sign G)^n)`, n = 1 to d, which are smooth) with respect to the overlaps.
+    Ranks of Jacobians with respect to the overlaps: of the outputs (where the loss reads them), of the conserved
+    numbers (`overlap_learning.dynamics.conserved`: spectrum, gauge and so on), and of both together. The numbers are
+    conserved for every target; whether they are all, and what a special task conserves besides, says
+    `overlap_learning.dynamics.symmetry.symmetries`.
 
     Args:
         model: the `Model`.
         task: a fixed batch.
         overlaps: the `Overlaps` at which to count, positive definite.
+        rates: relative learning rates P, with which they are learned.
         threshold: singular values below this share of the largest count as 0.
 
     Returns:
@@ -60,49 +68,36 @@ def solution_manifold(model: Model, task: Task, overlaps: Overlaps, *, threshold
         >>> overlaps = ol.Overlaps.random(model.layout, key=jax.random.key(0), scale=0.3)
         >>> found = ol.studies.solution_manifold(model, ol.tasks.exponential_filter(), overlaps)
         >>> found.pinned, found.free, found.conserved, found.reachable
-        (3, 7, 4, 3)
+        (3, 7, 5, 2)
     """
     require_float64("ol.studies.solution_manifold")
     check_layout(model, overlaps, "solution_manifold")
     check_task(model, task, "solution_manifold")
-    outputs, powers = _jacobians(model, task, overlaps.gram)
-    pinned = _rank(np.asarray(outputs), threshold)
-    both = pinned
-    if model.is_linear:
-        # Each block at its own scale, so that one threshold serves both.
-        both = _rank(np.concatenate([_scaled(np.asarray(outputs)), _scaled(np.asarray(powers))]), threshold)
+    outputs = _unit(np.asarray(_output_slopes(model, task, overlaps.gram)))
+    numbers = _unit(np.asarray(conserved(model, overlaps, rates).slopes))
+    pinned, kept, both = (
+        _rank(jacobian, threshold) for jacobian in (outputs, numbers, np.concatenate([outputs, numbers]))
+    )
     p = model.layout.n_overlaps
-    return SolutionManifold(p, pinned, p - pinned, both - pinned, p - both)
+    return SolutionManifold(p, pinned, p - pinned, both - pinned, p - both, kept)
 
 
 @eqx.filter_jit
-def _jacobians(model: Model, task: Task, gram: jax.Array) -> tuple[jax.Array, jax.Array]:
-    layout = model.layout
-    rows, columns = layout.entry_indices
-    sign = jnp.asarray(layout.signature)
-
-    def matrix(entries):
-        return jnp.zeros_like(gram).at[rows, columns].set(entries).at[columns, rows].set(entries)
+def _output_slopes(model: Model, task: Task, gram: jax.Array) -> jax.Array:
+    rows, columns = model.layout.entry_indices
 
     def read(entries):
-        return (jnp.sqrt(task.weights) * reduced_outputs(model, matrix(entries), task)).ravel()
+        matrix = jnp.zeros_like(gram).at[rows, columns].set(entries).at[columns, rows].set(entries)
+        return (jnp.sqrt(task.weights) * reduced_outputs(model, matrix, task)).ravel()
 
-    def powers(entries):
-        factor = sign[:, None] * matrix(entries)
-        power, traces = factor, []
-        for _ in range(layout.size):
-            traces.append(jnp.trace(power))
-            power = power @ factor
-        return jnp.stack(traces)
-
-    entries = gram[rows, columns]
-    return jax.jacfwd(read)(entries), jax.jacfwd(powers)(entries)
+    return jax.jacfwd(read)(gram[rows, columns])
 
 
-def _scaled(jacobian: np.ndarray) -> np.ndarray:
-    return jacobian / np.linalg.norm(jacobian, ord=2)
+def _unit(jacobian: np.ndarray) -> np.ndarray:
+    """A Jacobian at a scale of 1, so that one threshold serves several together."""
+    return jacobian / np.linalg.norm(jacobian, ord=2) if jacobian.any() else jacobian
 
 
 def _rank(jacobian: np.ndarray, threshold: float) -> int:
     values = np.linalg.svd(jacobian, compute_uv=False)
-    return int(np.sum(values > threshold * values[0]))
+    return int(np.sum(values > threshold * values[0])) if len(values) else 0
