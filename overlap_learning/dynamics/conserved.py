@@ -9,7 +9,7 @@ import numpy as np
 
 from overlap_learning.checks import require_float64
 from overlap_learning.dynamics.charges import Charges
-from overlap_learning.dynamics.laws import Balance, laws_of
+from overlap_learning.dynamics.laws import AbstractLaw, Balance, laws_of
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.factor import square_root
 from overlap_learning.model.layout import Layout
@@ -120,13 +120,18 @@ def conserved(model: Model, state: Overlaps | Populations | Network, rates: Any 
     layout = check_layout(model, overlaps, "conserved")
     rates, root = layout.rates(rates), square_root(overlaps.gram)
     laws = laws_of(model, isinstance(state, Overlaps))
-    charges = {name: law.charges(layout, root, rates) for name, law in laws.items()}
+    charges = _charges(laws, layout, root, rates)
     neurons = jnp.zeros(0)
     balance = laws.get("balance")
     if isinstance(balance, Balance) and not isinstance(state, Overlaps):
         squares = jnp.square(state.vectors) if isinstance(state, Network) else _squares(state)
         neurons = jnp.where(jnp.all(rates > 0), squares @ balance.weights(layout, rates), 0.0)
     return Conserved(charges, neurons, layout)
+
+
+@eqx.filter_jit
+def _charges(laws: dict[str, AbstractLaw], layout: Layout, root: jax.Array, rates: jax.Array) -> dict[str, Charges]:
+    return {name: law.charges(layout, root, rates) for name, law in laws.items()}
 
 
 def _squares(populations: Populations) -> jax.Array:
