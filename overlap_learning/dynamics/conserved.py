@@ -116,7 +116,7 @@ def conserved(model: Model, state: Overlaps | Populations | Network, rates: Any 
         1
     """
     require_float64("ol.dynamics.conserved")
-    overlaps = state if isinstance(state, Overlaps) else getattr(state, "overlaps", state)
+    overlaps = state.overlaps if isinstance(state, (Populations, Network)) else state
     layout = check_layout(model, overlaps, "conserved")
     rates, root = layout.rates(rates), square_root(overlaps.gram)
     laws = laws_of(model, isinstance(state, Overlaps))

@@ -49,8 +49,8 @@ def drift(run):
 
 @pytest.mark.parametrize(
     ("activation", "rank"),
-    [(ol.Linear(), 3), (ol.Erf(), 2), (ol.Tanh(), 1), (ol.Tanh(), 3), (ol.ReLU(), 1), (SOFTPLUS, 1)],
-    ids=["linear 3", "erf 2", "tanh 1", "tanh 3", "ReLU 1", "softplus 1"],
+    [(ol.Linear(), 3), (ol.Erf(), 2), (ol.Tanh(), 1), (ol.ReLU(), 1), (SOFTPLUS, 1)],
+    ids=["linear 3", "erf 2", "tanh 1", "ReLU 1", "softplus 1"],
 )
 def test_the_flow_keeps_the_gauge_for_every_phi_and_rank(activation, rank):
     run = learned(activation, rank)
@@ -170,7 +170,7 @@ def test_a_gain_that_does_not_vary_keeps_the_spectrum_in_the_theory_and_not_in_t
     assert abs(jnp.sum(last) - jnp.sum(first)) < 1e-9
 
 
-@pytest.mark.parametrize("rates", [None, {"u": 0.0, "m": 0.5}, {"v": 0.0}], ids=["all", "u frozen", "v frozen"])
+@pytest.mark.parametrize("rates", [None, {"u": 0.0, "m": 0.5}], ids=["all", "u frozen"])
 def test_phi_of_degree_two_balances_at_its_own_weights(rates):
     """|m|^2 + |u|^2 against twice |v|^2 + |z|^2, by simulation of all neurons."""
     layout = layout_of(1)

@@ -124,7 +124,7 @@ def invariant_drift(
         momentum = 0.0 if rule.momentum is None else rule.momentum
         direct, smooth = (1.0, momentum) if rule.nesterov else (0.0, 1.0)
         diffusion = 0.0 if rule.parameter_noise is None else rule.parameter_noise
-        eta = rule.rate(jnp.asarray(step), jnp.inf)
+        eta = rule.rate(jnp.asarray(step), jnp.asarray(jnp.inf))
         settings = _Settings(eta, momentum, smooth, direct, rule.weight_decay, rule.label_noise, diffusion)
     else:
         raise ValueError(
@@ -173,7 +173,7 @@ def _drift(
     mean = near.coordinates(slope + rule.weight_decay * jnp.eye(d))
     factor = eta * (1 - mu + 2 * mu * rule.smooth) / (1 - mu) ** 3
     steps = factor * charges.moved(jnp.einsum("ia,jb->iajb", mean, mean), near.speed)
-    decay = rule.weight_decay / (1 - mu) * charges.shrunk(near.root, rates)
+    decay = jnp.asarray(rule.weight_decay) / (1 - mu) * charges.shrunk(near.root, rates)
     if rule.label_noise is None:
         noise = fluctuations = jnp.zeros_like(charges.values)
     else:
