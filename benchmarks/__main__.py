@@ -8,8 +8,6 @@ from pathlib import Path
 
 # Torch and the processes that memory is measured in need room beside jax. Before any jax call, as is 64-bit mode.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-# What docs/how-to/speed.md recommends; XLA_FLAGS="" times jax's defaults. The results say which it was.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=65536")
 
 import jax
 

@@ -48,9 +48,9 @@ def judge(rows: Sequence[Row], peaks: Sequence[Peak], machine: Mapping[str, Any]
     ]
     return [
         *(
-            _share(rows, theory_one.case(n_steps, each), name, c, 0.2, f"{name}, one network, {saved} saved")
+            _share(rows, theory_one.case(n_steps, each), name, c, share, f"{name}, one network, {saved} saved")
             for name in (theory_one.COMPILED, theory_one.THEORY)
-            for each, saved in ((False, "the end"), (True, "each step"))
+            for each, saved, share in ((False, "the end", 0.3), (True, "each step", 0.35))
         ),
         _share(
             rows, theory_many.case(1000, n_steps), theory_many.THEORY, c, 0.03, "theory, 1,000 networks, per network"

@@ -62,7 +62,17 @@ python_maximum_signature_line_length = 88
 
 #: The modules whose public names the reference must list.
 PUBLIC_MODULES = ["overlap_learning"] + [
-    f"overlap_learning.{layer}" for layer in ("model", "tasks", "dynamics", "validation", "studies", "plot")
+    f"overlap_learning.{layer}" for layer in (
+        "model",
+        "tasks",
+        "learning",
+        "dynamics",
+        "training",
+        "validation",
+        "sweeps",
+        "studies",
+        "plot",
+    )
 ]
 _LINK = re.compile(r"(?<![`:\w])`(?:ol\.)?([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
 

@@ -11,9 +11,11 @@ import overlap_learning as ol
 from benchmarks.cases import setting
 from benchmarks.timing import Comparison, Side
 
-THEORY = "ol.integrate, vmap"
+THEORY = "ol.integrate, lax.map in batches"
 #: Networks in one compiled call, at most; more go through it in turns, one call on each core at a time.
 CHUNK = 500
+#: Of these, so many at a time go through their steps together: what docs/how-to/speed.md recommends on a CPU.
+TOGETHER = 32
 CORES = os.cpu_count() or 1
 #: More than a chunk that would take longer, by the time per network of the size before, is left out.
 LONGEST = 40.0
@@ -77,7 +79,7 @@ def _learn(model: ol.Model, task: ol.Task, grams: jax.Array, rule: ol.GradientDe
         solution = ol.integrate(model, task, ol.Overlaps(gram, model.layout), rule, throw=False)
         return solution.final.gram, solution.loss[-1], solution.result
 
-    return jax.vmap(one)(grams)
+    return jax.lax.map(one, grams, batch_size=TOGETHER)
 
 
 def _times(sizes: tuple[int, ...], n_steps: int) -> Iterator[Comparison]:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from overlap_learning.dynamics.impulse_loss import impulse_loss, not_negative
+from overlap_learning.dynamics.impulse_loss import impulse_loss, impulse_loss_gradient, not_negative
 from overlap_learning.model.activity import Moments, check_channels, mixture_outputs, reduced_outputs
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
@@ -72,7 +72,12 @@ def gram_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:
 
 def gram_loss_gradient(model: Model, gram: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
     """`loss_gradient` of a Gram matrix [d, d]."""
-    value, gamma = jax.value_and_grad(_summed_loss, argnums=1)(model, gram, task)
+    if model.is_linear and task.trials.sums is not None:
+        value, block = impulse_loss_gradient(model.layout, gram, task.trials.sums)
+        n_fields = model.layout.n_fields
+        gamma = jnp.pad(block, ((n_fields, 0), (0, len(gram) - n_fields)))
+    else:
+        value, gamma = jax.value_and_grad(_summed_loss, argnums=1)(model, gram, task)
     return not_negative(value), gamma + gamma.T
 
 

@@ -80,7 +80,7 @@ def integrate(
     learner, position = kind.begin(model, overlaps, model.layout.rates(rule.rates))
     with _pace(model, rule, store, is_traced(overlaps, rule, task, key)) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
-    return finish(model, outcome, final, throw=throw)
+    return finish(model, outcome, final, "integrate", throw=throw)
 
 
 def _check(

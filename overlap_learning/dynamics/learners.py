@@ -22,6 +22,7 @@ from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.populations import Populations, from_moments
+from overlap_learning.model.products import product
 from overlap_learning.tasks.task import Task
 
 
@@ -83,15 +84,15 @@ class TransferLearner(AbstractGramLearner):
     @classmethod
     def begin(cls, model: Model, start: Overlaps, rates: jax.Array) -> Beginning:
         gram = _double(start.gram)
-        return Beginning(cls(model, rates, gram), _identity(gram))
+        return Beginning(cls(model=model, rates=rates, start=gram), _identity(gram))
 
     def gram(self, position: jax.Array) -> jax.Array:
-        gram = position.T @ self.start @ position
+        gram = product(position.T, product(self.start, position))
         return 0.5 * (gram + gram.T)
 
     def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
         value, slope = gram_loss_gradient(self.model, self.gram(position), task)
-        return value, position @ slope
+        return value, product(position, slope)
 
     def observe(self, kept: jax.Array) -> dict[str, jax.Array]:
         return {"gram": self.gram(kept), "transfer": kept}
@@ -111,7 +112,7 @@ class FactorLearner(AbstractGramLearner):
 
     @classmethod
     def begin(cls, model: Model, start: Overlaps, rates: jax.Array) -> Beginning:
-        return Beginning(cls(model, rates), gram_factor(_double(start.gram)))
+        return Beginning(cls(model=model, rates=rates), gram_factor(_double(start.gram)))
 
     def gram(self, position: jax.Array) -> jax.Array:
         return position.T @ position
@@ -135,7 +136,7 @@ class DirectLearner(AbstractGramLearner):
 
     @classmethod
     def begin(cls, model: Model, start: Overlaps, rates: jax.Array) -> Beginning:
-        return Beginning(cls(model, jnp.ones_like(_double(start.gram))), _double(start.gram))
+        return Beginning(cls(model=model, rates=jnp.ones_like(_double(start.gram))), _double(start.gram))
 
     def gram(self, position: jax.Array) -> jax.Array:
         return position
@@ -143,6 +144,10 @@ class DirectLearner(AbstractGramLearner):
     def size(self, position: jax.Array) -> jax.Array:
         # Not a Gram matrix of vectors: it need not be positive semi-definite.
         return jnp.max(jnp.abs(position))
+
+    def square(self, change: jax.Array) -> jax.Array:
+        # Each overlap once, as the parameters that they are taken for.
+        return jnp.sum(jnp.square(jnp.triu(change)))
 
     def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
         value, slope = gram_loss_gradient(self.model, position, task)
@@ -170,7 +175,10 @@ class MixtureLearner(AbstractLearner):
     def begin(cls, model: Model, start: Populations, rates: jax.Array) -> Beginning:
         start = jax.tree.map(_double, start)
         moments = start.moments
-        return Beginning(cls(model, jnp.concatenate([jnp.zeros(1), rates]), moments, start), _identity(moments))
+        return Beginning(
+            cls(model=model, rates=jnp.concatenate([jnp.zeros(1), rates]), start=moments, populations=start),
+            _identity(moments),
+        )
 
     def moments(self, position: jax.Array) -> jax.Array:
         """The second moments in each population."""

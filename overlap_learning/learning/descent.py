@@ -36,7 +36,6 @@ class State(eqx.Module):
         lowest: the lowest loss met so far.
         step: steps done.
         time: learning time.
-        saved: the step of the last saved point.
         result: whether and how the run has ended.
     """
 
@@ -47,19 +46,26 @@ class State(eqx.Module):
     lowest: jax.Array
     step: jax.Array
     time: jax.Array
-    saved: jax.Array
     result: RESULTS
 
 
 class Limits(eqx.Module):
-    """What is beyond learning: the size of a position, and the loss at the start."""
+    """What is beyond learning.
+
+    Attributes:
+        size: of a position.
+        first_loss: the loss at the start.
+        silent_loss: that of a silent output; None: it differs from step to step.
+    """
 
     size: jax.Array
     first_loss: jax.Array
+    silent_loss: jax.Array | None
 
     def admit(self, learner: AbstractLearner, position: Any, loss: jax.Array, task: Task) -> jax.Array:
         """Whether a position and its loss are those of learning. Comparisons with NaN are false, so NaN is not."""
-        most = GROWTH_LIMIT * (self.first_loss + task.silent_loss())
+        silent_loss = task.silent_loss() if self.silent_loss is None else self.silent_loss
+        most = GROWTH_LIMIT * (self.first_loss + silent_loss)
         return (loss <= most) & (learner.size(position) <= self.size)
 
 
@@ -115,6 +121,9 @@ def descend(
     plan = _plan(rule.n_steps, rule.save_every, pace.steps_per_call)
     # The step at which each call begins, and the last one ends.
     begins = [0, *itertools.accumulate(call.length for call in plan)]
+    # The step of the last saved point before each call.
+    ends = zip(plan, begins[1:], strict=True)
+    since = [*itertools.accumulate(ends, lambda at, call: call[1] if call[0].n_points else at, initial=0)]
     state, record, limits = _start(run, position)
     found = None if pace.store is None else pace.store.load((state, record))
     records, n_done = [record], 0
@@ -125,8 +134,8 @@ def descend(
     interrupted = False
     try:
         while n_done < len(plan):
-            begin: Any = np.asarray(begins[n_done])
-            now, record = _advance(run, limits, state, begin, *plan[n_done])
+            where: Any = np.asarray([begins[n_done], since[n_done]])
+            now, record = _advance(run, limits, state, where, *plan[n_done])
             # One assignment: Ctrl-C finds all of them as they were before the call, or as they are after it.
             state, records, n_done = now, records if record is None else [*records, record], n_done + 1
             if not is_traced(state) and not np.any(is_one_of(state.result, RESULTS.successful)):
@@ -187,40 +196,56 @@ def _start(run: Run, position: Any) -> tuple[State, Record, Limits]:
         clean, noisy = run.trials.draw(rule, zero, _dtype(position))
         loss, slope = learner.gradient(position, noisy)
         shown = loss if rule.label_noise is None else learner.loss(position, clean)
-        limits = Limits(GROWTH_LIMIT * learner.size(position), shown)
+        silent_loss = None if run.trials.differ(rule) else noisy.silent_loss()
+        limits = Limits(GROWTH_LIMIT * learner.size(position), shown, silent_loss)
         good = limits.admit(learner, position, loss, noisy)
         result = RESULTS.where(good, _reached(rule, loss), RESULTS.diverged)
         time = jnp.zeros(())
-        state = State(position, rule.init(position), slope, loss, loss, zero, time, zero, result)
-        return state, _points(learner, jax.tree.map(lambda a: a[None], _point(learner, state, time, shown))), limits
+        state = State(position, rule.init(position), slope, loss, loss, zero, time, result)
+        first = jax.tree.map(lambda a: a[None], _point(learner, state, time, shown))
+        return state, _points(learner, state, first), limits
 
     return per_member(run.fields, one, run.learner, position)
 
 
 @eqx.filter_jit
 def _advance(
-    run: Run, limits: Limits, state: State, begin: jax.Array, n_points: int, n_steps: int
+    run: Run, limits: Limits, state: State, where: jax.Array, n_points: int, n_steps: int
 ) -> tuple[State, Record | None]:
-    """A `Call`. All members that are still learning are at the same step, which begins at `begin`."""
+    """A `Call`. All members that are still learning are at the same step.
+
+    Args:
+        run: what does not change.
+        limits: what is beyond learning.
+        state: where the run is.
+        where: the step at which the call begins, and that of the last saved point before it.
+        n_points: of the call.
+        n_steps: likewise.
+    """
+    begin, since = where
 
     def one(learner, limits, state):
         def one_step(state, step):
             def move(state):
                 return _step(learner, run, limits, state, step)
 
-            if learner.skips:
-                return lax.cond(state.result == RESULTS.successful, move, lambda state: state, state), None
-            return move(state), None
+            # A step is a branch of its own, though it is always taken where nothing is skipped: on a CPU, XLA runs the
+            # small kernels of a branch one after another, but those of a loop that saves as a graph, which takes longer
+            # than they do. Steps are the same for all members of a batch, so that under vmap it remains one branch.
+            goes_on = state.result == RESULTS.successful if learner.skips else step >= 0
+            return lax.cond(goes_on, move, lambda state: state, state), None
 
-        def one_point(state, step):
+        def one_point(state, at):
             # Of the call and not of the state: a batch then draws its trials once for all members.
-            state, _ = lax.scan(one_step, state, step + jnp.arange(n_steps))
-            return _save(learner, run, state)
+            state, _ = lax.scan(one_step, state, at[0] + jnp.arange(n_steps))
+            return state, _save(learner, run, state, at[1])
 
         if n_points == 0:
             return lax.scan(one_step, state, begin + jnp.arange(n_steps))[0], None
-        state, kept = lax.scan(one_point, state, begin + n_steps * jnp.arange(n_points))
-        return state, _points(learner, kept)
+        # A call of several points begins at one.
+        points = n_steps * jnp.arange(n_points)
+        state, kept = lax.scan(one_point, state, jnp.stack([begin + points, since + points], axis=1))
+        return state, _points(learner, state, kept)
 
     return per_member(run.fields, one, run.learner, limits, state)
 
@@ -237,7 +262,7 @@ def _step(learner: AbstractLearner, run: Run, limits: Limits, state: State, step
     running = state.result == RESULTS.successful
     good = limits.admit(learner, position, loss, noisy)
     lowest, result = jnp.minimum(state.lowest, loss), _reached(rule, loss)
-    moved = State(position, memory, slope, loss, lowest, state.step + 1, state.time + rate, state.saved, result)
+    moved = State(position, memory, slope, loss, lowest, state.step + 1, state.time + rate, result)
     stayed = eqx.tree_at(lambda s: s.result, state, RESULTS.where(running, RESULTS.diverged, state.result))
     return jax.tree.map(lambda new, old: jnp.where(running & good, new, old), moved, stayed)
 
@@ -249,24 +274,27 @@ def _reached(rule: AbstractDescent, loss: jax.Array) -> RESULTS:
     return RESULTS.where(loss <= rule.stop_loss, RESULTS.loss_reached, RESULTS.successful)
 
 
-def _save(learner: AbstractLearner, run: Run, state: State) -> tuple[State, Record]:
-    """The saved point where a run is; without a time if there is nothing new."""
+def _save(learner: AbstractLearner, run: Run, state: State, since: jax.Array) -> tuple[jax.Array, Any]:
+    """The saved point where a run is; without a time if it is still where it was when the last point was saved."""
     loss = state.loss
     if run.rule.label_noise is not None:
         # A run that has ended is at an earlier step than the others of its batch.
         clean, _ = run.trials.draw(run.rule, state.step, _dtype(state.position))
         loss = learner.loss(state.position, clean)
-    point = _point(learner, state, jnp.where(state.step > state.saved, state.time, jnp.nan), loss)
-    return eqx.tree_at(lambda s: s.saved, state, jnp.maximum(state.saved, state.step)), point
+    return _point(learner, state, jnp.where(state.step > since, state.time, jnp.nan), loss)
 
 
-def _point(learner: AbstractLearner, state: State, time: jax.Array, loss: jax.Array) -> Record:
-    return Record(time, state.step, loss, learner.keep(state.position))
+def _point(learner: AbstractLearner, state: State, time: jax.Array, loss: jax.Array) -> tuple[jax.Array, Any]:
+    """What the loop keeps of a saved point: its numbers in one array, as each array takes time to write to."""
+    return jnp.stack([time, loss.astype(time.dtype), state.step.astype(time.dtype)]), learner.keep(state.position)
 
 
-def _points(learner: AbstractLearner, kept: Record) -> Record:
+def _points(learner: AbstractLearner, state: State, kept: tuple[jax.Array, Any]) -> Record:
     """Saved points, from what the loop kept of them."""
-    return eqx.tree_at(lambda r: r.saved, kept, jax.vmap(learner.observe)(kept.saved))
+    numbers, positions = kept
+    time, loss, step = (numbers[:, i] for i in range(3))
+    saved = jax.vmap(learner.observe)(positions)
+    return Record(time, step.astype(state.step.dtype), loss.astype(state.loss.dtype), saved)
 
 
 def _dtype(position: Any) -> Any:

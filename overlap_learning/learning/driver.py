@@ -1,6 +1,6 @@
 """Driver: one run of learning, in five steps: convert, check, prepare, run, finish."""
 
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -59,7 +59,7 @@ def learn(
         store = Store(checkpoint, "learn", learner=learner, task=task, position=position, rule=rule, key=key)
     with watched(rule, progress, "learn", store) as pace:
         outcome, final = run(learner, rule, task, position, key, fields, pace)
-    return finish(None, outcome, final, throw=throw)
+    return finish(None, outcome, final, "learn", throw=throw)
 
 
 def run(
@@ -118,7 +118,8 @@ def _end(
     fields: tuple[str, ...] | None,
 ) -> tuple[Any, dict[str, jax.Array]]:
     """What was learned, and numbers about it."""
-    batch: Any = task.sample(key)  # a stream has a key
+    # A stream has a key.
+    batch: Any = task.sample(cast(jax.Array, key))
 
     def one(learner, first, last):
         return learner.final(last), learner.stats(first, last, batch)

@@ -41,7 +41,7 @@ def flow(
 @eqx.filter_jit
 def _solve(learner: AbstractLearner, rule: GradientFlow, trials: Trials, position: Any) -> Outcome:
     dtype = jnp.result_type(*jax.tree.leaves(position))
-    task: Task = trials.task.sample(None).astype(dtype)
+    task: Task = cast(Task, trials.task).astype(dtype)
     decay = rule.weight_decay.astype(dtype)
 
     def velocity(time, position, _):
@@ -73,7 +73,8 @@ def _solve(learner: AbstractLearner, rule: GradientFlow, trials: Trials, positio
         throw=False,
     )
     saved: Any
-    saved, final = cast(Any, solution.ys)
+    saved, ends = cast(Any, solution.ys)
+    final = jax.tree.map(lambda a: a[0], ends)
     end = cast(Any, solution.ts)[1]
     codes = diffrax.RESULTS
     result = RESULTS.where(solution.result == codes.successful, RESULTS.successful, RESULTS.solver_failed)
@@ -81,7 +82,7 @@ def _solve(learner: AbstractLearner, rule: GradientFlow, trials: Trials, positio
     result = RESULTS.where(solution.result == codes.max_steps_reached, RESULTS.max_steps_reached, result)
 
     # Points that were not reached hold inf. A run that stopped early ends with where it stopped, in place of the first.
-    stopped = save(end[0], final[0], None)
+    stopped = save(end[0], final, None)
     reached = jnp.isfinite(saved.time)
     saved = eqx.tree_at(lambda r: r.time, saved, jnp.where(reached, saved.time, jnp.nan))
     is_end = (jnp.arange(len(reached)) == jnp.sum(reached)) & (result != RESULTS.successful)
@@ -90,4 +91,4 @@ def _solve(learner: AbstractLearner, rule: GradientFlow, trials: Trials, positio
     )
     stats = {name: solution.stats[f"num_{name}_steps"] for name in ("accepted", "rejected")}
     stats["end_time"] = end[0]
-    return Outcome(record, final[0], result, stats, solution.interpolation)
+    return Outcome(record, final, result, stats, solution.interpolation)

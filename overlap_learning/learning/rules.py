@@ -3,7 +3,7 @@
 import abc
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -51,13 +51,13 @@ class AbstractRule(eqx.Module):
     """
 
     rates: eqx.AbstractVar[Any]
-    stop_loss: eqx.AbstractVar[jax.Array | None]
-    dense: eqx.AbstractVar[bool]
-    n_steps: eqx.AbstractVar[int | None]
+    stop_loss: eqx.AbstractVar[Any]
+    dense: eqx.AbstractVar[Any]
+    n_steps: eqx.AbstractVar[Any]
     save_every: eqx.AbstractVar[Any]
-    batch_size: eqx.AbstractVar[int | None]
-    label_noise: eqx.AbstractVar[jax.Array | None]
-    parameter_noise: eqx.AbstractVar[jax.Array | None]
+    batch_size: eqx.AbstractVar[Any]
+    label_noise: eqx.AbstractVar[Any]
+    parameter_noise: eqx.AbstractVar[Any]
 
     @property
     @abc.abstractmethod
@@ -71,10 +71,6 @@ class AbstractRule(eqx.Module):
 
 class AbstractDescent(AbstractRule):
     """A rule that learns in steps. The same object drives any learner."""
-
-    n_steps: eqx.AbstractVar[int]
-    save_every: eqx.AbstractVar[int]
-    dense: ClassVar[bool] = False
 
     @abc.abstractmethod
     def init(self, position: Any) -> Any:
@@ -138,11 +134,11 @@ class GradientFlow(AbstractRule):
     dense: bool = eqx.field(static=True)
     stop_loss: jax.Array | None
     max_steps: int = eqx.field(static=True)
-    n_steps: ClassVar[None] = None
-    save_every: ClassVar[None] = None
-    batch_size: ClassVar[None] = None
-    label_noise: ClassVar[None] = None
-    parameter_noise: ClassVar[None] = None
+    n_steps: None = eqx.field(static=True)
+    save_every: None = eqx.field(static=True)
+    batch_size: None = eqx.field(static=True)
+    label_noise: None = eqx.field(static=True)
+    parameter_noise: None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -175,6 +171,11 @@ class GradientFlow(AbstractRule):
         self.dense = bool(dense)
         self.stop_loss = _optional_positive(stop_loss, "GradientFlow: stop_loss")
         self.max_steps = count(max_steps, "GradientFlow: max_steps")
+        self.n_steps = None
+        self.save_every = None
+        self.batch_size = None
+        self.label_noise = None
+        self.parameter_noise = None
 
     @property
     def motion(self) -> Motion:
@@ -237,6 +238,7 @@ class GradientDescent(AbstractDescent):
     rates: Any
     save_every: int = eqx.field(static=True)
     stop_loss: jax.Array | None
+    dense: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -268,6 +270,7 @@ class GradientDescent(AbstractDescent):
         self.rates = _as_arrays(rates)
         self.save_every = _stride(save_every, self.n_steps, "GradientDescent")
         self.stop_loss = _optional_positive(stop_loss, "GradientDescent: stop_loss")
+        self.dense = False
 
     @property
     def motion(self) -> Motion:
@@ -340,8 +343,9 @@ class DirectDescent(AbstractDescent):
     batch_size: int | None = eqx.field(static=True)
     save_every: int = eqx.field(static=True)
     stop_loss: jax.Array | None
-    parameter_noise: ClassVar[None] = None
-    rates: ClassVar[None] = None
+    dense: bool = eqx.field(static=True)
+    parameter_noise: None = eqx.field(static=True)
+    rates: None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -359,6 +363,9 @@ class DirectDescent(AbstractDescent):
         self.batch_size = None if batch_size is None else count(batch_size, "DirectDescent: batch_size")
         self.save_every = _stride(save_every, self.n_steps, "DirectDescent")
         self.stop_loss = _optional_positive(stop_loss, "DirectDescent: stop_loss")
+        self.parameter_noise = None
+        self.rates = None
+        self.dense = False
 
     @property
     def motion(self) -> Motion:
@@ -411,7 +418,8 @@ class Optimiser(AbstractDescent):
     rates: Any
     save_every: int = eqx.field(static=True)
     stop_loss: jax.Array | None
-    parameter_noise: ClassVar[None] = None
+    dense: bool = eqx.field(static=True)
+    parameter_noise: None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -436,6 +444,8 @@ class Optimiser(AbstractDescent):
         self.rates = _as_arrays(rates)
         self.save_every = _stride(save_every, self.n_steps, "Optimiser")
         self.stop_loss = _optional_positive(stop_loss, "Optimiser: stop_loss")
+        self.parameter_noise = None
+        self.dense = False
 
     @property
     def motion(self) -> Motion:

@@ -57,7 +57,7 @@ class Solution(eqx.Module):
         ((201,), (201, 1, 1))
     """
 
-    model: Model | None
+    model: Any
     time: jax.Array
     step: jax.Array | None
     loss: jax.Array
@@ -180,7 +180,7 @@ class Solution(eqx.Module):
         return rows
 
 
-def finish(model: Model | None, outcome: Outcome, final: Any, *, throw: bool) -> Solution:
+def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, throw: bool) -> Solution:
     """The Solution of a run, or the error that carries it.
 
     Raises:
@@ -211,11 +211,11 @@ def finish(model: Model | None, outcome: Outcome, final: Any, *, throw: bool) ->
         # Whoever presses Ctrl-C wants the loop around this run to end too.
         raise LearningInterrupted(solution)
     if throw:
-        raise LearningError(_what_went_wrong(solution), solution)
+        raise LearningError(_what_went_wrong(solution, caller), solution)
     return solution
 
 
-def _what_went_wrong(solution: Solution) -> str:
+def _what_went_wrong(solution: Solution, caller: str) -> str:
     """How a run ended badly and where; of a batch, which members did, and how the first of them."""
     good = is_one_of(solution.result, RESULTS.successful, RESULTS.loss_reached)
     bad = np.flatnonzero(~good)
@@ -228,4 +228,4 @@ def _what_went_wrong(solution: Solution) -> str:
     if not good.ndim:
         return sentence
     named = f"{', '.join(map(str, bad[:10]))}{', ...' if bad.size > 10 else ''}"
-    return f"{bad.size} of {good.size} networks ended badly: {named}. The first: {sentence}"
+    return f"{caller}: {bad.size} of {good.size} networks ended badly: {named}. The first: {sentence}"

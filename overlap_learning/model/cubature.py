@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 #: Unknowns per equation, how often more are tried, and the most steps of one try. Fewer unknowns leave points that
 #: crowd together or have next to no weight.
@@ -71,6 +70,9 @@ def cubature(dimension: int, n_fields: int, degree: int, stretch: float) -> tupl
 
 def sobol_points(n: int, dimension: int, seed: tuple[int, ...]) -> np.ndarray:
     """Scrambled Sobol points through the quantile of the normal distribution, shape [n, r]."""
+    # Loading it takes as long as half of this package.
+    from scipy.stats import qmc
+
     sequence = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(seed))
     # Sobol points come in powers of 2.
     return ndtri(sequence.random_base2(math.ceil(math.log2(n)))[:n])

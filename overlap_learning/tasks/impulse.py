@@ -196,7 +196,7 @@ def impulse_response(
     else:
         frequencies = _shaped(frequencies, "frequencies", "[J]", 1)
         _check(frequencies.shape == decays.shape, "frequencies and decays must both be [J]", frequencies, decays)
-        sines = np.zeros(cosines.shape) if sines is None else _shaped(sines, "sines", "[B, J, n_out]", 3)
+        sines = jnp.asarray(np.zeros(cosines.shape)) if sines is None else _shaped(sines, "sines", "[B, J, n_out]", 3)
         _check(sines.shape == cosines.shape, "sines and cosines must both be [B, J, n_out]", sines, cosines)
     dtype = jnp.result_type(impulses, cosines, decays, float)
     given = Response(impulses, decays, cosines, frequencies, sines)
@@ -206,10 +206,10 @@ def impulse_response(
         return _in_continuous_time(response, duration, published_time_axis)
     if published_time_axis and n < 2:
         raise ValueError("impulse_response: the published time axis needs at least two readings, duration >= 2 dt.")
-    dt = in_numpy(jnp.asarray(dt, dtype))
-    spacing = n * dt / (n - 1) if published_time_axis else dt
-    sums = sums_of_steps(response, dt, spacing, n)
-    return _task(ImpulseTrials(response, dt, spacing, sums, n_readings=n), dt)
+    step = in_numpy(jnp.asarray(dt, dtype))
+    spacing = n * step / (n - 1) if published_time_axis else step
+    sums = sums_of_steps(response, step, spacing, n)
+    return _task(ImpulseTrials(response, step, spacing, sums, n_readings=n), step)
 
 
 def _in_continuous_time(response: Response, duration: float, published_time_axis: bool) -> Task:

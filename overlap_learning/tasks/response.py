@@ -1,5 +1,7 @@
 """Response: an impulse, and the sum of exponentials that is asked for in answer."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -81,7 +83,7 @@ class Response(eqx.Module):
                 shown = "impulses" if name == "areas" else name
                 raise ValueError(f"{caller}: {shown} must be finite, got {array.tolist()}.")
 
-    def _blocks(self, of_input: jax.Array, of_terms: jax.Array) -> jax.Array:
+    def _blocks(self, of_input: Any, of_terms: Any) -> jax.Array:
         """A matrix that acts on each signal, or on each pair, by itself."""
         _, n_in, n_out = self.sizes
         xp = namespace(of_input, of_terms)

@@ -124,7 +124,7 @@ def memory_traffic(model: Model, task: Task, n_neurons: int, dtype: DTypeLike = 
     Examples:
         >>> task = ol.tasks.flip_flop(key=jax.random.key(0), n_trials=10, duration=20.0)
         >>> model = ol.Model(ol.Layout(), ol.Erf())
-        >>> ol.validation.memory_traffic(model, task, 1_000_000) / 1e9
+        >>> ol.training.memory_traffic(model, task, 1_000_000) / 1e9
         265.6
     """
     layout = model.layout

@@ -128,12 +128,12 @@ def train(
         arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key}
         store = Store(checkpoint, "train", **arguments, state_dtype=None if states is None else states.name)
     rates = model.layout.rates(rule.rates).astype(network.vectors.dtype)
-    learner = NeuronLearner(model, rates, network.weights, states)
+    learner = NeuronLearner(model=model, rates=rates, weights=network.weights, state_dtype=states)
     title = f"train {len(network.vectors)} x N={network.n_neurons}" if is_batch else f"train N={network.n_neurons}"
     traced = is_traced(network, rule, task, key)
     with contextlib.nullcontext(Pace()) if traced else watched(rule, progress, title, store) as pace:
         outcome, final = run(learner, rule, task, network.vectors, key, ("weights",) if is_batch else None, pace)
-    return finish(model, outcome, final, throw=throw)
+    return finish(model, outcome, final, "train", throw=throw)
 
 
 def _check(model: Model, task: Task | TaskStream, network: Network, rule: AbstractRule, key: jax.Array | None) -> None:

@@ -83,12 +83,14 @@ def expand(
     dimension, n_fields = len(factor), model.layout.n_fields
     points, weights = (np.asarray(array) for array in nodes.standard(dimension, n_fields))
     basis = polynomials(points, n_fields, degree)
-    learner = ExpansionLearner(model, model.layout.rates(None), jnp.asarray(basis), jnp.asarray(weights))
+    learner = ExpansionLearner(
+        model=model, rates=model.layout.rates(None), basis=jnp.asarray(basis), weights=jnp.asarray(weights)
+    )
     # The linear polynomials, one for each dimension, come first.
     position = jnp.zeros((basis.shape[1], model.layout.size)).at[:dimension].set(factor)
     check_run(model, task, rule, None, "expand")
     outcome, final = run(learner, rule, task, position, None, None, Pace())
-    return finish(model, outcome, final, throw=True)
+    return finish(model, outcome, final, "expand", throw=True)
 
 
 def exponents(dimension: int, n_fields: int, degree: int) -> np.ndarray:

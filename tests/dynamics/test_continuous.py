@@ -253,9 +253,6 @@ def test_what_is_out_of_range_is_refused(arguments, match):
             LINEAR, FILTER, START, ol.GradientDescent(1e-3, 2, label_noise=0.1), key=jax.random.key(0)
         ),
         lambda: ol.integrate(LINEAR, FILTER, START, ol.GradientDescent(1e-3, 2, batch_size=1), key=jax.random.key(0)),
-        lambda: ol.integrate(
-            LINEAR, ol.tasks.stream(lambda key: FILTER), START, ol.GradientDescent(1e-3, 2), jax.random.key(0)
-        ),
         lambda: ol.integrate(LINEAR, FILTER, ol.Populations.from_overlaps(START), ol.GradientDescent(1e-3, 2)),
         lambda: FILTER.replace(dt=0.1),
         lambda: FILTER.loss(jnp.zeros((1, 1, 1))),
@@ -264,3 +261,10 @@ def test_what_is_out_of_range_is_refused(arguments, match):
 def test_what_needs_steps_says_so(use):
     with pytest.raises(ValueError, match="in continuous time"):
         use()
+
+
+def test_a_stream_draws_tasks_in_continuous_time():
+    rule = ol.GradientDescent(1e-3, 20)
+    stream = ol.integrate(LINEAR, ol.tasks.stream(lambda key: FILTER), START, rule, jax.random.key(0))
+    fixed = ol.integrate(LINEAR, FILTER, START, rule)
+    assert float(jnp.max(jnp.abs(stream.overlaps.gram - fixed.overlaps.gram))) <= 20 * EPS

@@ -41,7 +41,8 @@ class TestDivergence:
         assert 0 < n_steps < N_STEPS
         assert int(solution.step[-1]) == n_steps
         assert all(np.all(np.isfinite(a)) for a in (solution.time, solution.loss, solution.overlaps.gram))
-        assert np.array_equal(solution.final.gram, solution.overlaps.gram[-1])
+        # The same position: products of matrices of a batch of saved points, and of one.
+        assert largest(solution.final.gram - solution.overlaps.gram[-1]) <= 8 * EPS * largest(solution.final.gram)
 
     def test_without_throw_the_same_solution_is_returned(self):
         with pytest.raises(ol.LearningError) as caught:
@@ -145,7 +146,7 @@ class TestCompilation:
         with compilations() as compiled:
             ol.integrate(MODEL, TASK, START, ol.GradientDescent(0.02, N_STEPS + 1))
         assert len(compiled) == 1
-        assert "_learn" in compiled[0]
+        assert "_run" in compiled[0]
 
     def test_the_listener_hears_a_compilation(self):
         with compilations() as compiled:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
-from overlap_learning.sweeps import cluster, memory
+from overlap_learning.sweeps import cluster, ram
 
 distributed = pytest.importorskip("distributed")
 
@@ -65,7 +65,7 @@ def test_a_worker_shares_what_dask_allows_it_among_its_threads(monkeypatch):
     )
     monkeypatch.setattr(distributed, "get_worker", lambda: worker)
     monkeypatch.setattr(cluster, "_unpickled", lambda _: types.SimpleNamespace(fit=lambda group, allowed: allowed))
-    assert cluster._fit(b"", {}, np.arange(3), None) == memory.FRACTION * 4000 / 2
+    assert cluster._fit(b"", {}, np.arange(3), None) == ram.FRACTION * 4000 / 2
     assert cluster._fit(b"", {}, np.arange(3), 7.0) == 7.0
 
 

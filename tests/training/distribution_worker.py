@@ -60,8 +60,8 @@ def on_devices(out):
     @jax.jit
     def step(learner, position):
         loss, gradient = learner.gradient(position, task)
-        position, _ = rule.update(learner, position, gradient, jnp.zeros_like(position), 0)
-        return loss, position, learner.gram(position)
+        position, _ = rule.update(learner, position, gradient, jnp.zeros_like(position), jnp.asarray(0.5))
+        return loss, position, learner.keep(position)
 
     program = step.lower(learner, spread.vectors).compile().as_text()
     kinds = "all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter|all-reduce"

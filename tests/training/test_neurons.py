@@ -112,14 +112,14 @@ class TestMemoryTraffic:
 
     @pytest.mark.parametrize("model", [LINEAR, ERF], ids=["linear", "erf"])
     def test_passes_per_trial_are_those_that_the_compiler_counts(self, model):
-        one_step = [ol.validation.memory_traffic(model, make_task(n, 1), 1) for n in (4, 12)]
+        one_step = [ol.training.memory_traffic(model, make_task(n, 1), 1) for n in (4, 12)]
         found = [self.counted_by_the_compiler(model, n) for n in (4, 12)]
         assert abs((found[1] - found[0]) - (one_step[1] - one_step[0])) <= 0.01 * (one_step[1] - one_step[0])
         # Beside the loops V is laid out anew and weighted, and so is the gradient: 8 passes over d numbers.
         assert one_step[0] <= found[0] <= one_step[0] + 8 * 4 * 4 * 1.1
 
     def test_grows_with_neurons_times_and_bytes(self):
-        count = ol.validation.memory_traffic
+        count = ol.training.memory_traffic
         base = count(ERF, TASK, 1000)
         assert count(ERF, TASK, 2000) == 2 * base
         assert count(ERF, make_task(2, 40), 1000) == 2 * base

@@ -13,7 +13,7 @@ from overlap_learning.studies.memory.conserved import (
     trace_drift,
 )
 from overlap_learning.studies.memory.course import joined, phase_edges
-from overlap_learning.studies.memory.decoding import Decoding, decode_history
+from overlap_learning.studies.memory.decoding import Decoding, decode_history, decode_single_twins
 from overlap_learning.studies.memory.drift import Drift, invariant_drift
 from overlap_learning.studies.memory.manifold import SolutionManifold, solution_manifold
 from overlap_learning.studies.memory.protocol import protocol
@@ -54,6 +54,7 @@ __all__ = [
     "conserved_matrix",
     "curvature",
     "decode_history",
+    "decode_single_twins",
     "drift_along",
     "invariant_drift",
     "invariants_along",

@@ -297,7 +297,7 @@ def _learn_overlaps(
     learner, position = TransferLearner.begin(model, starts, model.layout.rates(rule.rates))
     with watched(rule, progress, f"{title}, {len(starts.gram)} networks", store) as pace:
         outcome, final = run(learner, rule, task, position, key, ("start",), pace)
-    return _learned(finish(model, outcome, final, throw=False))
+    return _learned(finish(model, outcome, final, "train_twins", throw=False))
 
 
 def _learn_networks(
