@@ -62,7 +62,8 @@ python_maximum_signature_line_length = 88
 
 #: The modules whose public names the reference must list.
 PUBLIC_MODULES = ["overlap_learning"] + [
-    f"overlap_learning.{layer}" for layer in (
+    f"overlap_learning.{layer}"
+    for layer in (
         "model",
         "tasks",
         "learning",

@@ -53,7 +53,10 @@ def impulse_loss(layout: Layout, gram: jax.Array, sums: Sums) -> jax.Array:
     Source: theory page, section 2, eq. (3), summed.
     """
     readers = gram[layout.n_fields :, : layout.n_fields]
-    begin, C = _parts(layout, sums, _first(layout, readers, sums), readers)
+    if _is_one_kernel(layout, sums):
+        begin, C = _cells(layout, readers, sums)
+    else:
+        begin, C = _first(layout, readers, sums), _outputs(layout, readers, sums)
     last, _ = _forward(begin, sums)
     loss = times(times(C, last.sum).reshape(1, -1), C.reshape(-1, 1))
     return _if_slow(jnp.asarray(loss[0, 0]), layout, readers, sums)
@@ -71,31 +74,33 @@ def impulse_loss_gradient(layout: Layout, gram: jax.Array, sums: Sums) -> tuple[
     """
     readers = gram[layout.n_fields :, : layout.n_fields]
 
+    if _is_one_kernel(layout, sums):
+        begin, C = _cells(layout, readers, sums)
+        loss, direct, to_first = _slopes(begin, C, sums)
+        state = to_first.turn[layout.n_in : layout.n_fields, : layout.n_fields]
+        state = np.frompyfunc(lambda x: x * sums.interval, 1, 1)(state)
+        return _joined(loss, np.concatenate([state, direct[:, : layout.n_fields]]), readers.dtype)
+
     def found(readers: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _loss_and_slope(layout, readers, sums)
+        first, pull = jax.vjp(lambda readers: _first(layout, readers, sums), readers)
+        loss, direct, to_first = _slopes(first, _outputs(layout, readers, sums), sums)
+        (slope,) = pull(to_first)
+        slope = jnp.concatenate([slope[: layout.rank], direct[:, : layout.n_fields]])
+        return _if_slow(loss, layout, readers, sums), _if_slow(slope, layout, readers, sums)
 
     def nothing(readers: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jnp.full((), jnp.nan, readers.dtype), jnp.full_like(readers, jnp.nan)
 
-    if _is_one_kernel(layout, sums):
-        return found(readers)
     # A branch of its own: its many small kernels XLA runs one after another, beside larger arrays as a graph.
     return lax.cond(jnp.all(jnp.isfinite(readers)), found, nothing, readers)
 
 
-def _loss_and_slope(layout: Layout, readers: jax.Array, sums: Sums) -> tuple[jax.Array, jax.Array]:
-    first, pull = jax.vjp(lambda readers: _first(layout, readers, sums), readers)
-    begin, C = _parts(layout, sums, first, readers)
+def _slopes(begin: Readings, C: Any, sums: Sums) -> tuple[Any, Any, Readings]:
+    """The loss, and its slopes by what the outputs read and by the first reading."""
     last, passed = _forward(begin, sums)
     read = times(C, last.sum)
     loss = times(read.reshape(1, -1), C.reshape(-1, 1))
-    to_first = _backward(begin, sums, passed, transposed_times(C, C))
-    direct = add(read, read)[:, : layout.n_fields]
-    if direct.dtype == object:
-        loss, direct, *to_first = _joined(loss, direct, *map(_of_network, _there(layout, sums), to_first))
-    (slope,) = pull(Readings(*to_first))
-    slope = jnp.concatenate([slope[: layout.rank], direct])
-    return _if_slow(loss[0, 0], layout, readers, sums), _if_slow(slope, layout, readers, sums)
+    return loss[0, 0], add(read, read), _backward(begin, sums, passed, transposed_times(C, C))
 
 
 def _first(layout: Layout, readers: jax.Array, sums: Sums) -> Readings:
@@ -120,30 +125,29 @@ def _beside(signals: jax.Array, layout: Layout) -> jax.Array:
     return widened(widened(signals).T).T
 
 
-def _there(layout: Layout, sums: Sums) -> Readings:
-    """Which entries of the first reading depend on the network."""
-    n_all = sums.n_signals + layout.rank
-    of_network = np.zeros((n_all, n_all), bool)
-    of_network[layout.n_in : layout.n_fields, : layout.n_fields] = True
-    return Readings(of_network, np.full((n_all, n_all), sums.is_continuous))
-
-
-def _parts(layout: Layout, sums: Sums, first: Readings, readers: jax.Array) -> tuple[Readings, Any]:
-    """The first reading, and what the outputs read of all signals, less the target, C; as cells if they are few."""
-    n_all, n_in, rank = sums.n_signals + layout.rank, layout.n_in, layout.rank
-    terms = np.insert(sums.terms, [n_in] * rank, 0, axis=1)
-    C = jnp.pad(readers[rank:], ((0, 0), (0, n_all - layout.n_fields))) - terms
-    if not _is_one_kernel(layout, sums):
-        return first, C
-    known = np.insert(np.insert(sums.blocks, [n_in] * rank, False, axis=0), [n_in] * rank, False, axis=1)
-    started = np.insert(np.insert(np.ones_like(sums.blocks), [n_in] * rank, False, 0), [n_in] * rank, False, 1)
-    of_network = _there(layout, sums)
-    begin = Readings(cells(first.turn, of_network.turn | known), cells(first.sum, of_network.sum | started))
-    return begin, cells(C, (terms != 0) | (np.arange(n_all) < layout.n_fields))
+def _outputs(layout: Layout, readers: jax.Array, sums: Sums) -> jax.Array:
+    """What the outputs read of all signals, less the target: C, shape [n_out, p]."""
+    terms = np.insert(sums.terms, [layout.n_in] * layout.rank, 0, axis=1)
+    return jnp.pad(readers[layout.rank :], ((0, 0), (0, terms.shape[1] - layout.n_fields))) - terms
 
 
 def _is_one_kernel(layout: Layout, sums: Sums) -> bool:
-    return len(sums.doublings) * (sums.n_signals + layout.rank) ** 3 <= MOST_IN_ONE_KERNEL
+    n_products = len(sums.doublings) * (sums.n_signals + layout.rank) ** 3
+    return n_products <= MOST_IN_ONE_KERNEL and not sums.is_continuous
+
+
+def _cells(layout: Layout, readers: jax.Array, sums: Sums) -> tuple[Readings, np.ndarray]:
+    """`_first` and `_outputs` as cells."""
+    n_in, rank, n_fields, n_all = layout.n_in, layout.rank, layout.n_fields, layout.rank + sums.n_signals
+    signals = [*range(n_in), *range(n_fields, n_all)]
+    turn, start, C = (np.zeros(shape, object) for shape in ((n_all, n_all), (n_all, n_all), (layout.n_out, n_all)))
+    turn[np.ix_(signals, signals)] = add(cells(sums.change, sums.blocks), cells(np.eye(len(signals)), sums.blocks))
+    start[np.ix_(signals, signals)] = cells(sums.start)
+    for i, j in np.ndindex(rank, n_fields):
+        turn[n_in + i, j] = sums.interval * (readers[i, j] - float(n_in + i == j)) + float(n_in + i == j)
+    C[:, :n_fields] = cells(readers[rank:])
+    C[:, signals] = add(C[:, signals], cells(-sums.terms, sums.terms != 0))
+    return Readings(turn, start), C
 
 
 def _forward(begin: Readings, sums: Sums) -> tuple[Readings, list[tuple[Any, Readings]]]:
@@ -160,7 +164,7 @@ def _forward(begin: Readings, sums: Sums) -> tuple[Readings, list[tuple[Any, Rea
             # Of F - 1, because F, near 1, would round off most of what a short interval adds to it.
             change = add(change, change, times(change, change))
             turn = add(change, _identity(change))
-        now = Readings(turn, add(now.sum, times_transposed(times(now.turn, other.sum), now.turn)))
+        now = Readings(turn, add(now.sum, _mirrored(times_transposed(times(now.turn, other.sum), now.turn))))
     return now, passed
 
 
@@ -174,7 +178,7 @@ def _backward(begin: Readings, sums: Sums, passed: list[Any], V: Any) -> Reading
         of_other = Readings(transposed_times(F, W), transposed_times(F, L))
         W = add(twice, twice, times_transposed(W, other.turn))
         if doubles:
-            W, V = add(W, of_other.turn), add(V, of_other.sum)
+            W, V = add(W, of_other.turn), add(V, _mirrored(of_other.sum))
         else:
             of_one = Readings(*map(add, of_one, of_other))
     return Readings(add(W, of_one.turn), add(V, of_one.sum))
@@ -185,26 +189,20 @@ def _identity(like: Any) -> Any:
     return cells(one, one != 0) if like.dtype == object else jnp.asarray(one, like.dtype)
 
 
+def _mirrored(matrix: Any) -> Any:
+    """A symmetric matrix; of cells, those below the diagonal are those above it, which are then calculated once."""
+    return np.where(np.tri(len(matrix), k=-1, dtype=bool), matrix.T, matrix) if matrix.dtype == object else matrix
+
+
 def _nothing(like: Any) -> Any:
     return np.zeros(like.shape, object) if like.dtype == object else jnp.zeros_like(like)
 
 
-def _of_network(there: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Cells without those that do not depend on the network."""
-    return np.where(there, found, 0)
-
-
-def _joined(*parts: np.ndarray) -> list[jax.Array]:
-    """Arrays of matrices of cells."""
-    numbers = [x for part in parts for x in part.ravel() if not isinstance(x, int)]
+def _joined(loss: jax.Array, slope: np.ndarray, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """The loss, and an array of the slope's cells."""
     # One vector, kept apart from what comes after: else each of its entries would calculate all of this anew.
-    vector = lax.optimization_barrier(jnp.stack(numbers))
-    following = iter(range(len(numbers)))
-    found = []
-    for part in parts:
-        entries = [jnp.zeros((), vector.dtype) if isinstance(x, int) else vector[next(following)] for x in part.ravel()]
-        found.append(jnp.stack(entries).reshape(part.shape))
-    return found
+    vector = lax.optimization_barrier(jnp.stack([jnp.asarray(x, dtype) for x in (loss, *slope.ravel())]))
+    return vector[0], vector[1:].reshape(slope.shape)
 
 
 def _if_slow(found: jax.Array, layout: Layout, readers: jax.Array, sums: Sums) -> jax.Array:

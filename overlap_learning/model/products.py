@@ -28,7 +28,7 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
 # that is calculated with cells is calculated by one kernel.
 
 
-def cells(array: jax.Array, there: np.ndarray | None = None) -> np.ndarray:
+def cells(array: Any, there: np.ndarray | None = None) -> np.ndarray:
     """The entries of a matrix, those of which `there` is False being 0 by structure."""
     found = np.zeros(array.shape, object)
     for place in np.ndindex(found.shape):

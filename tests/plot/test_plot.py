@@ -40,8 +40,8 @@ def course(layout, activation, *, seed, final=None, has_transfer=True, n_points=
         time=0.05 * steps,
         step=steps,
         loss=jnp.asarray(np.exp(-0.1 * np.arange(n_points) + 0.1 * random.normal(size=n_points))),
-        overlaps=overlaps,
-        transfer=jnp.zeros((n_points, layout.size, layout.size)) if has_transfer else None,
+        saved={"gram": overlaps.gram}
+        | ({"transfer": jnp.zeros((n_points, layout.size, layout.size))} if has_transfer else {}),
         final=jax.tree.map(lambda a: a[-1], overlaps) if final is None else final,
         stats={},
         result=ol.RESULTS.successful,

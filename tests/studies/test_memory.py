@@ -141,10 +141,12 @@ def test_symmetric_network_has_no_holonomy():
 
 def test_dimension_of_the_solution_manifold():
     found = ol.studies.solution_manifold(MODEL, A, START)
-    # Rank 1: the response is s_zm, s_zu s_vm and s_vu, three numbers of ten; four invariants leave three.
-    assert found == (10, 3, 7, 4, 3)
+    # Rank 1: the response is s_zm, s_zu s_vm and s_vu, three numbers of ten; five conserved
+    # numbers (four eigenvalues, and |u|^2 - |v|^2) leave two.
+    assert found == (10, 3, 7, 5, 2, 5)
     nonlinear = ol.studies.solution_manifold(ol.Model(ol.Layout(), ol.Erf()), A, START)
-    assert nonlinear.conserved == 0
+    assert nonlinear.conserved == 1
+    assert nonlinear.reachable == 3
     # One impulse response of an erf network depends on the seven visible overlaps up to the rescaling of u against v
     # (one direction), and sees nothing of the three invisible ones.
     assert nonlinear.pinned == 6

@@ -222,7 +222,7 @@ def test_kurtosis_and_linear_share_of_a_known_map():
     solution = erf_limit().coarse
     made = ol.Limit(
         solution=ol.Solution(
-            **{f: getattr(solution, f) for f in ("model", "time", "step", "loss", "overlaps", "transfer", "stats")},
+            **{f: getattr(solution, f) for f in ("model", "time", "step", "loss", "saved", "stats")},
             final=ol.Network(after, LAYOUT, before.weights),
             result=solution.result,
         ),
