@@ -150,8 +150,9 @@ def savings(
     """Do networks that learned other things before learn a task faster, and what of them says so?
 
     Every history begins at the same start. Compare "A, B" not with a naive network alone but with "B": what it saves
-    over B is memory of A. Under gradient flow a linear network has next to none, because its invariants hold all
-    overlaps; label noise and nonlinearity make some.
+    over B is memory of A. Under gradient flow a linear network of rank 1 has next to none, because its conserved
+    numbers and the task hold all but two directions of its overlaps; label noise makes some, and so does nonlinearity,
+    which conserves fewer.
 
     Args:
         model: the `Model`.
