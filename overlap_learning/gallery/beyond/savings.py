@@ -159,7 +159,8 @@ def figure_savings(settings: Settings = STANDARD, *, progress: bool | None = Non
         "The control learned B alone. What A, B saves over it is memory of A; what it saves over a naive network, B "
         "alone saves too.",
         "Under gradient flow conserved numbers hold all but two directions of a linear network's overlaps, and it "
-        "saves next to nothing, unless A led it to another branch of solutions (s_zu and s_vm of opposite sign) than B does: there it stays.",
+        "saves next to nothing, unless A led it to another branch of solutions (s_zu and s_vm of opposite sign) than B "
+        "does: there it stays.",
         "Label noise breaks the conserved numbers a little, an erf network keeps only |u|^2 - |v|^2, and the speed of "
         "learning tells the history.",
     )

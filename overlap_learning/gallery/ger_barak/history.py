@@ -314,7 +314,8 @@ def _title(figure: str, settings: Settings) -> str:
 
 _NOTES = (
     "After A-B-A without noise all ten overlaps return nearly, not the visible ones alone: with the task, five "
-    "conserved numbers (the four invariants, and |u|^2 - |v|^2) hold all but two directions. It is the noise that moves the invisible overlaps.",
+    "conserved numbers (the four invariants, and |u|^2 - |v|^2) hold all but two directions. It is "
+    "the noise that moves the invisible overlaps.",
     "The published noisy phase runs close to the edge of stability, where the predicted drift, which is first order in "
     "the fluctuations, fails; below the edge it holds.",
 )
