@@ -27,7 +27,7 @@ else:
 
 
 #: Overlaps of each kind that a printed solution shows.
-MOST_ROWS = 24
+MOST_ROWS = 20
 
 
 class Solution(eqx.Module):

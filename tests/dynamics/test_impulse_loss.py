@@ -205,3 +205,18 @@ def test_networks_without_recurrence_learn_alone_and_in_a_batch():
         stepped = learned(task.replace(targets=task.targets), rate)
         # Some 20 steps of sums over 30 readings, of numbers near 1.
         np.testing.assert_allclose(mine, stepped, atol=20 * 30 * np.finfo(float).eps)
+
+
+def test_what_is_0_by_structure_is_not_calculated():
+    """One kernel holds all numbers of a rank-1 step: dense, they would be several times as many."""
+    from overlap_learning.dynamics.impulse_loss import impulse_loss_gradient
+
+    def count(jaxpr):
+        inner = (p.jaxpr for e in jaxpr.eqns for p in e.params.values() if hasattr(p, "jaxpr"))
+        return sum(e.primitive.name in ("mul", "add", "sub") for e in jaxpr.eqns) + sum(map(count, inner))
+
+    gram = jnp.eye(4)
+    jaxpr = jax.make_jaxpr(lambda gram: impulse_loss_gradient(LINEAR.layout, gram, FILTER.trials.sums))(gram)
+    # Ten compositions (of 400 readings) of matrices of three signals. Dense, each takes six products of 27 terms.
+    dense = 10 * 6 * 27 * 2
+    assert 100 < count(jaxpr.jaxpr) < dense / 2

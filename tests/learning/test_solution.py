@@ -156,3 +156,24 @@ class TestDataset:
         assert data["result"].values.tolist() == [0, 0, 2]
         assert np.array_equal(data["overlaps"].sel(overlap="zm"), batch.visible["zm"])
         assert np.isnan(data["time"][2, -1])
+
+
+def test_an_error_of_learning_can_be_handed_on_by_a_process_pool():
+    import pickle
+
+    with pytest.raises(ol.LearningError) as caught:
+        ol.integrate(MODEL, TASK, START, descent(100.0))
+    again = pickle.loads(pickle.dumps(ol.LearningError(str(caught.value), "its solution")))
+    assert (str(again), again.solution) == (str(caught.value), "its solution")
+    assert pickle.loads(pickle.dumps(ol.LearningInterrupted("its solution"))).solution == "its solution"
+
+
+def test_a_solution_with_many_overlaps_prints_a_few_at_once():
+    layout = ol.Layout(2, 1, 200)
+    gram = jnp.zeros((2, layout.size, layout.size))
+    solution = ol.Solution(
+        model=ol.Model(layout, ol.Linear()), time=jnp.arange(2.0), step=jnp.arange(2), loss=jnp.ones(2),
+        saved={"gram": gram}, final=ol.Overlaps(jnp.eye(layout.size), layout), stats={}, result=ol.RESULTS.successful,
+    )  # fmt: skip
+    assert len(repr(solution)) < 3000
+    assert "and 583 more visible ones" in repr(solution)
