@@ -159,6 +159,12 @@ class TestAPlainPytree:
         expected = best + np.linalg.matrix_power(np.eye(3) - 0.1 * H, 50) @ (self.flat(position) - best)
         np.testing.assert_allclose(self.flat(solution.final), expected, atol=50 * 10 * EPS)
 
+    def test_a_start_at_0_learns(self, made):
+        learner, position, task = made
+        nothing = jax.tree.map(jnp.zeros_like, position)
+        solution = learn(learner, task, nothing, ol.GradientDescent(0.1, 200), progress=False)
+        np.testing.assert_allclose(self.flat(solution.final), self.bowl(task)[1], atol=0.1)
+
     def test_momentum_decay_and_nesterov_are_linear_recursions(self, made):
         learner, position, task = made
         H, best = self.bowl(task)
