@@ -82,7 +82,7 @@ def _row(case: str, name: str, speedup: float) -> Row:
     return Row(case, name, "run", 1.0, 0.9, 1.1, 3, 1.0, "C loop", speedup, 1e-15)
 
 
-@pytest.mark.parametrize(("speedup", "met"), [(5.1, True), (4.9, False)])
+@pytest.mark.parametrize(("speedup", "met"), [(3.4, True), (3.3, False)])
 def test_a_bar_is_met_by_what_was_measured(speedup, met):
     row = _row(theory_one.case(setting.FILTER_STEPS, each_step=False), theory_one.THEORY, speedup)
     judged = {bar.name: bar for bar in bars.judge([row], [], MACHINE)}
@@ -122,7 +122,7 @@ def test_results_read_back_make_the_same_table(tmp_path):
     assert table.markdown(again) == table.markdown(run)
     assert table.about(again)[-1] == "left out: the C loop"
     assert (
-        "| ol.integrate, one network, the end saved | at most 0.2 of the C loop's time | 0.167 | met |"
+        "| ol.integrate, one network, the end saved | at most 0.3 of the C loop's time | 0.167 | met |"
         in table.markdown(run)
     )
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["cpu.json"]

@@ -227,7 +227,9 @@ def _in_continuous_time(response: Response, duration: float, published_time_axis
 
 def _task(trials: ImpulseTrials | ContinuousTrials, dt: Any) -> Task:
     """The task of trials that have been checked, its arrays in jax."""
-    return task_of(*jax.tree.map(jnp.asarray, (trials, dt)))
+    # Put there, and not made into arrays of jax by a program for each shape.
+    put = jax.tree.map(jnp.asarray, (trials, dt)) if is_traced(trials, dt) else jax.device_put((trials, dt))
+    return task_of(*put)
 
 
 def exponential_filter(
