@@ -58,8 +58,7 @@ def impulse_loss(layout: Layout, gram: jax.Array, sums: Sums) -> jax.Array:
     else:
         begin, C = _first(layout, readers, sums), _outputs(layout, readers, sums)
     last, _ = _forward(begin, sums)
-    loss = times(times(C, last.sum).reshape(1, -1), C.reshape(-1, 1))
-    return _if_slow(jnp.asarray(loss[0, 0]), layout, readers, sums)
+    return _if_slow(jnp.asarray(_inner(times(C, last.sum), C)), layout, readers, sums)
 
 
 def impulse_loss_gradient(layout: Layout, gram: jax.Array, sums: Sums) -> tuple[jax.Array, jax.Array]:
@@ -99,8 +98,12 @@ def _slopes(begin: Readings, C: Any, sums: Sums) -> tuple[Any, Any, Readings]:
     """The loss, and its slopes by what the outputs read and by the first reading."""
     last, passed = _forward(begin, sums)
     read = times(C, last.sum)
-    loss = times(read.reshape(1, -1), C.reshape(-1, 1))
-    return loss[0, 0], add(read, read), _backward(begin, sums, passed, transposed_times(C, C))
+    return _inner(read, C), add(read, read), _backward(begin, sums, passed, transposed_times(C, C))
+
+
+def _inner(a: Any, b: Any) -> Any:
+    """The sum of the products of entries."""
+    return times(a.reshape(1, -1), b.reshape(-1, 1))[0, 0]
 
 
 def _first(layout: Layout, readers: jax.Array, sums: Sums) -> Readings:

@@ -200,7 +200,7 @@ def impulse_response(
         _check(sines.shape == cosines.shape, "sines and cosines must both be [B, J, n_out]", sines, cosines)
     dtype = jnp.result_type(impulses, cosines, decays, float)
     given = Response(impulses, decays, cosines, frequencies, sines)
-    response: Response = in_numpy(jax.tree.map(lambda array: array.astype(dtype), in_numpy(given)))
+    response: Response = jax.tree.map(lambda array: array.astype(dtype), in_numpy(given))
     response.check_finite("impulse_response")
     if n == 0:
         return _in_continuous_time(response, duration, published_time_axis)
