@@ -32,6 +32,13 @@ def is_zero(value: Any) -> bool:
     return not is_traced(value) and float(np.asarray(value)) == 0
 
 
+def in_jax(value: Any) -> jax.Array:
+    """`value` as a jax array. A known one is put on the device; `jnp.asarray` compiles a program for each new shape."""
+    if is_traced(value) or isinstance(value, jax.Array):
+        return jnp.asarray(value)
+    return jax.device_put(value if isinstance(value, (bool, int, float)) else np.asarray(value))
+
+
 def floating(value: Any, name: str) -> jax.Array:
     """`value` as a jax array of real numbers; integers become floats.
 
@@ -39,7 +46,7 @@ def floating(value: Any, name: str) -> jax.Array:
         ValueError: if it is not a rectangular array of real numbers.
     """
     try:
-        array = jnp.asarray(value)
+        array = in_jax(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must be an array of real numbers, got {value!r} ({error}).") from None
     if jnp.issubdtype(array.dtype, jnp.integer):

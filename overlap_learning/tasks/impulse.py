@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import floating, in_numpy, is_traced, is_zero, namespace, scalar
+from overlap_learning.checks import floating, in_jax, in_numpy, is_traced, is_zero, namespace, scalar
 from overlap_learning.tasks.response import Response
 from overlap_learning.tasks.sums import Sums, sums_in_continuous_time, sums_of_steps
 from overlap_learning.tasks.task import Task, task_of
@@ -196,7 +196,7 @@ def impulse_response(
     else:
         frequencies = _shaped(frequencies, "frequencies", "[J]", 1)
         _check(frequencies.shape == decays.shape, "frequencies and decays must both be [J]", frequencies, decays)
-        sines = jnp.asarray(np.zeros(cosines.shape)) if sines is None else _shaped(sines, "sines", "[B, J, n_out]", 3)
+        sines = in_jax(np.zeros(cosines.shape)) if sines is None else _shaped(sines, "sines", "[B, J, n_out]", 3)
         _check(sines.shape == cosines.shape, "sines and cosines must both be [B, J, n_out]", sines, cosines)
     dtype = jnp.result_type(impulses, cosines, decays, float)
     given = Response(impulses, decays, cosines, frequencies, sines)
@@ -206,7 +206,7 @@ def impulse_response(
         return _in_continuous_time(response, duration, published_time_axis)
     if published_time_axis and n < 2:
         raise ValueError("impulse_response: the published time axis needs at least two readings, duration >= 2 dt.")
-    step = in_numpy(jnp.asarray(dt, dtype))
+    step = in_numpy(in_jax(dt)).astype(dtype)
     spacing = n * step / (n - 1) if published_time_axis else step
     sums = sums_of_steps(response, step, spacing, n)
     return _task(ImpulseTrials(response, step, spacing, sums, n_readings=n), step)
@@ -227,9 +227,7 @@ def _in_continuous_time(response: Response, duration: float, published_time_axis
 
 def _task(trials: ImpulseTrials | ContinuousTrials, dt: Any) -> Task:
     """The task of trials that have been checked, its arrays in jax."""
-    # Put there, and not made into arrays of jax by a program for each shape.
-    put = jax.tree.map(jnp.asarray, (trials, dt)) if is_traced(trials, dt) else jax.device_put((trials, dt))
-    return task_of(*put)
+    return task_of(*jax.tree.map(in_jax, (trials, dt)))
 
 
 def exponential_filter(

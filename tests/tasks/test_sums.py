@@ -41,9 +41,10 @@ def test_made_inside_jit_they_are_the_same():
 def test_making_a_task_compiles_nothing():
     from dynamics_helpers import compilations
 
-    make()
+    # Shapes of no other test: what was compiled before is not seen again.
+    cosines = np.ones((7, 5, 3))
     with compilations() as compiled:
-        ol.tasks.exponential_filter(decay=0.123, duration=7.7, dt=0.11)
+        ol.tasks.impulse_response(cosines, np.full(5, 0.3), impulses=np.eye(7), duration=7.7, dt=0.11)
     assert compiled == []
 
 
