@@ -1,5 +1,6 @@
 """Studies: the questions that people ask of networks that learn."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from overlap_learning.studies import memory
@@ -45,6 +46,7 @@ from overlap_learning.studies.modes import Mode, filter_solution, slowest_mode
 from overlap_learning.studies.terms import metric_terms
 
 if TYPE_CHECKING:
+    from overlap_learning.studies import random_connectivity as random_connectivity
     from overlap_learning.studies.memory import (
         Residue,
         connection,
@@ -60,10 +62,12 @@ else:
     def __getattr__(name):
         if name in _LATER:
             return getattr(memory, name)
+        if name == "random_connectivity":
+            return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__():
-        return sorted({*globals(), *_LATER})
+        return sorted({*globals(), *_LATER, "random_connectivity"})
 
 
 __all__ = [
@@ -101,6 +105,7 @@ __all__ = [
     "output_noise",
     "phase_edges",
     "protocol",
+    "random_connectivity",
     "random_starts",
     "savings",
     "slowest_mode",
