@@ -37,7 +37,7 @@ def test_importing_the_package_imports_nothing_that_few_programs_need():
 
 def test_importing_the_gallery_imports_no_figure():
     code = "import overlap_learning.gallery as g; assert all(s.title for f in g.FIGURES.values() for s in f.values())"
-    figures = ("overlap_learning.gallery.ger_barak", "overlap_learning.gallery.beyond")
+    figures = tuple(f"overlap_learning.gallery.{paper}" for paper in ("ger_barak", "schuessler", "beyond"))
     assert imported(code, (*HEAVY, *figures)) == []
 
 

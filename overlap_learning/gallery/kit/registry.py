@@ -60,7 +60,7 @@ class Sheet:
         return import_module(self.module, "overlap_learning.gallery")
 
 
-#: The sheets of each figure, by the names of their files: those of Ger & Barak 2026, and four that go beyond them.
+#: The sheets of each figure, by the names of their files: of Ger & Barak 2026, Schuessler et al. 2020, and beyond them.
 FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     "fig1": {"fig1": Sheet("a linear network learns: theory, full N, direct descent", ".ger_barak.linear", "figure_1")},
     "fig2": {"fig2": Sheet("equivalent networks, and what sets them apart", ".ger_barak.pair", "figure_2")},
@@ -79,7 +79,10 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     },
     "fig11": {"fig11": Sheet("the metric of learning: which overlaps enter", ".ger_barak.metric", "figure_11")},
     "fig12": {"fig12": Sheet("rank 2: 9 visible and 12 invisible overlaps", ".ger_barak.rank_two", "figure_12")},
-    # Beyond the paper.
+    # Schuessler et al. 2020.
+    "s20-fig3": {"s20-fig3": Sheet("a linear task: loss and singular values", ".schuessler.linear", "figure_3")},
+    "s20-fig4": {"s20-fig4": Sheet("a linear task: what a random bulk changes", ".schuessler.linear", "figure_4")},
+    # Beyond the papers.
     "drift": {"drift": Sheet("what moves the invariants, predicted and measured", ".beyond.drift", "figure_drift")},
     "holonomy": {"holonomy": Sheet("a loop of tasks leaves a trace", ".beyond.holonomy", "figure_holonomy")},
     "savings": {"savings": Sheet("learning again: what history saves", ".beyond.savings", "figure_savings")},

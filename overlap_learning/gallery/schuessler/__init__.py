@@ -1,0 +1,1 @@
+"""The figures of Schuessler et al. 2020."""

@@ -1,0 +1,31 @@
+"""The figures of Schuessler et al. 2020: what their numbers claim, at small sizes."""
+
+import dataclasses
+
+import numpy as np
+
+from overlap_learning.gallery.schuessler import linear
+
+SMALL = dataclasses.replace(
+    linear.QUICK, n_neurons=200, n_instances=4, targets=(0.5,), learning_rates=(0.015,), curves=(0.6,),
+    strengths=(0.0, 0.6), n_trial_neurons=20,
+)  # fmt: skip
+
+
+def test_networks_learn_the_linear_task_as_the_theory_says():
+    result = linear.figure_3(SMALL)
+    data = result.data
+    exact, measured = (data[f"g0.6_target0.5_singular_values{kind}"].values[..., -1, 0] for kind in ("_exact", ""))
+    # The first output of a network, of order beta N^(-1/2), is a fifth of the target: a tenth in the mean of four.
+    assert abs(measured.mean() / exact - 1) < 0.3
+    # 200 steps of a network of 20 neurons, whose error falls as exp(-t), t = 3.
+    assert abs(data["g0.6_target0.5_trial"].values[-1] - 0.5) < 0.1
+    assert np.all(data["g0.6_target0.5_loss"].values[:, -1] < 1e-3)
+
+
+def test_a_bulk_speeds_learning_up_and_shuffling_it_undoes_it():
+    data = linear.figure_4(SMALL).data
+    time, norm, shuffled = (data[f"{name}_target0.5"].mean("instance").values for name in ("time", "norm", "shuffled"))
+    # First order: (1 - g^2)^2 = 0.41, 1 - g^2 = 0.64, g^4 (2 - g^2)^2 = 0.35; exactly 0.37, 0.60, 0.45.
+    np.testing.assert_allclose([time[1] / time[0], norm[1] / norm[0], shuffled[1]], [0.37, 0.60, 0.45], rtol=0.25)
+    assert shuffled[0] < 1e-3
