@@ -68,10 +68,12 @@ PUBLIC_MODULES = ["overlap_learning"] + [
         "tasks",
         "learning",
         "dynamics",
+        "random_connectivity",
         "training",
         "validation",
         "sweeps",
         "studies",
+        "studies.random_connectivity",
         "plot",
     )
 ]

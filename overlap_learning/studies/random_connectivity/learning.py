@@ -388,11 +388,14 @@ def _solution(chain: Chain, target: jax.Array, points: Points, result: RESULTS) 
 def _finished(solution: FixedPointLearning, bases: Bases, throw: bool) -> FixedPointLearning:
     solution = eqx.tree_at(lambda s: s.bases, solution, bases, is_leaf=lambda x: x is None)
     if throw and not is_traced(solution.result) and not np.all(is_one_of(solution.result, RESULTS.successful)):
-        raise LearningError(
-            f"Learning ended at time {float(solution.time[-1]):.3g} / beta^2, as an eigenvalue of W came close to 1 or "
-            f"would pass it: {RESULTS[solution.result]}",
-            solution,
+        at = f"at time {float(solution.time[-1]):.3g} / beta^2"
+        why = (
+            f"the step {at} would put an eigenvalue of W beyond 1, or is not finite. Try a smaller learning rate: near "
+            "the solution the limit is convergence(...).learning_rate_limit"
+            if is_one_of(solution.result, RESULTS.diverged)
+            else f"the solver stopped {at}, where an eigenvalue of W is too close to 1. Try a smaller target"
         )
+        raise LearningError(f"Learning a fixed point: {why}. `.solution` holds what was learned.", solution)
     return solution
 
 
