@@ -62,10 +62,7 @@ class InfiniteNetwork(AbstractNetwork):
 
     def __init__(self, g: ArrayLike):
         self.g = as_strength(g)
-        self.spectrum = Spectrum(self.g, N_NODES)
-        root = jnp.sqrt(self.spectrum.weights)
-        self.w = jnp.concatenate([root, jnp.zeros(N_NODES)])
-        self.m = jnp.concatenate([jnp.zeros(N_NODES), root])
+        self.spectrum, self.w, self.m = _at_nodes(self.g)
 
     def solves(self) -> tuple[Solve, Solve]:
         values = _twice(jnp.sqrt(self.spectrum.squares))
@@ -142,6 +139,13 @@ class FiniteNetwork(AbstractNetwork):
         if mu is None:
             return left.T @ right
         return left.T @ jnp.linalg.solve(mu * jnp.eye(self.w.size) - self.bulk, right)
+
+
+@jax.jit
+def _at_nodes(g: jax.Array) -> tuple[Spectrum, jax.Array, jax.Array]:
+    spectrum = Spectrum(g, N_NODES)
+    root, nothing = jnp.sqrt(spectrum.weights), jnp.zeros(N_NODES)
+    return spectrum, jnp.concatenate([root, nothing]), jnp.concatenate([nothing, root])
 
 
 @eqx.filter_jit

@@ -243,9 +243,9 @@ def _band(
     # A column of NaN alone is a point that is not drawn.
     shown = np.isfinite(values).any(axis=0)
     x, values = x[shown], values[:, shown]
-    mean, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-    ax.plot(x, mean, color=colour, linewidth=1.8, label=label, marker=marker, markersize=3.5)
-    ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)
+    low, median, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
+    ax.plot(x, median, color=colour, linewidth=1.8, label=label, marker=marker, markersize=3.5)
+    ax.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
 
 
 def _numbers_3(
@@ -297,7 +297,8 @@ _NOTES_4 = (
     "Expected: exact, for N to infinity, with continuous learning. Times of networks are whole steps.",
     "The published first-order shuffled loss is too low, the more so the larger the target: outputs are not linear in "
     "Delta W. The exact one follows the networks.",
-    "For targets 1 and 2 at g = 0.9, and 2 at 0.8, published learning rates are above what the solution of gradient flow "
+    "For targets 1, 2 at g = 0.9, and 2 at 0.8, published learning rates are above what the solution of gradient flow "
     "can bear: descent overshoots, and finds another solution (some off the scale) or none, which is left out.",
-    "Networks are trained on their fixed point; the published ones were in trials of length 100.",
+    "Networks are trained on their fixed point; the published ones were in trials of length 100. Drawn are median and "
+    "quartiles (published: mean and standard deviation); the numbers are means.",
 )

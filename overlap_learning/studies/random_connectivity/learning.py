@@ -208,7 +208,12 @@ def fixed_point_learning(
         raise ValueError(f"order must be 1, 2 or 3 (the published series) or None (exact), got {order!r}.")
     if isinstance(g, AbstractNetwork):
         raise ValueError("order: the published series is for infinitely many neurons; pass g, or order=None.")
-    terms = series(as_strength(g), target, times, order)
+    return _expanded(as_strength(g), target, times, order)
+
+
+@eqx.filter_jit
+def _expanded(g: jax.Array, target: jax.Array, times: jax.Array, order: int) -> FixedPointLearning:
+    terms = series(g, target, times, order)
     loss = jnp.square(target - terms.output) / 2
     values = terms.singular_values, terms.gradient, terms.curvature
     return FixedPointLearning(
