@@ -82,6 +82,9 @@ def run(
         fields: for a batch, the learner's arrays of which each member has its own, by name; None: one run.
         pace: how the run is cut into compiled calls.
     """
+    if not (Trials(task, key).differ(rule) or rule.parameter_noise is not None):
+        # With a key of which nothing is drawn, the same run would be another program.
+        key = None
     is_whole = pace == Pace() and not is_traced(learner, rule, task, position, key)
     return (_run_whole if is_whole else _run)(learner, rule, task, position, key, fields, pace)
 

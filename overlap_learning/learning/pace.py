@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 
 from overlap_learning.learning.checkpoint import Store
 from overlap_learning.learning.rules import AbstractRule
@@ -54,6 +54,6 @@ def watched(rule: AbstractRule, progress: bool | None, title: str, store: Store 
 
         def show(state: Any) -> None:
             # Reading the step waits for the device, which is what makes the bar true.
-            bar.update(int(jnp.max(state.step)) - bar.n)
+            bar.update(int(np.max(np.asarray(state.step))) - bar.n)
 
         yield Pace(most if store is None else min(most, store.every), show, store)

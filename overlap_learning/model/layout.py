@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, floating, is_traced
+from overlap_learning.checks import count, floating, in_jax, is_traced
 
 BLOCKS = ("m", "u", "v", "z")
 #: Of each block. The Gram matrix of all vectors has to fit into memory.
@@ -157,8 +156,7 @@ class Layout:
             f"rates must be a mapping with keys from {', '.join(BLOCKS)} or {', '.join(self.vector_names)}, "
             f'such as {{"m": 0.0}}, or an array of shape [{self.size}]'
         )
-        # An array of numpy is made without a compiled call of its own.
-        result = jnp.asarray(np.ones(self.size))
+        result = in_jax(np.ones(self.size))
         if rates is None:
             return result
         if isinstance(rates, Mapping):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, floating, is_traced, scalar
+from overlap_learning.checks import check_key, floating, in_numpy, is_traced, scalar
 from overlap_learning.model.layout import Layout
 
 
@@ -79,7 +79,7 @@ class Overlaps(eqx.Module):
                    [0.2, 1. ]], dtype=float64)
         """
         _check_layout(layout, "Overlaps.from_entries")
-        return cls._with_entries(jnp.eye(layout.size), layout, entries)
+        return cls._with_entries(np.eye(layout.size, dtype=jnp.result_type(float)), layout, entries)
 
     @classmethod
     def random(cls, layout: Layout, *, key: jax.Array, scale: float = 0.1) -> Self:
@@ -113,10 +113,10 @@ class Overlaps(eqx.Module):
             >>> ol.Overlaps.from_entries(ol.Layout()).replace(uu=2.0, mu=0.8)["m", "u"]
             Array([[0.8]], dtype=float64)
         """
-        return self._with_entries(self.gram, self.layout, entries)
+        return self._with_entries(in_numpy(self.gram), self.layout, entries)
 
     @classmethod
-    def _with_entries(cls, gram: jax.Array, layout: Layout, entries: dict[str, Any]) -> Self:
+    def _with_entries(cls, gram: Any, layout: Layout, entries: dict[str, Any]) -> Self:
         changed: list[tuple[int, int]] = []
         for name, value in entries.items():
             rows, columns = layout.locate(name)
@@ -127,19 +127,18 @@ class Overlaps(eqx.Module):
                 )
             changed += pairs
             shape = (rows.stop - rows.start, columns.stop - columns.start)
-            block = floating(value, f"Overlap {name!r}")
-            if block.ndim < 2 and shape == (1, 1):
-                block = block.reshape((*block.shape, 1, 1)) if block.ndim == 0 else block
+            block = in_numpy(floating(value, f"Overlap {name!r}"))
+            if block.ndim == 0 and shape == (1, 1):
+                block = block.reshape(shape)
             if block.shape != shape:
                 raise ValueError(
                     f"Overlap {name!r} must have shape {list(shape)} in {layout}, got {list(block.shape)}. "
                     f"One entry of it is set by its own name: {', '.join(layout.entry_names)}."
                 )
-            gram = gram.at[..., rows, columns].set(block)
-            mirror = jnp.swapaxes(block, -1, -2)
-            if rows == columns and not is_traced(block) and not np.array_equal(np.asarray(block), np.asarray(mirror)):
-                raise ValueError(f"Overlap {name!r} must be a symmetric block, got {np.asarray(block).tolist()}.")
-            gram = gram.at[..., columns, rows].set(mirror)
+            mirror = block.swapaxes(-1, -2)
+            if rows == columns and not is_traced(block) and not np.array_equal(block, mirror):
+                raise ValueError(f"Overlap {name!r} must be a symmetric block, got {block.tolist()}.")
+            gram = _with_block(_with_block(gram, rows, columns, block), columns, rows, mirror)
         try:
             return cls(gram, layout)
         except _NotPositiveError as error:
@@ -206,6 +205,15 @@ def _check_gram(gram: np.ndarray, layout: Layout) -> None:
             "Overlaps: gram must be positive semi-definite (no network has these overlaps); "
             f"its smallest eigenvalue is {eigenvalues.min():.6g}."
         )
+
+
+def _with_block(gram: Any, rows: slice, columns: slice, block: Any) -> Any:
+    """`gram` with a block set anew, in numpy if both are known."""
+    if is_traced(gram, block):
+        return jnp.asarray(gram).at[..., rows, columns].set(block)
+    changed = np.array(gram)
+    changed[..., rows, columns] = block
+    return changed
 
 
 def interval(gram: np.ndarray, i: int, j: int) -> tuple[float, float] | None:

@@ -40,7 +40,8 @@ class NeuronLearner(AbstractLearner):
         value, slope = jax.value_and_grad(neuron_loss, argnums=1)(
             self.model, position, self.weights, task, self.state_dtype
         )
-        return value, slope / self.weights[:, None]
+        # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
+        return value, slope / jnp.where(self.weights > 0, self.weights, 1)[:, None]
 
     def keep(self, position: jax.Array) -> dict[str, jax.Array]:
         # Of N neurons a loop keeps their overlaps, not all of them.
@@ -163,7 +164,7 @@ def _check(model: Model, task: Task | TaskStream, network: Network, rule: Abstra
     is_batch = network.vectors.ndim > 2
     if is_batch and len(network.vectors) == 0:
         raise ValueError(f"train: network is a batch of no networks, vectors {list(network.vectors.shape)}.")
-    one = jax.tree.map(lambda array: array[0], network) if is_batch else network
+    one = jax.eval_shape(lambda batch: jax.tree.map(lambda array: array[0], batch), network) if is_batch else network
     check_channels(model.layout, task.outline(), "train", network=one)
 
 
