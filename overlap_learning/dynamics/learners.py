@@ -51,8 +51,8 @@ class AbstractGramLearner(AbstractLearner):
         # The mean square over neurons.
         return jnp.trace(self.gram(change))
 
-    def observe(self, kept: jax.Array) -> dict[str, jax.Array]:
-        return {"gram": self.gram(kept)}
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
+        return {"gram": self.gram(position)}
 
     def final(self, position: jax.Array) -> Overlaps:
         return unchecked(self.gram(position), self.model.layout)
@@ -94,8 +94,8 @@ class TransferLearner(AbstractGramLearner):
         value, slope = gram_loss_gradient(self.model, self.gram(position), task)
         return value, product(position, slope)
 
-    def observe(self, kept: jax.Array) -> dict[str, jax.Array]:
-        return {"gram": self.gram(kept), "transfer": kept}
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
+        return {"gram": self.gram(position), "transfer": position}
 
     def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
         raise ValueError("TransferLearner: independent noise leaves the span of the vectors; FactorLearner follows it.")
@@ -202,8 +202,8 @@ class MixtureLearner(AbstractLearner):
     def square(self, change: jax.Array) -> jax.Array:
         return jnp.trace(self.gram(change))
 
-    def observe(self, kept: jax.Array) -> dict[str, jax.Array]:
-        return {"gram": self.gram(kept), "transfer": kept}
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
+        return {"gram": self.gram(position), "transfer": position}
 
     def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
         raise ValueError("MixtureLearner: independent noise leaves the span of the vectors, and is not followed.")

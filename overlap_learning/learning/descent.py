@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.flatten_util import ravel_pytree
 
 from overlap_learning.checks import is_traced
 from overlap_learning.learning.learner import AbstractLearner
@@ -274,7 +275,7 @@ def _reached(rule: AbstractDescent, loss: jax.Array) -> RESULTS:
     return RESULTS.where(loss <= rule.stop_loss, RESULTS.loss_reached, RESULTS.successful)
 
 
-def _save(learner: AbstractLearner, run: Run, state: State, since: jax.Array) -> tuple[jax.Array, Any]:
+def _save(learner: AbstractLearner, run: Run, state: State, since: jax.Array) -> jax.Array:
     """The saved point where a run is; without a time if it is still where it was when the last point was saved."""
     loss = state.loss
     if run.rule.label_noise is not None:
@@ -284,17 +285,16 @@ def _save(learner: AbstractLearner, run: Run, state: State, since: jax.Array) ->
     return _point(learner, state, jnp.where(state.step > since, state.time, jnp.nan), loss)
 
 
-def _point(learner: AbstractLearner, state: State, time: jax.Array, loss: jax.Array) -> tuple[jax.Array, Any]:
-    """What the loop keeps of a saved point: its numbers in one array, as each array takes time to write to."""
-    return jnp.stack([time, loss.astype(time.dtype), state.step.astype(time.dtype)]), learner.keep(state.position)
+def _point(learner: AbstractLearner, state: State, time: jax.Array, loss: jax.Array) -> jax.Array:
+    """What the loop keeps of a saved point: one row of numbers, as each array takes time to write to."""
+    return ravel_pytree((time, loss, state.step, learner.observe(state.position)))[0]
 
 
-def _points(learner: AbstractLearner, state: State, kept: tuple[jax.Array, Any]) -> Record:
+def _points(learner: AbstractLearner, state: State, kept: jax.Array) -> Record:
     """Saved points, from what the loop kept of them."""
-    numbers, positions = kept
-    time, loss, step = (numbers[:, i] for i in range(3))
-    saved = jax.vmap(learner.observe)(positions)
-    return Record(time, step.astype(state.step.dtype), loss.astype(state.loss.dtype), saved)
+    like = (state.time, state.loss, state.step, learner.observe(state.position))
+    time, loss, step, saved = jax.vmap(ravel_pytree(like)[1])(kept)
+    return Record(time, step, loss, saved)
 
 
 def _dtype(position: Any) -> Any:

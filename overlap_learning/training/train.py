@@ -43,8 +43,8 @@ class NeuronLearner(AbstractLearner):
         # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
         return value, slope / jnp.where(self.weights > 0, self.weights, 1)[:, None]
 
-    def keep(self, position: jax.Array) -> dict[str, jax.Array]:
-        # Of N neurons a loop keeps their overlaps, not all of them.
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
+        # Of N neurons their overlaps are saved, not all of them.
         return {"gram": weighted_gram(position, self.weights)}
 
     def size(self, position: jax.Array) -> jax.Array:

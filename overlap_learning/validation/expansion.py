@@ -46,7 +46,7 @@ class ExpansionLearner(AbstractLearner):
         value, slope = jax.value_and_grad(neuron_loss, argnums=1)(self.model, vectors, self.weights, task)
         return value, self.basis.T @ slope
 
-    def keep(self, position: jax.Array) -> dict[str, jax.Array]:
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
         return {"gram": weighted_gram(self.basis @ position, self.weights)}
 
     def size(self, position: jax.Array) -> jax.Array:
