@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.checks import assembled, namespace
 from overlap_learning.dynamics.gradient import (
     gram_loss,
     gram_loss_gradient,
@@ -84,7 +85,7 @@ class TransferLearner(AbstractGramLearner):
     @classmethod
     def begin(cls, model: Model, start: Overlaps, rates: jax.Array) -> Beginning:
         gram = _double(start.gram)
-        return Beginning(cls(model=model, rates=rates, start=gram), _identity(gram))
+        return Beginning(assembled(cls, model=model, rates=rates, start=gram), _identity(gram))
 
     def gram(self, position: jax.Array) -> jax.Array:
         gram = product(position.T, product(self.start, position))
@@ -175,8 +176,9 @@ class MixtureLearner(AbstractLearner):
     def begin(cls, model: Model, start: Populations, rates: jax.Array) -> Beginning:
         start = jax.tree.map(_double, start)
         moments = start.moments
+        rates = namespace(rates).concatenate([np.zeros(1), rates])
         return Beginning(
-            cls(model=model, rates=jnp.concatenate([jnp.zeros(1), rates]), start=moments, populations=start),
+            cls(model=model, rates=rates, start=moments, populations=start),
             _identity(moments),
         )
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import in_numpy, is_traced
+from overlap_learning.checks import assembled, in_numpy, is_traced
 from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
 from overlap_learning.learning.record import Outcome, trim
 from overlap_learning.model.model import Model
@@ -189,7 +189,8 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
         LearningInterrupted: if the run was interrupted.
     """
     record = trim(outcome.record)
-    solution = Solution(
+    solution = assembled(
+        Solution,
         model=model,
         time=record.time,
         step=record.step,

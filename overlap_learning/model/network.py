@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, floating, in_jax, is_traced
+from overlap_learning.checks import assembled, check_key, count, floating, in_jax, is_traced
 from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
@@ -246,10 +246,7 @@ def triangular_factor(overlaps: Overlaps) -> jax.Array:
 
 def network_of(vectors: jax.Array, layout: Layout, weights: jax.Array) -> Network:
     """A network that is not checked: one that learning led to."""
-    network = object.__new__(Network)
-    for name, value in (("vectors", vectors), ("layout", layout), ("weights", weights)):
-        object.__setattr__(network, name, value)
-    return network
+    return assembled(Network, vectors=vectors, layout=layout, weights=weights)
 
 
 def with_vectors(network: Network, vectors: jax.Array) -> Network:

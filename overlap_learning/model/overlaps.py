@@ -1,6 +1,5 @@
 """Overlaps: the Gram matrix of a network's vectors."""
 
-import functools
 from typing import Any, Self
 
 import equinox as eqx
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, floating, in_numpy, is_traced, scalar
+from overlap_learning.checks import assembled, check_key, floating, in_numpy, is_traced, scalar, with_values
 from overlap_learning.model.layout import Layout
 
 
@@ -138,7 +137,7 @@ class Overlaps(eqx.Module):
             mirror = block.swapaxes(-1, -2)
             if rows == columns and not is_traced(block) and not np.array_equal(block, mirror):
                 raise ValueError(f"Overlap {name!r} must be a symmetric block, got {block.tolist()}.")
-            gram = _with_block(_with_block(gram, rows, columns, block), columns, rows, mirror)
+            gram = with_values(with_values(gram, (..., rows, columns), block), (..., columns, rows), mirror)
         try:
             return cls(gram, layout)
         except _NotPositiveError as error:
@@ -166,12 +165,7 @@ def with_gram(overlaps: Overlaps, gram: jax.Array) -> Overlaps:
 
 def unchecked(gram: jax.Array, layout: Layout) -> Overlaps:
     """Overlaps that are not checked: those that learning led to."""
-    return jax.tree.unflatten(_structure(layout), [gram])
-
-
-@functools.cache
-def _structure(layout: Layout) -> Any:
-    return jax.tree.structure(Overlaps(np.eye(layout.size), layout))
+    return assembled(Overlaps, gram=gram, layout=layout)
 
 
 class _NotPositiveError(ValueError):
@@ -205,15 +199,6 @@ def _check_gram(gram: np.ndarray, layout: Layout) -> None:
             "Overlaps: gram must be positive semi-definite (no network has these overlaps); "
             f"its smallest eigenvalue is {eigenvalues.min():.6g}."
         )
-
-
-def _with_block(gram: Any, rows: slice, columns: slice, block: Any) -> Any:
-    """`gram` with a block set anew, in numpy if both are known."""
-    if is_traced(gram, block):
-        return jnp.asarray(gram).at[..., rows, columns].set(block)
-    changed = np.array(gram)
-    changed[..., rows, columns] = block
-    return changed
 
 
 def interval(gram: np.ndarray, i: int, j: int) -> tuple[float, float] | None:

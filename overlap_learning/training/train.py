@@ -165,7 +165,7 @@ def _check(model: Model, task: Task | TaskStream, network: Network, rule: Abstra
     if is_batch and len(network.vectors) == 0:
         raise ValueError(f"train: network is a batch of no networks, vectors {list(network.vectors.shape)}.")
     one = jax.eval_shape(lambda batch: jax.tree.map(lambda array: array[0], batch), network) if is_batch else network
-    check_channels(model.layout, task.outline(), "train", network=one)
+    check_channels(model.layout, task.outline, "train", network=one)
 
 
 def _check_addressable(network: Network) -> None:

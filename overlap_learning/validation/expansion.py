@@ -89,7 +89,7 @@ def expand(
     # The linear polynomials, one for each dimension, come first.
     position = jnp.zeros((basis.shape[1], model.layout.size)).at[:dimension].set(factor)
     check_run(model, task, rule, None, "expand")
-    outcome, final = run(learner, rule, task, position, None, None, Pace())
+    outcome, final = run(learner, rule, task, position, None, None, Pace(is_whole=True))
     return finish(model, outcome, final, "expand", throw=True)
 
 

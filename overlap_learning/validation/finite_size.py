@@ -186,7 +186,7 @@ def finite_size(
 
 def _readings(task: Task | TaskStream, rule: AbstractRule) -> float:
     """How often a neuron is read in all learning; of a flow, whose steps are not known, endlessly."""
-    batch = task.outline()
+    batch = task.outline
     return np.inf if rule.n_steps is None else rule.n_steps * batch.n_steps * (rule.batch_size or batch.n_trials)
 
 

@@ -231,7 +231,7 @@ def limit(
     check_run(model, task, rule, key, "limit")
     check_comparable(rule, "limit")
     check_checkpoint(checkpoint, rule, "limit")
-    check_channels(model.layout, task.outline(), "limit", overlaps=overlaps)
+    check_channels(model.layout, task.outline, "limit", overlaps=overlaps)
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
     # An element-wise rule depends on more than overlaps in a linear network, too.
     exact = nodes is None and model.is_linear and rule.motion is not Motion.ELEMENTWISE

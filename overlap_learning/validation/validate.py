@@ -311,7 +311,7 @@ def _rounding(
     gram = np.asarray(theory.overlaps.gram)
     size = np.abs(gram).max()
     path = np.abs(np.diff(gram, axis=0)).sum(axis=0).max() if len(gram) > 1 else 0.0
-    n_times = task.outline().n_steps
+    n_times = task.outline.n_steps
     n_steps = int(theory.stats["accepted"]) if rule.n_steps is None else rule.n_steps
     eps = float(jnp.finfo(gram.dtype).eps)
     solver = n_steps * rule.error(size)
