@@ -45,7 +45,13 @@ def _bounds(matrix: int, time: int, post: int, pre: int, n_points: int, terms: i
 
 
 def span_bounds(
-    model: Model, n_points: int, *, rates: Any = None, change: bool = False, order: int | None = None
+    model: Model,
+    n_points: int,
+    *,
+    rates: Any = None,
+    weight_decay: bool = False,
+    change: bool = False,
+    lazy: bool = False,
 ) -> RankBounds:
     """Bounds for low-rank networks whose vectors stay in the span of those at the start, `V(tau) = V(0) M(tau)`.
 
@@ -55,16 +61,17 @@ def span_bounds(
     grows beyond d^2 the bounds are reached: an exact tensor rank of d^2, not d and not R.
 
     Column j of M begins as the unit vector e_j and gains, if vector j learns, multiples of the columns i with which the
-    loss sees it overlap, `dM_j = -sum_i M_i S_ij P_j`. What it can reach is the closure of that; frozen vectors
-    shorten it.
+    loss sees it overlap, `dM_j = -sum_i M_i S_ij P_j`. The bounds count the entries of `M_u M_v^T` that can become
+    different from 0 in this way; frozen vectors leave fewer.
 
     Args:
         model: the `Model`.
         n_points: K, the number of saved points.
         rates: relative learning rates P; what is 0 is frozen.
+        weight_decay: whether vectors decay, so that each also gains multiples of itself.
         change: of the change since the first saved point, not of W.
-        order: in the learning rate; 1: the lazy limit, in which `du` is in the span of (v, z) and `dv` in that of
-            (m, u). None: any.
+        lazy: to first order in the learning rate, where `du` is in the span of (v, z), `dv` in that of (m, u), and
+            their product is nothing.
 
     Returns:
         `RankBounds`.
@@ -75,29 +82,37 @@ def span_bounds(
         >>> model = ol.Model(ol.Layout(n_in=1, rank=1, n_out=1), ol.Linear())
         >>> ol.studies.span_bounds(model, 253)
         RankBounds(matrix=1, multilinear=MultilinearRank(time=16, post=4, pre=4), cp=16)
-        >>> ol.studies.span_bounds(model, 253, change=True, order=1)
-        RankBounds(matrix=2, multilinear=MultilinearRank(time=9, post=3, pre=3), cp=9)
+        >>> ol.studies.span_bounds(model, 253, change=True, lazy=True)
+        RankBounds(matrix=2, multilinear=MultilinearRank(time=4, post=3, pre=3), cp=4)
     """
     check_model(model, "span_bounds")
     n_points = count(n_points, "span_bounds: n_points")
     layout = model.layout
-    learns = np.asarray(layout.rates(rates)) > 0
-    coupled = np.asarray(model.visible) & learns[:, None]
-    reach = np.eye(layout.size, dtype=bool)
-    rounds = layout.size if order is None else count(order, "span_bounds: order", least=0)
-    for _ in range(rounds):
-        reach = reach | (coupled @ reach)
+    own = np.eye(layout.size, dtype=bool)
+    coupled = (np.asarray(model.visible) | (own & weight_decay)) & (np.asarray(layout.rates(rates)) > 0)[:, None]
+    gained = coupled
+    for _ in range(0 if lazy else layout.size):
+        gained = gained | (coupled @ gained)
     u, v = layout.block("u"), layout.block("v")
-    post, pre = reach[u].any(axis=0).sum(), reach[v].any(axis=0).sum()
-    # Terms u_r v_r^T, and the functions of learning time that the entries of each can be.
-    moving = learns[u] | learns[v]
-    entries = reach[u].sum(axis=1) * reach[v].sum(axis=1)
-    still = 0 if change or moving.all() else 1
-    time = int(entries[moving].sum()) + still
-    frozen = int(np.sum(~learns[u] & learns[v]) + np.sum(learns[u] & ~learns[v]))
-    matrix = int(2 * moving.sum() - frozen) if change else layout.rank
-    points = n_points - 1 if change else n_points
-    return _bounds(matrix, time, int(post), int(pre), points, layout.rank * n_points)
+
+    def entries(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Entries [d, d] of the products of columns u and v of M, of which each may be in several."""
+        return np.einsum("ri,rj->ij", left[u], right[v])
+
+    moving = entries(own, gained) | entries(gained, own)
+    moving = moving if lazy else moving | entries(gained, gained)
+    still = entries(own, own) & ~moving
+    # All that stays is one function of learning time.
+    time, filled = moving.sum() + (0 if change else still.any()), moving | (still & (not change))
+    u_moves, v_moves = gained[u].any(axis=1), gained[v].any(axis=1)
+    return _bounds(
+        matrix=int(np.sum(u_moves) + np.sum(v_moves)) if change else layout.rank,
+        time=int(time),
+        post=int(filled.any(axis=1).sum()),
+        pre=int(filled.any(axis=0).sum()),
+        n_points=n_points - 1 if change else n_points,
+        terms=min(int(filled.sum()), layout.rank * n_points),
+    )
 
 
 def factor_bounds(layout: Layout, n_points: int, n_neurons: int, *, change: bool = False) -> RankBounds:

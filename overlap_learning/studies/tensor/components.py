@@ -1,8 +1,7 @@
 """Components: a tensor of weights as a sum of few terms, each a column, a row and a factor that learning changes."""
 
 import contextlib
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,7 +9,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import linear_sum_assignment
 
 from overlap_learning.checks import check_key, count
-from overlap_learning.studies.tensor.multilinear import Compressed
+from overlap_learning.studies.tensor.multilinear import Compressed, library
 
 #: Sweeps of alternating least squares from each start, and damped Gauss-Newton steps after them, at the most.
 SWEEPS, STEPS = 50, 500
@@ -116,9 +115,7 @@ def fit_components(
 
 def _starts(compressed: Compressed, rank: int, seeds: np.ndarray, before: Components | None) -> list[Factors]:
     """What tensorly's alternating least squares makes of singular vectors, random factors, and one term fewer."""
-    import_module("tensorly.decomposition")
-    tensorly: Any = import_module("tensorly")
-
+    tensorly = library()
     small = compressed.small
     randoms = [[np.random.default_rng([seed, n]).standard_normal((n, rank)) for n in small.shape] for seed in seeds]
     # The axes of the compressed tensor are its singular vectors, and may be a saddle; further columns are random.
@@ -139,10 +136,8 @@ def _starts(compressed: Compressed, rank: int, seeds: np.ndarray, before: Compon
         for begin in begins:
             # Two terms that are the same make its equations singular.
             with contextlib.suppress(LinAlgError):
-                weights, factors = tensorly.decomposition.parafac(
-                    small, rank, init=(None, begin), n_iter_max=SWEEPS, tol=0
-                )
-                begin = [np.asarray(weights) * factors[0], *factors[1:]]
+                cp = tensorly.decomposition.parafac(small, rank, init=(None, begin), n_iter_max=SWEEPS, tol=0)
+                begin = [np.asarray(cp.weights) * cp.factors[0], *cp.factors[1:]]
             found.append(begin)
     return found
 

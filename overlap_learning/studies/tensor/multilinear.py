@@ -90,17 +90,19 @@ def _frame(near: np.ndarray, far: np.ndarray) -> np.ndarray:
     return axes[:, values > ROUNDING * values[:1]]
 
 
+def library() -> Any:
+    """Tensorly, imported when it is needed."""
+    import_module("tensorly.decomposition")
+    return import_module("tensorly")
+
+
 def fit_tucker(compressed: Compressed, ranks: tuple[int, int, int]) -> Tucker:
     """Tensorly's alternating orthogonal iteration, started from the higher-order SVD."""
-    import_module("tensorly.decomposition")
-    tensorly: Any = import_module("tensorly")
-
+    tensorly = library()
     # More components than the tensor has would be components of rounding.
     most = [min(rank, size) for rank, size in zip(ranks, compressed.small.shape, strict=True)]
     with tensorly.backend_context("numpy", local_threadsafe=True):
-        core, factors = tensorly.decomposition.tucker(
-            compressed.small, rank=most, init="svd", n_iter_max=1000, tol=1e-13
-        )
+        core, factors = tensorly.decomposition.tucker(compressed.small, rank=most, n_iter_max=1000, tol=1e-13)
         approximation = tensorly.tucker_to_tensor((core, factors))
     trials, columns, rows = (frame @ factor for frame, factor in zip(compressed.frames, factors, strict=True))
     return Tucker(compressed.norm * core, trials, columns, rows, compressed.unexplained(approximation))

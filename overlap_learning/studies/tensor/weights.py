@@ -84,8 +84,8 @@ class WeightTensor(AbstractResult):
         >>> start = ol.Overlaps.random(model.layout, key=jax.random.key(0))
         >>> rule = ol.GradientDescent(1e-2, 300, save_every=1)
         >>> tensor = ol.studies.weight_tensor(ol.integrate(model, ol.tasks.exponential_filter(), start, rule))
-        >>> tensor.core.shape, tensor.multilinear_rank(1e-6)
-        ((301, 4, 4), MultilinearRank(time=6, post=4, pre=4))
+        >>> tensor.core.shape, tensor.multilinear_rank()[1:]
+        ((301, 4, 4), (4, 4))
         >>> int(tensor.matrix_ranks().max()), int(tensor.change.matrix_ranks().max())
         (1, 2)
     """
