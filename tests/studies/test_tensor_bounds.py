@@ -68,9 +68,9 @@ def test_adam_and_tanh_break_the_bounds_of_the_span_and_keep_those_of_factors(mo
         (ol.Layout(), "m", (2, 16, 4, 4)),
         # v gains m and u, which stay: dv = -m S_mv - u S_uv.
         (ol.Layout(), "mu", (1, 2, 1, 2)),
-        (ol.Layout(n_in=2), "mu", (1, 3, 1, 3)),
+        (ol.Layout(n_in=2, n_out=2), "mu", (1, 3, 1, 3)),
         # u gains v and z.
-        (ol.Layout(n_out=2), "vz", (1, 3, 3, 1)),
+        (ol.Layout(n_in=2, n_out=2), "vz", (1, 3, 3, 1)),
         # u gains v, z; v gains m, u: of these m and z stay, so that both reach all.
         (ol.Layout(), "mz", (2, 16, 4, 4)),
     ],
@@ -79,13 +79,13 @@ def test_frozen_vectors_shorten_what_learning_reaches(layout, frozen, expected):
     model = ol.Model(layout, ol.Linear())
     rates = dict.fromkeys(frozen, 0.0)
     matrix, time, post, pre = expected
-    bounds = ol.studies.span_bounds(model, 201, rates=rates, change=True)
+    bounds = ol.studies.span_bounds(model, N_STEPS + 1, rates=rates, change=True)
     assert (bounds.matrix, *bounds.multilinear) == expected
     start = ol.Overlaps.random(layout, key=jax.random.key(3), scale=0.4)
     rng = np.random.default_rng(0)
     inputs, targets = (rng.normal(size=(4, 12, n)) for n in (layout.n_in, layout.n_out))
     task = ol.Task(inputs, targets, np.full(targets.shape, 0.05), 0.2)
-    run = ol.integrate(model, task, start, ol.GradientDescent(5e-2, 200, rates=model.layout.rates(rates), save_every=1))
+    run = ol.integrate(model, task, start, descent(rates=layout.rates(rates)))
     change = ol.studies.weight_tensor(run).change
     # Exact zeros of M: ranks to rounding, so that none that is small is missed.
     assert bounds.broken(change, 1e-13) == ()
@@ -117,8 +117,8 @@ def test_what_the_lazy_limit_leaves_out_is_of_second_order():
     bounds = ol.studies.span_bounds(LINEAR, 11, change=True, lazy=True)
     assert tuple(bounds.multilinear[1:]) == (3, 3)
     excess = []
-    for duration in (2e-3, 1e-3):
-        rule = ol.GradientFlow(duration, save_every=duration / 10, rtol=1e-12, atol=1e-14)
+    for rate in (1e-4, 5e-5):
+        rule = eqx.tree_at(lambda r: r.learning_rate, descent(), jnp.asarray(rate))
         change = ol.studies.weight_tensor(ol.integrate(LINEAR, A, START, rule)).change
         excess.append([change.singular_values(mode)[3] / change.singular_values(mode)[0] for mode in (1, 2)])
     # Second order over first is halved, higher ones fall faster.
@@ -126,10 +126,9 @@ def test_what_the_lazy_limit_leaves_out_is_of_second_order():
 
 
 def test_perturbation_and_washout_have_an_exact_rank_of_16_and_few_terms_nearly():
-    base = ol.integrate(LINEAR, A, START, ol.GradientDescent(2e-2, 1000)).final
-    rules = [ol.GradientDescent(2e-2, n, save_every=1) for n in (50, 100, 100)]
-    tensor = ol.studies.weight_tensor(ol.studies.joined(ol.protocol(LINEAR, [A, B, A], base, rules)))
-    n_points = 253
+    phases = ol.protocol(LINEAR, [A] * 8 + [B, A], START, descent())[-3:]
+    tensor = ol.studies.weight_tensor(ol.studies.joined(phases))
+    n_points = 3 * (N_STEPS + 1)
     for each, change in ((tensor, False), (tensor.change, True)):
         bounds = ol.studies.span_bounds(LINEAR, n_points, change=change)
         # Reached: the rank by learning time, d^2, bounds the CP rank from below, so that it is 16.
@@ -137,8 +136,8 @@ def test_perturbation_and_washout_have_an_exact_rank_of_16_and_few_terms_nearly(
         assert bounds.cp == bounds.multilinear.time == 16
         shares = each.unexplained(4, n_restarts=1)
         assert np.all(np.diff(shares) < 0)
-        assert shares[0] < 0.1
-        assert shares[3] < 1e-4
+        assert shares[0] < 0.2
+        assert shares[3] < 1e-3
     assert tensor.cp(16, n_restarts=0).unexplained < 1e-25
 
 

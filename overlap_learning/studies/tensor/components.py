@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.optimize import linear_sum_assignment
 
 from overlap_learning.checks import check_key, count
 from overlap_learning.studies.tensor.multilinear import Compressed, library
@@ -248,6 +247,9 @@ def _congruence(factors: Factors, others: Factors) -> np.ndarray:
 
 
 def _similarity(factors: Factors, others: Factors) -> float:
+    # Takes longer to import than all of studies.
+    from scipy.optimize import linear_sum_assignment
+
     cosines = _congruence(factors, others)
     return float(cosines[linear_sum_assignment(-cosines)].mean())
 
