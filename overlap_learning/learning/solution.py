@@ -14,7 +14,7 @@ from overlap_learning.checks import assembled, in_numpy, is_traced
 from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
 from overlap_learning.learning.record import Outcome, trim
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import Network, network_of
 from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.populations import Populations
 
@@ -42,7 +42,8 @@ class Solution(eqx.Module):
         step: number of steps done at each saved point, shape [S]; None for a flow.
         loss: the loss, without label noise, shape [S]; each on the trials of its own step.
         saved: what the learner observed at each saved point, a pytree; of a network `gram` [S, d, d] and, in theory,
-            `transfer`. `overlaps`, `visible`, `invisible` and `transfer` read it.
+            `transfer`, at full N, if asked for, `vectors`. `overlaps`, `visible`, `invisible`, `transfer` and
+            `networks` read it.
         final: what was learned, of the kind that was passed in: `Overlaps`, `Populations` or `Network`.
         stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps and the `end_time`; for a
             nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there.
@@ -85,6 +86,15 @@ class Solution(eqx.Module):
         None where there is none (full N, direct descent, parameter noise).
         """
         return self.saved.get("transfer") if isinstance(self.saved, Mapping) else None
+
+    @property
+    def networks(self) -> Network | None:
+        """The `Network` at each saved point, vectors [S, N, d]; None without `ol.train(..., save_vectors=True)`."""
+        vectors = self.saved.get("vectors") if isinstance(self.saved, Mapping) else None
+        if vectors is None:
+            return None
+        weights = cast(Network, self.final).weights[..., None, :]
+        return network_of(vectors, self.model.layout, jnp.broadcast_to(weights, vectors.shape[:-1]))
 
     @property
     def visible(self) -> dict[str, jax.Array]:

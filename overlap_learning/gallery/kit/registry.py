@@ -60,7 +60,7 @@ class Sheet:
         return import_module(self.module, "overlap_learning.gallery")
 
 
-#: The sheets of each figure, by the names of their files: those of Ger & Barak 2026, and four that go beyond them.
+#: The sheets of each figure, by the names of their files: Ger & Barak 2026, Pellegrino et al. 2023 (p23), and beyond.
 FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     "fig1": {"fig1": Sheet("a linear network learns: theory, full N, direct descent", ".ger_barak.linear", "figure_1")},
     "fig2": {"fig2": Sheet("equivalent networks, and what sets them apart", ".ger_barak.pair", "figure_2")},
@@ -79,7 +79,12 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     },
     "fig11": {"fig11": Sheet("the metric of learning: which overlaps enter", ".ger_barak.metric", "figure_11")},
     "fig12": {"fig12": Sheet("rank 2: 9 visible and 12 invisible overlaps", ".ger_barak.rank_two", "figure_12")},
-    # Beyond the paper.
+    # Pellegrino et al. 2023.
+    "p23-washout": {
+        "p23-washout": Sheet("a reach learned and washed out: one tensor", ".pellegrino.washout", "figure_washout")
+    },
+    "p23-ranks": {"p23-ranks": Sheet("how many components learning has", ".pellegrino.ranks", "figure_ranks")},
+    # Beyond the papers.
     "drift": {"drift": Sheet("what moves the invariants, predicted and measured", ".beyond.drift", "figure_drift")},
     "holonomy": {"holonomy": Sheet("a loop of tasks leaves a trace", ".beyond.holonomy", "figure_holonomy")},
     "savings": {"savings": Sheet("learning again: what history saves", ".beyond.savings", "figure_savings")},
