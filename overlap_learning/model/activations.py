@@ -71,7 +71,8 @@ class AbstractActivation(eqx.Module):
 
 
 class Linear(AbstractActivation):
-    """phi(h) = h, with gain g = 1. The theory is exact for it, at every number of neurons.
+    """phi(h) = h, with gain g = 1. The theory is exact for it, at every number of neurons, if their
+    states start at 0 (or in the span of m and u) and no noise is added to them while the network learns.
 
     Source: Ger & Barak 2026, section 2; theory page, eq. (3).
 

@@ -248,7 +248,7 @@ def figure_drift(settings: Settings = STANDARD, *, progress: bool | None = None)
         "noise_ratio": (("rule", "edge", "invariant"), noise, "measured / predicted drift under label noise"),
         "noise_error": (("rule", "edge"), error, "its standard error, of the invariant that moves most"),
         "erf_steps_ratio": (
-            ("rule", "learning_rate", "gauge"),
+            ("erf_rule", "learning_rate", "gauge"),
             bent_steps,
             "measured / predicted drift of u u - v v by finite steps",
         ),

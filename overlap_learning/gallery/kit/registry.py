@@ -80,7 +80,7 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     "fig11": {"fig11": Sheet("the metric of learning: which overlaps enter", ".ger_barak.metric", "figure_11")},
     "fig12": {"fig12": Sheet("rank 2: 9 visible and 12 invisible overlaps", ".ger_barak.rank_two", "figure_12")},
     # Beyond the paper.
-    "drift": {"drift": Sheet("what moves the invariants, predicted and measured", ".beyond.drift", "figure_drift")},
+    "drift": {"drift": Sheet("what moves conserved numbers, predicted and measured", ".beyond.drift", "figure_drift")},
     "holonomy": {"holonomy": Sheet("a loop of tasks leaves a trace", ".beyond.holonomy", "figure_holonomy")},
     "savings": {"savings": Sheet("learning again: what history saves", ".beyond.savings", "figure_savings")},
     "trust": {"trust": Sheet("when to trust the Gaussian theory", ".beyond.trust", "figure_trust")},

@@ -151,7 +151,9 @@ def trace_drift(solution: Solution, *, settled: float = 0.25, n_parts: int = 5) 
 
 
 def conserved_matrix(network: Network) -> np.ndarray:
-    """What gradient flow conserves at full N, `K = (A A^T - B B^T) / N`; its non-zero eigenvalues are the invariants.
+    """What gradient flow conserves at full N, `K = (A A^T - B B^T) / N`, of a linear network.
+
+    Its non-zero eigenvalues are what overlaps tell of it, those of `ol.invariants`.
 
     Args:
         network: neurons of one weight.

@@ -44,9 +44,9 @@ def solution_manifold(
     """The dimension of the manifold of equally good overlaps, and of what gradient flow can reach on it.
 
     Ranks of Jacobians with respect to the overlaps: of the outputs (where the loss reads them), of the conserved
-    numbers (`overlap_learning.dynamics.conserved`: spectrum, gauge and so on), and of both together. The numbers are
+    numbers (`ol.conserved`: spectrum, gauge and so on), and of both together. The numbers are
     conserved for every target; whether they are all, and what a special task conserves besides, says
-    `overlap_learning.dynamics.symmetry.symmetries`.
+    `ol.symmetries`.
 
     Args:
         model: the `Model`.

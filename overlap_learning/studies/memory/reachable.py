@@ -45,11 +45,11 @@ def equivalence_class(
 ) -> EquivalenceClass:
     """Which networks do the same and can become each other by learning: the tangent of their manifold.
 
-    Overlaps with the same outputs are equivalent; of these, gradient flow on tasks with these inputs leads from one to
-    the other only if all conserved numbers agree too (`overlap_learning.dynamics.conserved`), and then it does, within
-    a connected piece: targets can be chosen at will, so each velocity can be had with both signs, and sequences of
-    tasks lead wherever velocities and their brackets point (Nagano, Sussmann). The class is the common null space of
-    the Jacobians of outputs and conserved numbers; `moved_within` follows it.
+    Overlaps with the same outputs are equivalent. Of these, gradient flow leads from one to the other only if all
+    conserved numbers agree too (`ol.conserved`), and then some sequence of tasks does, within a
+    connected piece: targets can be chosen at will, so each velocity can be had with both signs, and sequences of tasks
+    lead wherever velocities and their brackets point (Nagano, Sussmann). The class is the common null space of the
+    Jacobians of outputs and conserved numbers; `moved_within` follows it.
 
     Args:
         model: the `Model`.
@@ -108,7 +108,8 @@ def moved_within(
     """Another network that does the same, has the same conserved numbers, and so can be reached by learning.
 
     The overlaps move along the part of a direction that lies within their `equivalence_class`, in n steps, each
-    brought back to the class by Newton's method.
+    brought back to the class by Newton's method. A class can be small and closed, as where two conserved eigenvalues
+    nearly agree: going far then goes round.
 
     Args:
         model: the `Model`.
