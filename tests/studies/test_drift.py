@@ -182,7 +182,7 @@ TRIALS = make_task(MODEL.layout, n_trials=5, n_times=20)
 
 def test_minibatches_move_the_gauge_at_full_n_as_predicted():
     """Fresh batches of one trial of five, over a tenfold range of the learning rate."""
-    network, n_steps, n_paths = ol.Network.sample(START, 8, key=jax.random.key(0)), 60, 32
+    network, n_steps, n_paths = ol.Network.sample(START, 8, key=jax.random.key(0)), 30, 24
     for eta in (1e-2, 3e-3, 1e-3):
         rule = ol.GradientDescent(eta, n_steps, batch_size=1, save_every=1)
         runs = jax.vmap(lambda key, rule=rule: ol.train(MODEL, TRIALS, network, rule, key=key))(
