@@ -59,14 +59,10 @@ def test_finite_steps_move_the_invariants_as_predicted_up_to_first_order_in_eta(
     assert jnp.all(jnp.abs(off[1]) < (0.5 + 0.5 * worst) * jnp.abs(off[0]) + 1e-3), off
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"momentum": 0.5}, {"momentum": 0.9, "nesterov": True, "rates": {"m": 0.0, "z": 0.5}}],
-    ids=["heavy ball", "Nesterov, frozen and unequal rates"],
-)
-def test_label_noise_moves_each_invariant_at_the_predicted_rate(settings, learned):
-    """Over a third of the way to the edge of stability, where fluctuations carry a share of the drift."""
+def test_label_noise_moves_each_invariant_at_the_predicted_rate(learned):
+    """With Nesterov, a frozen block and unequal rates, where fluctuations carry a share of the drift."""
     paths, n_steps, share, noise = 96, 400, 0.3, 0.02
+    settings = {"momentum": 0.9, "nesterov": True, "rates": {"m": 0.0, "z": 0.5}}
 
     def rule_at(eta):
         return ol.GradientDescent(eta, n_steps, label_noise=noise, save_every=n_steps // 4, **settings)
@@ -81,11 +77,11 @@ def test_label_noise_moves_each_invariant_at_the_predicted_rate(settings, learne
     error = measured.std(axis=0, ddof=1) / np.sqrt(paths)
     moving = np.abs(np.asarray(predicted.total)) > 1e-9 * float(jnp.max(jnp.abs(predicted.total)))
     # A frozen vector takes one invariant, which stays 0.
-    assert moving.sum() == (3 if "rates" in settings else 4)
+    assert moving.sum() == 3
     off = (measured.mean(axis=0) / predicted.total - 1)[moving]
     relative = (error / jnp.abs(predicted.total))[moving]
     assert jnp.all(relative < 0.05)
-    # Seven invariants in all: 4 standard errors are exceeded by chance once in two thousand runs of these tests. The
+    # Three invariants: 4 standard errors are exceeded by chance once in five thousand runs. The
     # theory is first order in the covariance of the fluctuations: what is left out is that covariance relative to the
     # overlaps, times the curvature of the loss's own slope, some per cent at this noise.
     assert jnp.all(jnp.abs(off) < 4 * relative + 0.03), (off, relative)
@@ -183,24 +179,28 @@ TRIALS = make_task(MODEL.layout, n_trials=5, n_times=20)
 def test_minibatches_move_the_gauge_at_full_n_as_predicted():
     """Fresh batches of one trial of five, over a tenfold range of the learning rate."""
     network, n_steps, n_paths = ol.Network.sample(START, 8, key=jax.random.key(0)), 30, 24
-    for eta in (1e-2, 3e-3, 1e-3):
+
+    @jax.jit
+    @jax.vmap
+    def path(eta, key):
         rule = ol.GradientDescent(eta, n_steps, batch_size=1, save_every=1)
-        runs = jax.vmap(lambda key, rule=rule: ol.train(MODEL, TRIALS, network, rule, key=key))(
-            jax.random.split(jax.random.key(1), n_paths)
+        grams = ol.train(MODEL, TRIALS, network, rule, key=key).overlaps.gram
+        drift = jax.vmap(lambda g: ol.studies.invariant_drift(MODEL, TRIALS, overlaps(g), rule, law=Gauge()))(
+            grams[:-1]
         )
-        drift = jax.vmap(
-            jax.vmap(lambda g, rule=rule: ol.studies.invariant_drift(MODEL, TRIALS, overlaps(g), rule, law=Gauge()))
-        )(runs.overlaps.gram[:, :-1])
-        # The average over batches of each step, given where the path was: what is left is a martingale.
-        predicted = eta * drift.total[..., 0].sum(axis=1)
-        moved = gauge(runs.overlaps.gram)
-        off = moved[:, -1] - moved[:, 0] - predicted
+        # The average over batches of each step, given where the path was: what is left of its drift is a martingale.
+        predicted, by_batches = eta * drift.total.sum(), eta * drift.minibatches.sum()
+        return gauge(grams[-1]) - gauge(grams[0]) - predicted, predicted, by_batches
+
+    keys = jax.random.split(jax.random.key(1), n_paths)
+    for eta in (1e-2, 3e-3, 1e-3):
+        off, predicted, by_batches = path(jnp.full(n_paths, eta), keys)
         error = off.std(ddof=1) / np.sqrt(n_paths)
         # 4 standard errors of three rates: by chance once in 5,000 runs.
         assert abs(off.mean()) < 4 * error, eta
         assert error < 0.15 * abs(predicted.mean())
         # Most of it is what batches differ by.
-        assert abs(drift.minibatches.sum()) > abs(drift.steps.sum())
+        assert abs(by_batches.sum()) > 0.5 * abs(predicted.sum())
 
 
 def test_adam_at_full_n_moves_what_descent_keeps_however_small_its_steps():
@@ -227,7 +227,7 @@ def gauge(gram):
     return gram[..., 1, 1] - gram[..., 2, 2]
 
 
-@pytest.mark.parametrize("settings", MOMENTA[::2], ids=NAMES[::2])
+@pytest.mark.parametrize("settings", MOMENTA[2:], ids=NAMES[2:])
 def test_finite_steps_move_the_gauge_of_a_nonlinear_network_as_predicted(settings):
     """Over a tenfold range of the learning rate, from the first step on."""
     remember = 1 / (1 - settings.get("momentum", 0.0))
@@ -246,19 +246,16 @@ def test_a_step_moves_every_linear_law_by_eta_squared_tr_C_P_S_G_S_P():
     for model, law, rates in ((ERF, Gauge(), {"v": 0.5}), (MODEL, Balance(1.0), {"u": 0.0, "m": 2.0})):
         rule = ol.GradientDescent(1e-2, 1, rates=rates)
         run = ol.integrate(model, SHORT, START, rule)
-        P, layout = np.asarray(model.layout.rates(rates)), model.layout
+        P = np.asarray(model.layout.rates(rates))
         C = np.diag([0, 1, -1 / 0.5, 0]) if law == Gauge() else np.diag([-1 / 2, 0, 0, 1])
         S = np.asarray(ol.loss_gradient(model, SHORT, START)[1])
         expected = 1e-4 * np.trace(C @ (P[:, None] * S) @ START.gram @ (S * P))
         measured = np.trace(C @ np.asarray(run.final.gram - START.gram))
         assert abs(measured - expected) < 1e-13
         assert abs(expected) > 1e-9
-        if law == Gauge():
-            predicted = ol.studies.invariant_drift(model, SHORT, ol.Overlaps(START.gram, layout), rule, law=law)
-            np.testing.assert_allclose(predicted.total * 1e-2, [expected], rtol=1e-9)
 
 
-@pytest.mark.parametrize("settings", MOMENTA[::2], ids=NAMES[::2])
+@pytest.mark.parametrize("settings", MOMENTA[:2], ids=NAMES[:2])
 def test_label_noise_moves_the_gauge_of_a_nonlinear_network_at_the_predicted_rate(settings):
     """Over a tenfold range of the learning rate, up to a third of the way to the edge of stability."""
     paths, n_steps = 64, 400
