@@ -85,7 +85,7 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     },
     "p23-ranks": {"p23-ranks": Sheet("how many components learning has", ".pellegrino.ranks", "figure_ranks")},
     # Beyond the papers.
-    "drift": {"drift": Sheet("what moves the invariants, predicted and measured", ".beyond.drift", "figure_drift")},
+    "drift": {"drift": Sheet("what moves conserved numbers, predicted and measured", ".beyond.drift", "figure_drift")},
     "holonomy": {"holonomy": Sheet("a loop of tasks leaves a trace", ".beyond.holonomy", "figure_holonomy")},
     "savings": {"savings": Sheet("learning again: what history saves", ".beyond.savings", "figure_savings")},
     "trust": {"trust": Sheet("when to trust the Gaussian theory", ".beyond.trust", "figure_trust")},
