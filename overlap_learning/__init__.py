@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from overlap_learning import model, tasks
-from overlap_learning.dynamics import integrate, invariants, loss, loss_gradient, metric
+from overlap_learning.dynamics import conserved, integrate, invariants, loss, loss_gradient, metric, symmetries
 from overlap_learning.learning import (
     RESULTS,
     Checkpoint,
@@ -91,6 +91,7 @@ __all__ = [
     "Validation",
     "closure_error",
     "compare",
+    "conserved",
     "equivalent",
     "feasible",
     "integrate",
@@ -107,6 +108,7 @@ __all__ = [
     "simulate",
     "studies",
     "sweep",
+    "symmetries",
     "tasks",
     "train",
     "validate",

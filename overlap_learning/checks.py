@@ -1,11 +1,13 @@
 """Checks of arguments that every entry point shares: numbers, arrays, keys, precision."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+
+T = TypeVar("T")
 
 #: The longest axis of an array: beyond any memory, and before sizes overflow inside XLA, which then ends the program.
 MOST = 2**31 - 1
@@ -37,6 +39,15 @@ def in_jax(value: Any) -> jax.Array:
     if is_traced(value) or isinstance(value, jax.Array):
         return jnp.asarray(value)
     return jax.device_put(value if isinstance(value, (bool, int, float)) else np.asarray(value))
+
+
+def with_values(array: Any, where: Any, values: Any) -> Any:
+    """An array with some of its values set anew, in numpy if all are known."""
+    if is_traced(array, values):
+        return jnp.asarray(array).at[where].set(values)
+    changed = np.array(array)
+    changed[where] = values
+    return changed
 
 
 def floating(value: Any, name: str) -> jax.Array:
@@ -100,6 +111,14 @@ def check_key(key: Any, caller: str) -> None:
     is_new = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
     if not (is_new or (is_array and key.dtype == np.uint32 and key.ndim == 1)):
         raise ValueError(f"{caller}: key must be one jax random key, such as jax.random.key(0), got {key!r}.")
+
+
+def assembled(kind: type[T], **fields: Any) -> T:
+    """An equinox module of fields that need no check: its `__init__`, which takes as long as a short run, is passed."""
+    module = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(module, name, value)
+    return module
 
 
 def require_float64(caller: str) -> None:

@@ -1,8 +1,20 @@
 """The theory: learning in overlap space."""
 
+from overlap_learning.dynamics.conserved import Conserved, conserved
 from overlap_learning.dynamics.gradient import loss, loss_gradient
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.invariants import invariants
 from overlap_learning.dynamics.metric import metric
+from overlap_learning.dynamics.symmetry import Symmetries, symmetries
 
-__all__ = ["integrate", "invariants", "loss", "loss_gradient", "metric"]
+__all__ = [
+    "Conserved",
+    "Symmetries",
+    "conserved",
+    "integrate",
+    "invariants",
+    "loss",
+    "loss_gradient",
+    "metric",
+    "symmetries",
+]

@@ -109,13 +109,13 @@ def conserved(model: Model, state: Overlaps | Populations | Network, rates: Any 
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Linear())
         >>> overlaps = ol.Overlaps.from_entries(model.layout, uu=2.0, zu=0.1, vm=0.3, zm=0.2)
-        >>> kept = ol.dynamics.conserved.conserved(model, overlaps)
+        >>> kept = ol.conserved(model, overlaps)
         >>> kept.gauge, len(kept.spectrum), len(kept.values)
         (Array([1.], dtype=float64), 4, 5)
-        >>> len(ol.dynamics.conserved.conserved(ol.Model(ol.Layout(), ol.Erf()), overlaps).values)
+        >>> len(ol.conserved(ol.Model(ol.Layout(), ol.Erf()), overlaps).values)
         1
     """
-    require_float64("ol.dynamics.conserved")
+    require_float64("ol.conserved")
     overlaps = state.overlaps if isinstance(state, (Populations, Network)) else state
     layout = check_layout(model, overlaps, "conserved")
     rates, root = layout.rates(rates), square_root(overlaps.gram)

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.products import add, cells, times, times_transposed, transposed_times
+from overlap_learning.model.products import add, cells, times, times_transposed, together, transposed_times
 from overlap_learning.tasks.impulse import FASTEST
 from overlap_learning.tasks.sums import Sums, power_series
 
@@ -168,6 +168,11 @@ def _forward(begin: Readings, sums: Sums) -> tuple[Readings, list[tuple[Any, Rea
             change = add(change, change, times(change, change))
             turn = add(change, _identity(change))
         now = Readings(turn, add(now.sum, _mirrored(times_transposed(times(now.turn, other.sum), now.turn))))
+        if turn.dtype == object and sums.turns is not None and sums.sums is not None:
+            # What is known before the network is needs no calculation in the kernel.
+            known = np.ix_(*[[*range(sums.n_in), *range(len(turn) - sums.n_signals + sums.n_in, len(turn))]] * 2)
+            now.turn[known] = cells(sums.turns[len(passed) - 1], sums.blocks)
+            now.sum[known] = _mirrored(cells(sums.sums[len(passed) - 1]))
     return now, passed
 
 
@@ -204,7 +209,8 @@ def _nothing(like: Any) -> Any:
 def _joined(loss: jax.Array, slope: np.ndarray, dtype: Any) -> tuple[jax.Array, jax.Array]:
     """The loss, and an array of the slope's cells."""
     # One vector, kept apart from what comes after: else each of its entries would calculate all of this anew.
-    vector = lax.optimization_barrier(jnp.stack([jnp.asarray(x, dtype) for x in (loss, *slope.ravel())]))
+    numbers = together([jnp.asarray(x, dtype) for x in (loss, *slope.ravel())])
+    vector = lax.optimization_barrier(jnp.stack(numbers))
     return vector[0], vector[1:].reshape(slope.shape)
 
 

@@ -77,7 +77,7 @@ def integrate(
     store = None
     if checkpoint is not None:
         store = Store(checkpoint, "integrate", model=model, task=task, overlaps=overlaps, rule=rule, key=key)
-    learner, position = kind.begin(model, overlaps, model.layout.rates(rule.rates))
+    learner, position = kind.begin(model, overlaps, model.layout.known_rates(rule.rates))
     with _pace(model, rule, store, is_traced(overlaps, rule, task, key)) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
     return finish(model, outcome, final, "integrate", throw=throw)
@@ -109,7 +109,7 @@ def _pace(
         return watched(rule, False, "integrate", store)
     most = _steps_per_call(model)
     whole = traced or rule.n_steps is None or rule.n_steps <= most
-    return contextlib.nullcontext(Pace(None if whole else most))
+    return contextlib.nullcontext(Pace(is_whole=not traced) if whole else Pace(most))
 
 
 def _steps_per_call(model: Model) -> int:

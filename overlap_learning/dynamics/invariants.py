@@ -26,7 +26,7 @@ def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array
     i <= j, with rates `u_i u_j / sqrt(p_ui p_uj) - v_i v_j / sqrt(p_vi p_vj)`, which is conserved if
     `p_ui p_vi = p_uj p_vj` and else reads 0.
 
-    All families of a model, together and by name: `overlap_learning.dynamics.conserved.conserved`.
+    All families of a model, together and by name: `ol.conserved`.
 
     Args:
         model: the `Model`.

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.checks import assembled, namespace
 from overlap_learning.dynamics.gradient import (
     gram_loss,
     gram_loss_gradient,
@@ -51,8 +52,8 @@ class AbstractGramLearner(AbstractLearner):
         # The mean square over neurons.
         return jnp.trace(self.gram(change))
 
-    def observe(self, kept: jax.Array) -> dict[str, jax.Array]:
-        return {"gram": self.gram(kept)}
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
+        return {"gram": self.gram(position)}
 
     def final(self, position: jax.Array) -> Overlaps:
         return unchecked(self.gram(position), self.model.layout)
@@ -84,7 +85,7 @@ class TransferLearner(AbstractGramLearner):
     @classmethod
     def begin(cls, model: Model, start: Overlaps, rates: jax.Array) -> Beginning:
         gram = _double(start.gram)
-        return Beginning(cls(model=model, rates=rates, start=gram), _identity(gram))
+        return Beginning(assembled(cls, model=model, rates=rates, start=gram), _identity(gram))
 
     def gram(self, position: jax.Array) -> jax.Array:
         gram = product(position.T, product(self.start, position))
@@ -94,8 +95,8 @@ class TransferLearner(AbstractGramLearner):
         value, slope = gram_loss_gradient(self.model, self.gram(position), task)
         return value, product(position, slope)
 
-    def observe(self, kept: jax.Array) -> dict[str, jax.Array]:
-        return {"gram": self.gram(kept), "transfer": kept}
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
+        return {"gram": self.gram(position), "transfer": position}
 
     def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
         raise ValueError("TransferLearner: independent noise leaves the span of the vectors; FactorLearner follows it.")
@@ -175,8 +176,9 @@ class MixtureLearner(AbstractLearner):
     def begin(cls, model: Model, start: Populations, rates: jax.Array) -> Beginning:
         start = jax.tree.map(_double, start)
         moments = start.moments
+        rates = namespace(rates).concatenate([np.zeros(1), rates])
         return Beginning(
-            cls(model=model, rates=jnp.concatenate([jnp.zeros(1), rates]), start=moments, populations=start),
+            cls(model=model, rates=rates, start=moments, populations=start),
             _identity(moments),
         )
 
@@ -202,8 +204,8 @@ class MixtureLearner(AbstractLearner):
     def square(self, change: jax.Array) -> jax.Array:
         return jnp.trace(self.gram(change))
 
-    def observe(self, kept: jax.Array) -> dict[str, jax.Array]:
-        return {"gram": self.gram(kept), "transfer": kept}
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
+        return {"gram": self.gram(position), "transfer": position}
 
     def diffuse(self, position: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Array:
         raise ValueError("MixtureLearner: independent noise leaves the span of the vectors, and is not followed.")

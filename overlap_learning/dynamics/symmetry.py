@@ -78,11 +78,11 @@ def symmetries(
         >>> model = ol.Model(ol.Layout(), ol.Erf())
         >>> start = ol.Overlaps.random(model.layout, key=jax.random.key(0), scale=0.3)
         >>> task = ol.tasks.exponential_filter(duration=3.0, dt=0.1)
-        >>> found = ol.dynamics.symmetry.symmetries(model, task, start, key=jax.random.key(1))
+        >>> found = ol.symmetries(model, task, start, key=jax.random.key(1))
         >>> len(found.generators), len(found.charges), found.known, len(found.further)
         (1, 1, 1, 0)
     """
-    require_float64("symmetries")
+    require_float64("ol.symmetries")
     layout = check_layout(model, overlaps, "symmetries")
     check_task(model, task, "symmetries")
     check_key(key, "symmetries")

@@ -87,6 +87,9 @@ def _of_overlaps(solution: Solution, model: Model, point: tuple[str, ...]) -> Va
         what = "(1, V)" if of_each else "V"
         attributes = {"long_name": f"M of {what}(tau) = {what}(0) M(tau)", "units": "1"}
         found["transfer"] = ((*point, *(_AFFINE if of_each else _MATRIX)), transfer, attributes)
+    if solution.networks is not None:
+        attributes = {"long_name": "vectors V at each saved point", "units": "1"}
+        found["vectors"] = ((*point, "neuron", "vector"), solution.networks.vectors, attributes)
     return found
 
 

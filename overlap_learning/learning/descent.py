@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.flatten_util import ravel_pytree
 
 from overlap_learning.checks import is_traced
 from overlap_learning.learning.learner import AbstractLearner
@@ -17,7 +19,7 @@ from overlap_learning.learning.outcomes import RESULTS, is_one_of
 from overlap_learning.learning.pace import Pace
 from overlap_learning.learning.record import Outcome, Record, join, pad
 from overlap_learning.learning.rules import AbstractDescent
-from overlap_learning.learning.trials import Trials
+from overlap_learning.learning.trials import Trials, are_drawn
 from overlap_learning.tasks.task import Task
 
 #: A position this many times as large as the first one means that learning diverged: from there it squares at each
@@ -196,7 +198,7 @@ def _start(run: Run, position: Any) -> tuple[State, Record, Limits]:
         clean, noisy = run.trials.draw(rule, zero, _dtype(position))
         loss, slope = learner.gradient(position, noisy)
         shown = loss if rule.label_noise is None else learner.loss(position, clean)
-        silent_loss = None if run.trials.differ(rule) else noisy.silent_loss()
+        silent_loss = None if are_drawn(run.trials.task, rule) else noisy.silent_loss()
         limits = Limits(GROWTH_LIMIT * learner.size(position), shown, silent_loss)
         good = limits.admit(learner, position, loss, noisy)
         result = RESULTS.where(good, _reached(rule, loss), RESULTS.diverged)
@@ -225,29 +227,43 @@ def _advance(
     begin, since = where
 
     def one(learner, limits, state):
-        def one_step(state, step):
-            def move(state):
-                return _step(learner, run, limits, state, step)
+        _, unpacked = _packed(state)
+
+        def one_step(packed, step):
+            def move(packed):
+                return _packed(_step(learner, run, limits, unpacked(packed), step))[0]
 
             # A step is a branch of its own, though it is always taken where nothing is skipped: on a CPU, XLA runs the
             # small kernels of a branch one after another, but those of a loop that saves as a graph, which takes longer
             # than they do. Steps are the same for all members of a batch, so that under vmap it remains one branch.
-            goes_on = state.result == RESULTS.successful if learner.skips else step >= 0
-            return lax.cond(goes_on, move, lambda state: state, state), None
+            goes_on = unpacked(packed).result == RESULTS.successful if learner.skips else step >= 0
+            return lax.cond(goes_on, move, lambda packed: packed, packed), None
 
-        def one_point(state, at):
+        def one_point(packed, at):
             # Of the call and not of the state: a batch then draws its trials once for all members.
-            state, _ = lax.scan(one_step, state, at[0] + jnp.arange(n_steps))
-            return state, _save(learner, run, state, at[1])
+            packed, _ = lax.scan(one_step, packed, at[0] + jnp.arange(n_steps))
+            return packed, _save(learner, run, unpacked(packed), at[1])
 
+        packed, _ = _packed(state)
         if n_points == 0:
-            return lax.scan(one_step, state, begin + jnp.arange(n_steps))[0], None
+            return unpacked(lax.scan(one_step, packed, begin + jnp.arange(n_steps))[0]), None
         # A call of several points begins at one.
         points = n_steps * jnp.arange(n_points)
-        state, kept = lax.scan(one_point, state, jnp.stack([begin + points, since + points], axis=1))
-        return state, _points(learner, state, kept)
+        packed, kept = lax.scan(one_point, packed, jnp.stack([begin + points, since + points], axis=1))
+        return unpacked(packed), _points(learner, unpacked(packed), kept)
 
     return per_member(run.fields, one, run.learner, limits, state)
+
+
+def _packed(state: State) -> tuple[Any, Callable[[Any], State]]:
+    """A state with its numbers in one array, each of which would be a kernel of its own in a loop; and the way back."""
+
+    def numbers(state):
+        return state.loss, state.lowest, state.step, state.time, state.result
+
+    one, separate = ravel_pytree(numbers(state))
+    packed = (eqx.tree_at(numbers, state, (None,) * 5), one)
+    return packed, lambda packed: eqx.tree_at(numbers, packed[0], separate(packed[1]), is_leaf=lambda x: x is None)
 
 
 def _step(learner: AbstractLearner, run: Run, limits: Limits, state: State, step: jax.Array) -> State:
@@ -274,7 +290,7 @@ def _reached(rule: AbstractDescent, loss: jax.Array) -> RESULTS:
     return RESULTS.where(loss <= rule.stop_loss, RESULTS.loss_reached, RESULTS.successful)
 
 
-def _save(learner: AbstractLearner, run: Run, state: State, since: jax.Array) -> tuple[jax.Array, Any]:
+def _save(learner: AbstractLearner, run: Run, state: State, since: jax.Array) -> jax.Array:
     """The saved point where a run is; without a time if it is still where it was when the last point was saved."""
     loss = state.loss
     if run.rule.label_noise is not None:
@@ -284,17 +300,16 @@ def _save(learner: AbstractLearner, run: Run, state: State, since: jax.Array) ->
     return _point(learner, state, jnp.where(state.step > since, state.time, jnp.nan), loss)
 
 
-def _point(learner: AbstractLearner, state: State, time: jax.Array, loss: jax.Array) -> tuple[jax.Array, Any]:
-    """What the loop keeps of a saved point: its numbers in one array, as each array takes time to write to."""
-    return jnp.stack([time, loss.astype(time.dtype), state.step.astype(time.dtype)]), learner.keep(state.position)
+def _point(learner: AbstractLearner, state: State, time: jax.Array, loss: jax.Array) -> jax.Array:
+    """What the loop keeps of a saved point: one row of numbers, as each array takes time to write to."""
+    return ravel_pytree((time, loss, state.step, learner.observe(state.position)))[0]
 
 
-def _points(learner: AbstractLearner, state: State, kept: tuple[jax.Array, Any]) -> Record:
+def _points(learner: AbstractLearner, state: State, kept: jax.Array) -> Record:
     """Saved points, from what the loop kept of them."""
-    numbers, positions = kept
-    time, loss, step = (numbers[:, i] for i in range(3))
-    saved = jax.vmap(learner.observe)(positions)
-    return Record(time, step.astype(state.step.dtype), loss.astype(state.loss.dtype), saved)
+    like = (state.time, state.loss, state.step, learner.observe(state.position))
+    time, loss, step, saved = jax.vmap(ravel_pytree(like)[1])(kept)
+    return Record(time, step, loss, saved)
 
 
 def _dtype(position: Any) -> Any:

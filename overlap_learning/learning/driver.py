@@ -5,8 +5,9 @@ from typing import Any, cast
 import equinox as eqx
 import jax
 
-from overlap_learning.checks import check_key, is_traced
+from overlap_learning.checks import check_key
 from overlap_learning.learning.checkpoint import Checkpoint, Store
+from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.descent import descend
 from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.members import per_member
@@ -14,7 +15,7 @@ from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution, finish
-from overlap_learning.learning.trials import Trials
+from overlap_learning.learning.trials import Trials, are_drawn
 from overlap_learning.model.model import Model
 from overlap_learning.tasks.stream import TaskStream, check_trials
 from overlap_learning.tasks.task import Task
@@ -82,8 +83,10 @@ def run(
         fields: for a batch, the learner's arrays of which each member has its own, by name; None: one run.
         pace: how the run is cut into compiled calls.
     """
-    is_whole = pace == Pace() and not is_traced(learner, rule, task, position, key)
-    return (_run_whole if is_whole else _run)(learner, rule, task, position, key, fields, pace)
+    if not (are_drawn(task, rule) or rule.parameter_noise is not None):
+        # With a key of which nothing is drawn, the same run would be another program.
+        key = None
+    return (_run_whole if pace.is_whole else _run)(learner, rule, task, position, key, fields, pace)
 
 
 def _run(
@@ -101,11 +104,11 @@ def _run(
         from overlap_learning.learning.flow import flow as follow
     outcome: Outcome = follow(learner, rule, Trials(task, key), position, fields, pace)
     final, stats = _end(learner, task, position, outcome.position, key, fields)
-    return eqx.tree_at(lambda o: o.stats, outcome, outcome.stats | stats), final
+    return eqx.tree_at(lambda o: (o.position, o.stats), outcome, (None, outcome.stats | stats)), final
 
 
 #: What is done before and after learning would take longer than many a run: a whole run is one program.
-_run_whole = eqx.filter_jit(_run)
+_run_whole = compiled(_run)
 
 
 @eqx.filter_jit
@@ -158,7 +161,7 @@ def check_rule(task: Task | TaskStream, rule: AbstractRule, key: jax.Array | Non
             f"{caller}: GradientFlow needs a fixed batch (a flow takes no steps in which to draw trials); take one "
             "with stream.sample(key), or use ol.GradientDescent."
         )
-    n_trials = task.outline().n_trials
+    n_trials = task.outline.n_trials
     if rule.batch_size is not None and rule.batch_size > n_trials:
         raise ValueError(f"{caller}: batch_size={rule.batch_size} is larger than the task's {n_trials} trials.")
     for needed, why in (

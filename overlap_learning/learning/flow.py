@@ -49,7 +49,7 @@ def _solve(learner: AbstractLearner, rule: GradientFlow, trials: Trials, positio
         return jax.tree.map(lambda x, g, p: -(g + decay * x) * p.astype(dtype), position, gradient, learner.rates)
 
     def save(time, position, _):
-        return Record(time, None, learner.loss(position, task), learner.observe(learner.keep(position)))
+        return Record(time, None, learner.loss(position, task), learner.observe(position))
 
     stop_loss = rule.stop_loss
     event = None

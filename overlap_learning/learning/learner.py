@@ -32,13 +32,9 @@ class AbstractLearner(eqx.Module):
     def gradient(self, position: Any, task: Task) -> tuple[jax.Array, Any]:
         """The loss, and its gradient as a change of position, scaled as the learner's learning rates ask for."""
 
-    def keep(self, position: Any) -> Any:
-        """What a compiled loop keeps of a saved point, a pytree of arrays; from it `observe` makes what is saved."""
+    def observe(self, position: Any) -> Any:
+        """What is saved of a point, a pytree of arrays."""
         return position
-
-    def observe(self, kept: Any) -> Any:
-        """What is saved of a point, a pytree of arrays, from what the loop has kept."""
-        return kept
 
     def size(self, position: Any) -> jax.Array:
         """The size of a position, shape []: a run whose position outgrows that of its start has diverged."""

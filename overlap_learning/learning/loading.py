@@ -103,7 +103,7 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None)
 
 
 def _observed(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    return {name: arrays[name] for name in ("gram", "transfer") if name in arrays}
+    return {name: arrays[name] for name in ("gram", "transfer", "vectors") if name in arrays}
 
 
 def _final(arrays: dict[str, jax.Array], layout: Layout) -> Overlaps | Populations | Network:

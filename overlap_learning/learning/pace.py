@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 
 from overlap_learning.learning.checkpoint import Store
 from overlap_learning.learning.rules import AbstractRule
@@ -26,11 +26,13 @@ class Pace:
         steps_per_call: the most steps of one; None: all in one.
         after_call: called with the state after each (for progress).
         store: where checkpoints are kept; the run goes on from the last one.
+        is_whole: whether the run, with what is done before and after learning, is one program; not with the others.
     """
 
     steps_per_call: int | None = None
     after_call: Callable[[Any], None] = _nothing
     store: Store | None = None
+    is_whole: bool = False
 
 
 @contextlib.contextmanager
@@ -44,7 +46,7 @@ def watched(rule: AbstractRule, progress: bool | None, title: str, store: Store 
         store: where checkpoints are kept.
     """
     if rule.n_steps is None or rule.save_every is None:
-        yield Pace()
+        yield Pace(is_whole=True)
         return
     from tqdm.auto import tqdm
 
@@ -54,6 +56,6 @@ def watched(rule: AbstractRule, progress: bool | None, title: str, store: Store 
 
         def show(state: Any) -> None:
             # Reading the step waits for the device, which is what makes the bar true.
-            bar.update(int(jnp.max(state.step)) - bar.n)
+            bar.update(int(np.max(np.asarray(state.step))) - bar.n)
 
         yield Pace(most if store is None else min(most, store.every), show, store)

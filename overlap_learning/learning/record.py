@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import is_traced
+from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace
 from overlap_learning.learning.outcomes import RESULTS
 
 if TYPE_CHECKING:
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
 else:
     # Diffrax takes as long to import as all the rest, and descent does without.
     DenseInterpolation = Any
-
-#: Records that one program joins; the number of programs is limited by it, however many records there are.
-JOINED = 16
 
 
 class Record(eqx.Module):
@@ -55,18 +51,15 @@ class Outcome(eqx.Module):
 
 
 def join(records: list[Record]) -> Record:
-    """Records one after another; in a batch, each member's."""
-    while len(records) > 1:
-        records = [_join(records[k : k + JOINED]) for k in range(0, len(records), JOINED)]
-    return records[0]
+    """Records one after another; in a batch, each member's.
 
-
-@jax.jit
-def _join(records: list[Record]) -> Record:
+    Of records that are known this is done in numpy, which compiles no program for each number of them.
+    """
     if len(records) == 1:
         return records[0]
-    axis = records[0].time.ndim - 1
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=axis), *records)
+    axis, records = records[0].time.ndim - 1, in_numpy(records)
+    xp = namespace(records)
+    return jax.tree.map(lambda *parts: in_jax(xp.concatenate(parts, axis=axis)), *records)
 
 
 def pad(record: Record, n_points: int) -> Record:
@@ -76,12 +69,9 @@ def pad(record: Record, n_points: int) -> Record:
     if missing == 0:
         return record
 
-    def repeat(array):
-        last = jax.lax.slice_in_dim(array, -1, None, axis=axis)
-        return jnp.repeat(last, missing, axis=axis)
-
-    again = jax.tree.map(repeat, record)
-    return join([record, eqx.tree_at(lambda r: r.time, again, jnp.full_like(again.time, jnp.nan))])
+    xp = namespace(record := in_numpy(record))
+    again = jax.tree.map(lambda array: xp.repeat(xp.take(array, [-1], axis=axis), missing, axis=axis), record)
+    return join([record, eqx.tree_at(lambda r: r.time, again, xp.full_like(again.time, xp.nan))])
 
 
 def trim(record: Record) -> Record:
@@ -89,4 +79,4 @@ def trim(record: Record) -> Record:
     if is_traced(record.time) or record.time.ndim > 1:
         return record
     reached = np.isfinite(np.asarray(record.time))
-    return record if reached.all() else jax.tree.map(lambda a: a[reached], record)
+    return record if reached.all() else jax.tree.map(lambda a: in_jax(np.asarray(a)[reached]), record)

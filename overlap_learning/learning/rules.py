@@ -205,7 +205,8 @@ class GradientDescent(AbstractDescent):
         momentum: mu, in [0, 1).
         nesterov: look ahead along the momentum.
         weight_decay: lambda.
-        label_noise: standard deviation of normal noise added to the targets, drawn anew at each step.
+        label_noise: standard deviation of normal noise added to the targets, drawn anew at each step for every reading.
+            At a fixed value the variance of the gradient that it draws falls with dt; `dt**-0.5` keeps it.
         parameter_noise: D, the diffusion of every trained entry (synaptic drift): variance 2 D per learning time. In
             the theory, where N is large, `G <- G + 2 D eta P_train`; not with momentum, which has to be run at full N.
         clip_norm: largest |g|; None for no clipping. torch's clip_grad_norm_(c) on dL/dV is `clip_norm = c sqrt(N)`.

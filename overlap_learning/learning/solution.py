@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import is_traced
+from overlap_learning.checks import assembled, in_numpy, is_traced
 from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
 from overlap_learning.learning.record import Outcome, trim
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import Network, network_of
 from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.populations import Populations
 
@@ -42,7 +42,8 @@ class Solution(eqx.Module):
         step: number of steps done at each saved point, shape [S]; None for a flow.
         loss: the loss, without label noise, shape [S]; each on the trials of its own step.
         saved: what the learner observed at each saved point, a pytree; of a network `gram` [S, d, d] and, in theory,
-            `transfer`. `overlaps`, `visible`, `invisible` and `transfer` read it.
+            `transfer`, at full N, if asked for, `vectors`. `overlaps`, `visible`, `invisible`, `transfer` and
+            `networks` read it.
         final: what was learned, of the kind that was passed in: `Overlaps`, `Populations` or `Network`.
         stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps and the `end_time`; for a
             nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there.
@@ -85,6 +86,15 @@ class Solution(eqx.Module):
         None where there is none (full N, direct descent, parameter noise).
         """
         return self.saved.get("transfer") if isinstance(self.saved, Mapping) else None
+
+    @property
+    def networks(self) -> Network | None:
+        """The `Network` at each saved point, vectors [S, N, d]; None without `ol.train(..., save_vectors=True)`."""
+        vectors = self.saved.get("vectors") if isinstance(self.saved, Mapping) else None
+        if vectors is None:
+            return None
+        weights = cast(Network, self.final).weights[..., None, :]
+        return network_of(vectors, self.model.layout, jnp.broadcast_to(weights, vectors.shape[:-1]))
 
     @property
     def visible(self) -> dict[str, jax.Array]:
@@ -152,10 +162,11 @@ class Solution(eqx.Module):
         layout = "" if self.model is None else f", {self.model.layout}"
         if is_traced(self.time, self.loss) or self.loss.ndim != 1:
             return f"Solution(points of shape {self.loss.shape}{layout}, a batch: index or vmap to read one)"
+        time, step, loss = in_numpy((self.time, self.step, self.loss))
         rows = [f"Solution: {RESULTS[self.result]}"]
-        span = f"learning time {float(self.time[0]):g} to {float(self.time[-1]):g}"
-        if self.step is not None:
-            span += f", steps {int(self.step[0])} to {int(self.step[-1])}"
+        span = f"learning time {time[0]:g} to {time[-1]:g}"
+        if step is not None:
+            span += f", steps {step[0]} to {step[-1]}"
         rows.append(f"  {len(self.time)} saved points, {span}")
         if self.model is not None:
             rows.append(f"  {self.model.layout}, {type(self.model.activation).__name__}, {self.loss.dtype}")
@@ -163,18 +174,18 @@ class Solution(eqx.Module):
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(self) if hasattr(leaf, "nbytes"))
         rows.append(f"  memory: {size / 2**20:.2f} MiB")
         rows.append(f"  {'':<12}{'start':>14}{'end':>14}")
-        rows.append(f"  {'loss':<12}{float(self.loss[0]):>14.6g}{float(self.loss[-1]):>14.6g}")
+        rows.append(f"  {'loss':<12}{loss[0]:>14.6g}{loss[-1]:>14.6g}")
         return "\n".join([*rows, *self._rows_of_overlaps()])
 
     def _rows_of_overlaps(self) -> list[str]:
         """Each overlap at the start and at the end, the first `MOST_ROWS` of each kind."""
         if self.model is None:
             return []
-        rows, first, last = [], *(np.asarray(self.overlaps.gram[i]) for i in (0, -1))
+        rows, gram = [], np.asarray(self.overlaps.gram)
         for kind, names in (("visible", self.model.visible_names), ("invisible", self.model.invisible_names)):
             for name in names[:MOST_ROWS]:
                 entry = tuple(part.start for part in self.model.layout.locate(name))
-                rows.append(f"  {name:<12}{first[entry]:>14.6g}{last[entry]:>14.6g}  {kind}")
+                rows.append(f"  {name:<12}{gram[0][entry]:>14.6g}{gram[-1][entry]:>14.6g}  {kind}")
             if len(names) > MOST_ROWS:
                 rows.append(f"  ... and {len(names) - MOST_ROWS:,} more {kind} ones, by name in .{kind}")
         return rows
@@ -188,7 +199,8 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
         LearningInterrupted: if the run was interrupted.
     """
     record = trim(outcome.record)
-    solution = Solution(
+    solution = assembled(
+        Solution,
         model=model,
         time=record.time,
         step=record.step,

@@ -32,14 +32,14 @@ class Trials(eqx.Module):
         noise = rule.label_noise * jax.random.normal(noise_key, batch.targets.shape)
         return batch, batch.replace(targets=batch.targets + noise.astype(batch.targets.dtype))
 
-    def differ(self, rule: AbstractRule) -> bool:
-        """Whether the trials, or the noise on their targets, differ from step to step."""
-        is_stream = isinstance(self.task, TaskStream)
-        return is_stream or rule.batch_size is not None or rule.label_noise is not None
-
     def parameter_key(self, step: jax.Array) -> jax.Array:
         """The key of the parameter noise of a step, beyond the three of its trials."""
         return jax.random.fold_in(self._key_of(step), 3)
 
     def _key_of(self, step: jax.Array) -> jax.Array:
         return jax.random.fold_in(jax.random.key(0) if self.key is None else self.key, step)
+
+
+def are_drawn(task: Task | TaskStream, rule: AbstractRule) -> bool:
+    """Whether the trials, or the noise on their targets, differ from step to step."""
+    return isinstance(task, TaskStream) or rule.batch_size is not None or rule.label_noise is not None

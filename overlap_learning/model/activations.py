@@ -55,17 +55,24 @@ class AbstractActivation(eqx.Module):
 
     @property
     def has_kink(self) -> bool:
-        """Whether the slope of phi jumps at 0, as that of ReLU does: then grids of nodes converge slowly."""
+        """Whether the slope of phi jumps, as that of ReLU does at 0, somewhere from -8 to 8: then grids of nodes
+        converge slowly.
+        """
         with jax.ensure_compile_time_eval():
-            steps = jnp.array([1e-3, 1e-4])
-            # The second difference over the step: it falls with the step where phi is smooth, and stays at a kink.
-            jump = jnp.abs(self(steps) + self(-steps) - 2 * self(jnp.zeros(2))) / steps
-            scale = jnp.max(jnp.abs(self(jnp.linspace(-1.0, 1.0, 21))))
-            return bool((jump[1] > 0.5 * jump[0]) & (jump[1] > 1e-2 * scale))
+            bends, slopes = [], []
+            for step in (1e-2, 1e-3):
+                # A multiple of both steps lies at 0.
+                slope = jnp.diff(self(jnp.arange(-round(8 / step), round(8 / step) + 1) * step)) / step
+                bends.append(jnp.max(jnp.abs(jnp.diff(slope))))
+                slopes.append(jnp.max(jnp.abs(slope)))
+            # The largest change of slope from one step to the next: a tenth in steps of a tenth where phi is smooth;
+            # at a kink it is the jump, half of it where the kink halves a step.
+            return bool((bends[1] > 0.25 * bends[0]) & (bends[1] > 1e-2 * slopes[1]))
 
 
 class Linear(AbstractActivation):
-    """phi(h) = h, with gain g = 1. The theory is exact for it, at every number of neurons.
+    """phi(h) = h, with gain g = 1. The theory is exact for it, at every number of neurons, if their
+    states start at 0 (or in the span of m and u) and no noise is added to them while the network learns.
 
     Source: Ger & Barak 2026, section 2; theory page, eq. (3).
 

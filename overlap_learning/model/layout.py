@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, floating, is_traced
+from overlap_learning.checks import count, floating, in_jax, in_numpy, is_traced, with_values
 
 BLOCKS = ("m", "u", "v", "z")
 #: Of each block. The Gram matrix of all vectors has to fit into memory.
@@ -153,15 +152,18 @@ class Layout:
             >>> ol.Layout(n_in=1, rank=2, n_out=1).rates({"m": 0.0, "u2": 0.5})
             Array([0. , 1. , 0.5, 1. , 1. , 1. ], dtype=float64)
         """
+        return in_jax(self.known_rates(rates))
+
+    def known_rates(self, rates: Any) -> Any:
+        """`rates`, in numpy if they are known."""
+        if rates is None:
+            return np.ones(self.size)
         allowed = (
             f"rates must be a mapping with keys from {', '.join(BLOCKS)} or {', '.join(self.vector_names)}, "
             f'such as {{"m": 0.0}}, or an array of shape [{self.size}]'
         )
-        # An array of numpy is made without a compiled call of its own.
-        result = jnp.asarray(np.ones(self.size))
-        if rates is None:
-            return result
         if isinstance(rates, Mapping):
+            result = np.ones(self.size)
             names = self.vector_names
             # Blocks first, so that a vector named beside its block keeps its own rate.
             for key in sorted(rates, key=lambda k: len(str(k))):
@@ -171,12 +173,12 @@ class Layout:
                     columns = slice(names.index(key), names.index(key) + 1)
                 else:
                     raise ValueError(f"{allowed}; got the key {key!r}.")
-                rate = floating(rates[key], f"rates[{key!r}]")
+                rate = in_numpy(floating(rates[key], f"rates[{key!r}]"))
                 if rate.shape not in ((), (columns.stop - columns.start,)):
                     raise ValueError(f"{allowed}; rates[{key!r}] has shape {list(rate.shape)}.")
-                result = result.at[columns].set(rate)
+                result = with_values(result, columns, rate)
         else:
-            result = floating(rates, "rates").astype(float)
+            result = in_numpy(floating(rates, "rates")).astype(float)
             if result.shape != (self.size,):
                 raise ValueError(f"{allowed}; got an array of shape {list(result.shape)}.")
         if not is_traced(result) and not np.all(np.isfinite(result) & (np.asarray(result) >= 0)):

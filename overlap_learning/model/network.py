@@ -10,8 +10,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, floating, is_traced
-from overlap_learning.model.factor import gram_factor
+from overlap_learning.checks import assembled, check_key, count, floating, in_jax, is_traced
+from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps
@@ -57,7 +57,7 @@ class Network(eqx.Module):
         if self.vectors.ndim < 2 or shape[-1] != layout.size or shape[-2] < 1:
             raise ValueError(f"Network: vectors must have shape [N, {layout.size}] for {layout}, got {list(shape)}.")
         if weights is None:
-            self.weights = jnp.full(shape[:-1], 1 / shape[-2], self.vectors.dtype)
+            self.weights = in_jax(np.full(shape[:-1], 1 / shape[-2], self.vectors.dtype))
         else:
             self.weights = floating(weights, "Network: weights").astype(self.vectors.dtype)
             if self.weights.shape != shape[:-1]:
@@ -96,13 +96,8 @@ class Network(eqx.Module):
                 f"Network.sample: {d} vectors with given overlaps need at least {d} neurons, got n_neurons={n}. "
                 "Use more neurons, or exact=False."
             )
-        frame = jax.random.normal(key, (*overlaps.gram.shape[:-2], n, d), overlaps.gram.dtype)
-        # Exact in single precision too: GPUs round matrix products to fewer bits by default.
-        with jax.default_matmul_precision("highest"):
-            if exact:
-                left, _, right = jnp.linalg.svd(frame, full_matrices=False)
-                frame = jnp.sqrt(jnp.asarray(n, frame.dtype)) * (left @ right)
-            return cls(frame @ gram_factor(overlaps.gram), layout)
+        frame = standard_neurons(key, (*overlaps.gram.shape[:-2], n, d), overlaps.gram.dtype, exact=exact)
+        return cls(times_factor(frame, overlaps.gram), layout)
 
     @classmethod
     def quadrature(cls, overlaps: Overlaps, nodes: AbstractNodes | None = None) -> Self:
@@ -251,10 +246,7 @@ def triangular_factor(overlaps: Overlaps) -> jax.Array:
 
 def network_of(vectors: jax.Array, layout: Layout, weights: jax.Array) -> Network:
     """A network that is not checked: one that learning led to."""
-    network = object.__new__(Network)
-    for name, value in (("vectors", vectors), ("layout", layout), ("weights", weights)):
-        object.__setattr__(network, name, value)
-    return network
+    return assembled(Network, vectors=vectors, layout=layout, weights=weights)
 
 
 def with_vectors(network: Network, vectors: jax.Array) -> Network:

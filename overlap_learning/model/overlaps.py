@@ -1,6 +1,5 @@
 """Overlaps: the Gram matrix of a network's vectors."""
 
-import functools
 from typing import Any, Self
 
 import equinox as eqx
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, floating, is_traced, scalar
+from overlap_learning.checks import assembled, check_key, floating, in_numpy, is_traced, scalar, with_values
 from overlap_learning.model.layout import Layout
 
 
@@ -79,7 +78,7 @@ class Overlaps(eqx.Module):
                    [0.2, 1. ]], dtype=float64)
         """
         _check_layout(layout, "Overlaps.from_entries")
-        return cls._with_entries(jnp.eye(layout.size), layout, entries)
+        return cls._with_entries(np.eye(layout.size, dtype=jnp.result_type(float)), layout, entries)
 
     @classmethod
     def random(cls, layout: Layout, *, key: jax.Array, scale: float = 0.1) -> Self:
@@ -113,10 +112,10 @@ class Overlaps(eqx.Module):
             >>> ol.Overlaps.from_entries(ol.Layout()).replace(uu=2.0, mu=0.8)["m", "u"]
             Array([[0.8]], dtype=float64)
         """
-        return self._with_entries(self.gram, self.layout, entries)
+        return self._with_entries(in_numpy(self.gram), self.layout, entries)
 
     @classmethod
-    def _with_entries(cls, gram: jax.Array, layout: Layout, entries: dict[str, Any]) -> Self:
+    def _with_entries(cls, gram: Any, layout: Layout, entries: dict[str, Any]) -> Self:
         changed: list[tuple[int, int]] = []
         for name, value in entries.items():
             rows, columns = layout.locate(name)
@@ -127,19 +126,18 @@ class Overlaps(eqx.Module):
                 )
             changed += pairs
             shape = (rows.stop - rows.start, columns.stop - columns.start)
-            block = floating(value, f"Overlap {name!r}")
-            if block.ndim < 2 and shape == (1, 1):
-                block = block.reshape((*block.shape, 1, 1)) if block.ndim == 0 else block
+            block = in_numpy(floating(value, f"Overlap {name!r}"))
+            if block.ndim == 0 and shape == (1, 1):
+                block = block.reshape(shape)
             if block.shape != shape:
                 raise ValueError(
                     f"Overlap {name!r} must have shape {list(shape)} in {layout}, got {list(block.shape)}. "
                     f"One entry of it is set by its own name: {', '.join(layout.entry_names)}."
                 )
-            gram = gram.at[..., rows, columns].set(block)
-            mirror = jnp.swapaxes(block, -1, -2)
-            if rows == columns and not is_traced(block) and not np.array_equal(np.asarray(block), np.asarray(mirror)):
-                raise ValueError(f"Overlap {name!r} must be a symmetric block, got {np.asarray(block).tolist()}.")
-            gram = gram.at[..., columns, rows].set(mirror)
+            mirror = block.swapaxes(-1, -2)
+            if rows == columns and not is_traced(block) and not np.array_equal(block, mirror):
+                raise ValueError(f"Overlap {name!r} must be a symmetric block, got {block.tolist()}.")
+            gram = with_values(with_values(gram, (..., rows, columns), block), (..., columns, rows), mirror)
         try:
             return cls(gram, layout)
         except _NotPositiveError as error:
@@ -167,12 +165,7 @@ def with_gram(overlaps: Overlaps, gram: jax.Array) -> Overlaps:
 
 def unchecked(gram: jax.Array, layout: Layout) -> Overlaps:
     """Overlaps that are not checked: those that learning led to."""
-    return jax.tree.unflatten(_structure(layout), [gram])
-
-
-@functools.cache
-def _structure(layout: Layout) -> Any:
-    return jax.tree.structure(Overlaps(np.eye(layout.size), layout))
+    return assembled(Overlaps, gram=gram, layout=layout)
 
 
 class _NotPositiveError(ValueError):

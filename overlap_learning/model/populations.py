@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import count, floating, is_traced
-from overlap_learning.model.factor import gram_factor
+from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, HermiteGrid, default_nodes
@@ -170,13 +170,8 @@ class Populations(eqx.Module):
         sizes = _shares(np.asarray(self.fractions), n, d + 1)
         parts, weights = [], []
         for i, (size, part_key) in enumerate(zip(sizes, jax.random.split(key, p), strict=True)):
-            frame = jax.random.normal(part_key, (int(size), d), self.means.dtype)
-            with jax.default_matmul_precision("highest"):
-                if exact:
-                    frame = frame - frame.mean(axis=0)
-                    left, _, right = jnp.linalg.svd(frame, full_matrices=False)
-                    frame = jnp.sqrt(jnp.asarray(float(size), frame.dtype)) * (left @ right)
-                parts.append(self.means[i] + frame @ gram_factor(self.covariances[i]))
+            frame = standard_neurons(part_key, (int(size), d), self.means.dtype, exact=exact, centred=True)
+            parts.append(self.means[i] + times_factor(frame, self.covariances[i]))
             weights.append(jnp.full(int(size), self.fractions[i] / size))
         return Network(jnp.concatenate(parts), self.layout, jnp.concatenate(weights))
 

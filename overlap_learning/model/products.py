@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 #: Up to so many terms, a product is a sum: a call of BLAS costs as much as some ten of such sums of four terms.
 MOST_TERMS = 16
@@ -57,6 +58,23 @@ def times_transposed(a: Any, b: Any) -> Any:
 def transposed_times(a: Any, b: Any) -> Any:
     """`a^T b`, likewise."""
     return _times(a.T, b) if a.dtype == object else jnp.sum(a[:, :, None] * b[:, None, :], axis=0)
+
+
+@jax.custom_jvp
+def together(numbers: list[jax.Array]) -> list[jax.Array]:
+    """The same numbers, all of which one loop over the members of a batch calculates, with what they share.
+
+    XLA makes a loop of its own for each of several results, each of which calculates anew what they share; but one for
+    the results of a reduction. So each number is the larger one of itself and itself.
+    """
+    twice = [jnp.broadcast_to(number, (2, *number.shape)) for number in numbers]
+    least = [jnp.full((), -jnp.inf, number.dtype) for number in numbers]
+    return list(lax.reduce(twice, least, lambda a, b: [jnp.maximum(x, y) for x, y in zip(a, b, strict=True)], (0,)))
+
+
+@together.defjvp
+def _(numbers, changes):
+    return together(*numbers), *changes
 
 
 def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:

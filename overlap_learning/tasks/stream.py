@@ -33,6 +33,7 @@ class TaskStream:
         """One batch of trials."""
         return self.generator(key=key, **dict(self.settings))
 
+    @property
     def outline(self) -> Task:
         """A batch of which only shapes are known."""
         return jax.eval_shape(self.sample, jax.random.key(0))
@@ -76,6 +77,6 @@ def check_trials(model: Model, task: Task | TaskStream, caller: str) -> None:
     check_model(model, caller)
     if not isinstance(task, (Task, TaskStream)):
         raise ValueError(f"{caller}: task must be an ol.Task or an ol.tasks.stream(...), got {type(task).__name__}.")
-    batch = task.outline()
+    batch = task.outline
     check_task(model, batch, caller)
     check_channels(model.layout, batch, caller)

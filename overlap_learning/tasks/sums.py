@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.checks import namespace
 from overlap_learning.tasks.response import Response
 
 #: In continuous time: the longest first interval, in neuronal time constants, and the terms of its power series. At the
@@ -26,6 +27,9 @@ class Sums(eqx.Module):
         change: `Q - 1`; in continuous time `h Lambda`, shape [q, q].
         start: `interval r[0] r[0]^T`, summed over trials, shape [q, q].
         sum: the same, summed over all readings, shape [q, q].
+        turns: `Q^n` at each of the `doublings`, after which there are n readings, shape [len(doublings), q, q]; None in
+            continuous time.
+        sums: the same as sum over these n readings, likewise.
         n_readings: how many; in continuous time, how many intervals.
         n_in: input signals, which come first.
         n_out: outputs.
@@ -37,6 +41,8 @@ class Sums(eqx.Module):
     change: jax.Array
     start: jax.Array
     sum: jax.Array
+    turns: jax.Array | None
+    sums: jax.Array | None
     n_readings: int = eqx.field(static=True)
     n_in: int = eqx.field(static=True)
     n_out: int = eqx.field(static=True)
@@ -66,8 +72,7 @@ class Sums(eqx.Module):
     @property
     def doublings(self) -> list[bool]:
         """How to come from one reading to all: True doubles their number, False adds one."""
-        # The binary digits of the number after the leading one.
-        return [step for digit in bin(self.n_readings)[3:] for step in ([True, False] if digit == "1" else [True])]
+        return _doublings(self.n_readings)
 
     def silent_loss(self) -> jax.Array:
         """The loss of a network whose outputs are 0, shape []."""
@@ -83,19 +88,23 @@ def sums_of_steps(response: Response, interval: Any, spacing: Any, n_readings: i
         spacing: of the readings.
         n_readings: after the impulse.
     """
-    # From one reading to n, the signals turn by powers that are known without multiplying matrices.
+    # Powers of Q are known without multiplying matrices.
+    once = turn = response.turn(1 - interval, spacing)
     found = start = _start(response, interval)
-    n = 1
-    for digit in bin(n_readings)[3:]:
+    turns, sums, n = [], [], 1
+    for doubles in _doublings(n_readings):
+        found = found + turn @ (found if doubles else start) @ turn.T
+        n += n if doubles else 1
         turn = response.turn((1 - interval) ** n, n * spacing)
-        found = found + turn @ found @ turn.T
-        n *= 2
-        if digit == "1":
-            last = response.turn((1 - interval) ** n, n * spacing)
-            found = found + last @ start @ last.T
-            n += 1
-    turn = response.turn(1 - interval, spacing)
-    return _sums(response, interval, turn - np.eye(len(turn), dtype=turn.dtype), start, found, n_readings, False)
+        turns, sums = [*turns, turn], [*sums, found]
+    xp, nothing = namespace(found), np.zeros((0, *found.shape))
+    passed = (xp.stack(turns), xp.stack(sums)) if turns else (nothing, nothing)
+    return _sums(response, interval, once - np.eye(len(once), dtype=once.dtype), start, found, passed, n_readings)
+
+
+def _doublings(n_readings: int) -> list[bool]:
+    """See `Sums.doublings`: the binary digits of the number after the leading one."""
+    return [step for digit in bin(n_readings)[3:] for step in ([True, False] if digit == "1" else [True])]
 
 
 def sums_in_continuous_time(response: Response, duration: float) -> Sums:
@@ -114,7 +123,7 @@ def sums_in_continuous_time(response: Response, duration: float) -> Sums:
         moved = found + change @ found
         found = found + moved + moved @ change.T
         change = change + change + change @ change
-    return _sums(response, interval, generator, start, found, n_intervals, True)
+    return _sums(response, interval, generator, start, found, None, n_intervals)
 
 
 def power_series(generator: Any, start: Any) -> tuple[Any, Any]:
@@ -135,9 +144,10 @@ def _start(response: Response, interval: Any) -> jax.Array:
     return interval * (first.T @ first)
 
 
-def _sums(
-    response: Response, interval: Any, change: Any, start: Any, found: Any, n_readings: int, is_continuous: bool
-) -> Sums:
+def _sums(response: Response, interval: Any, change: Any, start: Any, found: Any, passed: Any, n_readings: int) -> Sums:
     _, n_in, n_out = response.sizes
     oscillates = response.frequencies is not None
-    return Sums(interval, change, start, found, n_readings, n_in, n_out, oscillates, is_continuous)
+    turns, sums = (None, None) if passed is None else passed
+    return Sums(
+        interval, change, start, found, turns, sums, n_readings, n_in, n_out, oscillates, is_continuous=passed is None
+    )

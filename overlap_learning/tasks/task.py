@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import floating, is_traced, scalar
+from overlap_learning.checks import assembled, floating, is_traced, scalar
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.tasks.sums import Sums
 
@@ -176,6 +176,7 @@ class Task(eqx.Module):
         """The task itself: a fixed batch has the same trials at every learning step, as a `TaskStream` has not."""
         return self
 
+    @property
     def outline(self) -> "Task":
         """A batch of which shapes are known: itself."""
         return self
@@ -205,10 +206,7 @@ class Task(eqx.Module):
 
 def task_of(trials: Trials, dt: jax.Array) -> Task:
     """A task of trials that have been checked, without making their arrays."""
-    task = object.__new__(Task)
-    object.__setattr__(task, "trials", trials)
-    object.__setattr__(task, "dt", dt)
-    return task
+    return assembled(Task, trials=trials, dt=dt)
 
 
 def _squares(weights: jax.Array, errors: jax.Array) -> jax.Array:

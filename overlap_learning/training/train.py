@@ -32,6 +32,7 @@ class NeuronLearner(AbstractLearner):
     rates: jax.Array
     weights: jax.Array
     state_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
+    keeps_vectors: bool = eqx.field(static=True, default=False)
 
     def loss(self, position: jax.Array, task: Task) -> jax.Array:
         return neuron_loss(self.model, position, self.weights, task, self.state_dtype)
@@ -40,11 +41,13 @@ class NeuronLearner(AbstractLearner):
         value, slope = jax.value_and_grad(neuron_loss, argnums=1)(
             self.model, position, self.weights, task, self.state_dtype
         )
-        return value, slope / self.weights[:, None]
+        # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
+        return value, slope / jnp.where(self.weights > 0, self.weights, 1)[:, None]
 
-    def keep(self, position: jax.Array) -> dict[str, jax.Array]:
-        # Of N neurons a loop keeps their overlaps, not all of them.
-        return {"gram": weighted_gram(position, self.weights)}
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
+        # Of N neurons their overlaps are saved, and all of them for those who ask.
+        vectors = {"vectors": position} if self.keeps_vectors else {}
+        return {"gram": weighted_gram(position, self.weights), **vectors}
 
     def size(self, position: jax.Array) -> jax.Array:
         return jnp.max(jnp.diagonal(weighted_gram(position, self.weights)))
@@ -67,6 +70,7 @@ def train(
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
     state_dtype: DTypeLike | None = None,
+    save_vectors: bool = False,
 ) -> Solution:
     """Full N: the same question as `ol.integrate`, answered by training every neuron.
 
@@ -89,6 +93,8 @@ def train(
         state_dtype: the dtype in which neurons are simulated, if another than that of the vectors. `jnp.float32` is
             several times as fast, and closer to double precision than vectors in single precision would be: vectors,
             their updates and the overlaps stay double.
+        save_vectors: also keep every neuron at every saved point, S N d numbers: `Solution.networks`, from which
+            `ol.studies.weight_tensor` is made.
 
     Returns:
         A `Solution`; its `final` is the learned `Network`, its `transfer` None. For several networks every array has
@@ -126,9 +132,12 @@ def train(
     if checkpoint is not None:
         _check_addressable(network)
         arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key}
-        store = Store(checkpoint, "train", **arguments, state_dtype=None if states is None else states.name)
+        settings = {"state_dtype": None if states is None else states.name, "save_vectors": bool(save_vectors)}
+        store = Store(checkpoint, "train", **arguments, **settings)
     rates = model.layout.rates(rule.rates).astype(network.vectors.dtype)
-    learner = NeuronLearner(model=model, rates=rates, weights=network.weights, state_dtype=states)
+    learner = NeuronLearner(
+        model=model, rates=rates, weights=network.weights, state_dtype=states, keeps_vectors=bool(save_vectors)
+    )
     title = f"train {len(network.vectors)} x N={network.n_neurons}" if is_batch else f"train N={network.n_neurons}"
     traced = is_traced(network, rule, task, key)
     with contextlib.nullcontext(Pace()) if traced else watched(rule, progress, title, store) as pace:
@@ -163,8 +172,8 @@ def _check(model: Model, task: Task | TaskStream, network: Network, rule: Abstra
     is_batch = network.vectors.ndim > 2
     if is_batch and len(network.vectors) == 0:
         raise ValueError(f"train: network is a batch of no networks, vectors {list(network.vectors.shape)}.")
-    one = jax.tree.map(lambda array: array[0], network) if is_batch else network
-    check_channels(model.layout, task.outline(), "train", network=one)
+    one = jax.eval_shape(lambda batch: jax.tree.map(lambda array: array[0], batch), network) if is_batch else network
+    check_channels(model.layout, task.outline, "train", network=one)
 
 
 def _check_addressable(network: Network) -> None:

@@ -78,7 +78,9 @@ class ClosureReport(AbstractResult):
 
     @property
     def resolved(self) -> bool:
-        """Whether the limit is known well enough to speak of an error of the theory: at least twice as well."""
+        """Whether the limit is known well enough to speak of an error of the theory: at least twice as well, both taken
+        of the worst overlap; `closure` and `limit.error` have each.
+        """
         return bool(2 * self.limit.error.max() <= self.largest.max()) or self.limit.exact
 
     def until(self, tolerance: float | None = None) -> int:
@@ -140,13 +142,13 @@ class ClosureReport(AbstractResult):
                 "The theory of a linear network is exact: the largest difference from the limit is "
                 f"{self.largest.max():.2g}."
             )
-        known = f"the limit is known to {self.limit.error[-1].max():.1g}"
+        known = f"the limit is known to {self.limit.error[-1].max():.1g} in the worst overlap"
         if self.change <= 100 * np.finfo(float).eps * np.abs(entries(self.theory)).max():
             return "Nothing was learned: no overlap moved by more than rounding."
         if not self.resolved:
             return (
                 f"The closure error is not resolved: theory and limit differ by at most {self.largest.max():.2g}, and "
-                f"the limit is known to {self.limit.error.max():.1g}; finer nodes would tell."
+                f"the limit is known to {self.limit.error.max():.1g} in its worst overlap; finer nodes would tell."
             )
         found = (
             f"The Gaussian theory ends {self.largest[-1]:.2g} away from the limit of infinitely many neurons "
@@ -168,7 +170,7 @@ class ClosureReport(AbstractResult):
         rows = [
             f"ClosureReport: the Gaussian theory against the limit of infinitely many neurons, {layout}, "
             f"{type(self.model.activation).__name__}, {self.limit.nodes_text}",
-            "  learning time   loss, theory    loss, limit   largest error  limit known to",
+            "  learning time   loss, theory    loss, limit   largest error  limit known to (worst overlap)",
         ]
         for i in shown:
             time, theory_loss, loss = (float(x[i]) for x in (self.theory.time, self.theory.loss, self.limit.loss))
@@ -192,6 +194,8 @@ class ClosureReport(AbstractResult):
             numbers = zip(vectors, np.round(values, 4) + 0.0, strict=True)
             rows.append(f"  {title}: " + ", ".join(f"{v} {x:.4f}" for v, x in numbers))
         rows.append(f"  {self.sentence}")
+        if not exact.resolved:
+            rows.append(f"  {exact.warning}")
         if self.networks is not None:
             rows += self.split_rows(self.networks)
         return "\n".join(rows)

@@ -46,7 +46,7 @@ class ExpansionLearner(AbstractLearner):
         value, slope = jax.value_and_grad(neuron_loss, argnums=1)(self.model, vectors, self.weights, task)
         return value, self.basis.T @ slope
 
-    def keep(self, position: jax.Array) -> dict[str, jax.Array]:
+    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
         return {"gram": weighted_gram(self.basis @ position, self.weights)}
 
     def size(self, position: jax.Array) -> jax.Array:
@@ -89,7 +89,7 @@ def expand(
     # The linear polynomials, one for each dimension, come first.
     position = jnp.zeros((basis.shape[1], model.layout.size)).at[:dimension].set(factor)
     check_run(model, task, rule, None, "expand")
-    outcome, final = run(learner, rule, task, position, None, None, Pace())
+    outcome, final = run(learner, rule, task, position, None, None, Pace(is_whole=True))
     return finish(model, outcome, final, "expand", throw=True)
 
 

@@ -1,6 +1,6 @@
 """Scaling: how the deviations of full networks from a reference fall with their number of neurons."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,18 +9,22 @@ import numpy as np
 
 from overlap_learning.checks import count
 from overlap_learning.learning.checkpoint import Checkpoint, part_of
-from overlap_learning.learning.outcomes import RESULTS, LearningError
+from overlap_learning.learning.outcomes import RESULTS, LearningError, is_one_of
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import Network, network_of
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.train import train
 
-#: Neurons of the networks that are trained side by side: enough that small networks do not wait for overhead.
+#: The most neurons of networks that are trained side by side: enough that small ones do not wait for overhead.
 NEURONS_AT_ONCE = 10_000
+
+#: The readings of neurons, over all learning, that filling up smaller networks may add to a batch: at some 5 ns each
+#: they take as long as it takes to compile another program.
+MOST_ADDED = 4e8
 
 
 class FiniteSize(eqx.Module):
@@ -157,20 +161,21 @@ def finite_size(
     from tqdm.auto import tqdm
 
     deviation, loss = [], []
+    all_sizes = np.repeat(sizes, n_seeds)
+    size_keys = jax.random.split(network_key, len(sizes))
+    keys = [key for size_key in size_keys for key in jax.random.split(size_key, n_seeds)]
     disable = None if progress is None else not progress
-    with tqdm(total=len(sizes) * n_seeds, disable=disable, unit="network", desc=title) as bar:
-        for n, size_key in zip(sizes, jax.random.split(network_key, len(sizes)), strict=True):
-            keys = jax.random.split(size_key, n_seeds)
-            group = max(1, NEURONS_AT_ONCE // n)
-            for first in range(0, n_seeds, group):
-                bar.set_postfix_str(f"N={n}")
-                networks = _networks(overlaps, n, keys[first : first + group], exact)
-                part = part_of(checkpoint, f"{n}-{first}")
-                full = train(model, task, networks, rule, trial_key, throw=False, progress=False, checkpoint=part)
-                _check_good(full, n)
-                deviation.append(entries(full) - reference)
-                loss.append(np.asarray(full.loss))
-                bar.update(len(full.loss))
+    with tqdm(total=len(keys), disable=disable, unit="network", desc=title) as bar:
+        for first, last in _side_by_side(all_sizes, MOST_ADDED / _readings(task, rule)):
+            members = all_sizes[first:last]
+            bar.set_postfix_str(f"N={', '.join(map(str, np.unique(members)))}")
+            networks = _networks(overlaps, members, keys[first:last], exact)
+            part = part_of(checkpoint, f"{first}-{last}")
+            full = train(model, task, networks, rule, trial_key, throw=False, progress=False, checkpoint=part)
+            _check_good(full, members)
+            deviation.append(entries(full) - reference)
+            loss.append(np.asarray(full.loss))
+            bar.update(len(members))
     shape = (len(sizes), n_seeds)
     return FiniteSize(
         n_neurons=sizes,
@@ -179,20 +184,52 @@ def finite_size(
     )
 
 
-def _networks(overlaps: Overlaps, n: int, keys: jax.Array, exact: bool) -> Network:
-    """Networks of N neurons from the same overlaps, one for each key."""
-    return jax.vmap(lambda key: Network.sample(overlaps, n, key=key, exact=exact))(keys)
+def _readings(task: Task | TaskStream, rule: AbstractRule) -> float:
+    """How often a neuron is read in all learning; of a flow, whose steps are not known, endlessly."""
+    batch = task.outline
+    return np.inf if rule.n_steps is None else rule.n_steps * batch.n_steps * (rule.batch_size or batch.n_trials)
 
 
-def _check_good(full: Solution, n: int) -> None:
+def _side_by_side(sizes: np.ndarray, most_added: float) -> Iterator[tuple[int, int]]:
+    """The first networks of each batch and of the next: networks are filled up to the largest of their batch."""
+    first = 0
+    for last in range(1, len(sizes) + 1):
+        if last < len(sizes):
+            filled = (last + 1 - first) * sizes[last]
+            if filled <= NEURONS_AT_ONCE and filled - sizes[first : last + 1].sum() <= most_added:
+                continue
+        yield first, last
+        first = last
+
+
+def _networks(overlaps: Overlaps, sizes: np.ndarray, keys: Sequence[jax.Array], exact: bool) -> Network:
+    """Networks of increasing sizes from the same overlaps, one for each key.
+
+    The smaller ones are filled up with neurons of weight 0. All of them are then one program, which takes longer to
+    compile than small networks take to learn.
+    """
+    drawn = [Network.sample(overlaps, int(n), key=key, exact=exact) for n, key in zip(sizes, keys, strict=True)]
+
+    def filled(array: jax.Array) -> np.ndarray:
+        return np.pad(array, [(0, sizes[-1] - len(array)), *[(0, 0)] * (array.ndim - 1)])
+
+    vectors, weights = (
+        jax.device_put(np.stack([filled(getattr(network, name)) for network in drawn]))
+        for name in ("vectors", "weights")
+    )
+    return network_of(vectors, overlaps.layout, weights)
+
+
+def _check_good(full: Solution, sizes: np.ndarray) -> None:
     """Refuse networks of which one learned badly.
 
     Raises:
         LearningError: with all of them.
     """
-    good = np.asarray(full.result == RESULTS.successful)
+    good = is_one_of(full.result, RESULTS.successful)
     if not good.all():
         raise LearningError(
-            f"{np.sum(~good)} of {len(good)} networks of N = {n} ended badly, the theory did not; try a smaller rate.",
+            f"{np.sum(~good)} of {len(good)} networks, of N = {', '.join(map(str, np.unique(sizes[~good])))}, ended "
+            "badly, the theory did not; try a smaller rate.",
             full,
         )

@@ -8,19 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import is_traced, require_float64
+from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.learning.dataset import to_dataset
 from overlap_learning.learning.driver import check_run
 from overlap_learning.learning.result import AbstractResult
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution
+from overlap_learning.model.activations import Activation
 from overlap_learning.model.activity import check_channels, simulate
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, MinimalNodes, SobolNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.model.quadrature import Trapezoid
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
+from overlap_learning.training.neurons import neuron_loss
 from overlap_learning.training.train import train
 from overlap_learning.validation.finite_size import check_comparable, entries
 
@@ -28,8 +32,12 @@ if TYPE_CHECKING:
     import xarray
 
 
-#: Where grids converge slowly.
-KINK_NODES = (SobolNodes(1024), SobolNodes(4096))
+#: Numbers of Sobol nodes where phi has kinks, for which grids converge slowly.
+N_KINK_NODES = (1024, 4096)
+#: Nodes of the one-dimensional rule that the rate of learning at the start is held against.
+REFEREE = Trapezoid(1024)
+#: A rate of learning at the start that is off by more than this part of the largest is spoken of.
+UNRESOLVED = 0.01
 
 
 class Limit(AbstractResult):
@@ -39,6 +47,9 @@ class Limit(AbstractResult):
         solution: the `Solution` of the finer nodes; its `final` is their weighted `Network`.
         coarse: the `Solution` of the coarser nodes.
         start: the `Network` of the finer nodes before learning.
+        start_error: how far the finer nodes have the rate at which each overlap begins to change from the right one, as
+            a part of the largest rate, shape [p]. While neurons are Gaussian the theory is right, and its average of
+            phi a one-dimensional one: a rule that has nothing in common with the nodes.
         folded: whether each node stands for its mirror image -V, too.
         exact: whether d neurons gave it exactly: linear phi, and a rule that closes in overlap space.
     """
@@ -46,6 +57,7 @@ class Limit(AbstractResult):
     solution: Solution
     coarse: Solution
     start: Network
+    start_error: jax.Array
     folded: bool = eqx.field(static=True)
     exact: bool = eqx.field(static=True)
 
@@ -78,9 +90,18 @@ class Limit(AbstractResult):
     def error(self) -> np.ndarray:
         """The estimated error of each overlap at each saved point, shape [S, p], in the order of `layout.entry_names`.
 
-        It is how much finer nodes changed the result, so rather the error of the coarser ones. 0 where `exact`.
+        It is how much finer nodes changed the result, so rather the error of the coarser ones; or, where this is more,
+        `start_error` of the largest change of an overlap until then: two rules of one family can agree on what is
+        wrong. 0 where `exact`.
         """
-        return np.abs(entries(self.solution) - entries(self.coarse))
+        values = entries(self.solution)
+        change = np.abs(values - values[0]).max(axis=1, keepdims=True)
+        return np.maximum(np.abs(values - entries(self.coarse)), change * np.asarray(self.start_error))
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the finer nodes see phi well enough to begin to learn at the right rate, to 1 % of the largest."""
+        return bool(np.max(self.start_error) <= UNRESOLVED)
 
     @property
     def loss_error(self) -> np.ndarray:
@@ -162,7 +183,16 @@ class Limit(AbstractResult):
         values = entries(self.solution)
         for i, name in enumerate(self.model.layout.entry_names):
             rows.append(f"  {name:<12}{values[0, i]:>14.6g}{values[-1, i]:>14.6g}{self.error[-1, i]:>12.1e}")
-        return "\n".join(rows)
+        return "\n".join(rows if self.resolved else [*rows, f"  {self.warning}"])
+
+    @property
+    def warning(self) -> str:
+        """What `start_error` says, in words."""
+        return (
+            f"These nodes begin to learn at rates that are up to {float(np.max(self.start_error)):.1%} of the largest "
+            "off: phi bends too sharply for them. Use more, or nodes=(ol.model.SobolNodes(1024), "
+            "ol.model.SobolNodes(4096))."
+        )
 
     @property
     def nodes_text(self) -> str:
@@ -188,8 +218,9 @@ def limit(
     Neurons start Gaussian and do not stay so, because the gradient of a neuron is a nonlinear function of its
     parameters: the Gaussian theory of `ol.integrate` is off at every N, the more the longer training lasts. Here
     weighted neurons at the nodes of a quadrature of the initial Gaussian are trained as any network is. It is done
-    twice, with coarser and finer nodes, and the difference tells how well the result is known. Linear networks need d
-    neurons only, and are exact.
+    twice, with coarser and finer nodes, and the difference tells how well the result is known. A third rule, which has
+    nothing in common with them, says whether they see phi at all: at the start, where the theory is exact
+    (`Limit.start_error`). Linear networks need d neurons only, and are exact.
 
     Args:
         model: the `Model`.
@@ -201,8 +232,9 @@ def limit(
         nodes: the coarser and the finer nodes, such as `(ol.model.HermiteGrid(4), ol.model.HermiteGrid(5))`, with
             folded=True where phi is odd to halve the cost; None: what was found best for up to 300 folded nodes (grids
             in up to four dimensions: 6 and 5 (or 4) nodes per dimension of the fields, 4 and 3 per other one; cubatures
-            in more; Sobol nodes in many). Where phi has a kink at 0, as ReLU, two grids can agree better with each
-            other than with the limit: None then stands for `(ol.model.SobolNodes(1024), ol.model.SobolNodes(4096))`.
+            in more; Sobol nodes in many). Where phi has a kink, as ReLU at 0, two grids can agree better with each
+            other than with the limit: None then stands for `(ol.model.SobolNodes(1024), ol.model.SobolNodes(4096))`,
+            folded where phi is odd.
         progress: show a progress bar; None: if a person is watching.
         checkpoint: where to write down how far each run is; the same call goes on from there. Not with a flow.
 
@@ -231,7 +263,7 @@ def limit(
     check_run(model, task, rule, key, "limit")
     check_comparable(rule, "limit")
     check_checkpoint(checkpoint, rule, "limit")
-    check_channels(model.layout, task.outline(), "limit", overlaps=overlaps)
+    check_channels(model.layout, task.outline, "limit", overlaps=overlaps)
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
     # An element-wise rule depends on more than overlaps in a linear network, too.
     exact = nodes is None and model.is_linear and rule.motion is not Motion.ELEMENTWISE
@@ -247,7 +279,26 @@ def limit(
     if not exact:
         start_of_coarse, part = Network.quadrature(overlaps, coarse_nodes), part_of(checkpoint, "coarse")
         coarse = train(model, task, start_of_coarse, rule, key, progress=progress, checkpoint=part)
-    return Limit(solution=fine, coarse=coarse, start=start, folded=fine_nodes.folded, exact=exact)
+    off = jnp.zeros(model.layout.n_overlaps)
+    if not exact:
+        batch = task.sample(jax.random.key(0) if key is None else key) if isinstance(task, TaskStream) else task
+        off = _start_error(model, batch, start, overlaps.gram)
+    return Limit(solution=fine, coarse=coarse, start=start, start_error=off, folded=fine_nodes.folded, exact=exact)
+
+
+@eqx.filter_jit
+def _start_error(model: Model, task: Task, start: Network, gram: jax.Array) -> jax.Array:
+    """How far `dG/dtau` of these neurons is from `-(G S + S G)` of Gaussian ones, relative to its largest entry."""
+    rows, columns = model.layout.entry_indices
+    weights = start.weights
+    slope = jax.grad(lambda vectors: neuron_loss(model, vectors, weights, task))(start.vectors)
+    activation = model.activation
+    if hasattr(activation, "quadrature"):
+        activation = Activation(activation, REFEREE)
+    by_theory = gram @ gram_loss_gradient(Model(model.layout, activation), gram, task)[1]
+    # dL/dV of a node is its weight times its gradient: a sum over nodes is an average.
+    off, largest = start.vectors.T @ slope - by_theory, jnp.max(jnp.abs(by_theory + by_theory.T))
+    return jnp.abs(off + off.T)[rows, columns] / jnp.where(largest > 0, largest, 1.0)
 
 
 def _chosen(
@@ -259,7 +310,8 @@ def _chosen(
         ValueError: if they are something else, or folded where phi is not odd.
     """
     if nodes is None and model.activation.has_kink:
-        nodes = KINK_NODES
+        coarse, fine = (SobolNodes(n, folded=model.activation.is_odd) for n in N_KINK_NODES)
+        return coarse, fine
     if nodes is None:
         dimension = triangular_factor(overlaps).shape[-2]
         n_fields = min(model.layout.n_fields, dimension)

@@ -266,13 +266,13 @@ def validate(
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")
     check_comparable(rule, "validate")
     check_checkpoint(checkpoint, rule, "validate")
-    trial_key, network_key, nudge_key = jax.random.split(key, 3)
+    trial_key, network_key = jax.random.split(key)
     # Networks of overlaps in single precision are compared in double precision all the same.
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
     theory = integrate(model, task, overlaps, rule, trial_key, checkpoint=part_of(checkpoint, "theory"))
     nudged = closure = None
     if model.is_linear:
-        part, moved = part_of(checkpoint, "nudged"), _nudge(overlaps, nudge_key)
+        part, moved = part_of(checkpoint, "nudged"), _nudge(overlaps)
         nudged = integrate(model, task, moved, rule, trial_key, checkpoint=part)
     else:
         part = part_of(checkpoint, "limit")
@@ -282,21 +282,23 @@ def validate(
         model, task, overlaps, rule, entries(theory), sizes, n_seeds, network_key=network_key, trial_key=trial_key,
         exact=exact, progress=progress, title="validate", checkpoint=part_of(checkpoint, "networks"),
     )  # fmt: skip
+    time = np.asarray(theory.time)
     return Validation(
         theory=theory,
         n_neurons=sizes,
         deviation=full.deviation,
         loss=full.loss,
-        early=max(1, int(np.argmin(np.abs(theory.time - early * theory.time[-1])))),
+        early=max(1, int(np.argmin(np.abs(time - early * time[-1])))),
         tolerance=_rounding(theory, nudged, rule, task, np.asarray(sizes)),
         closure=closure,
     )
 
 
-def _nudge(overlaps: Overlaps, key: jax.Array) -> Overlaps:
-    """Overlaps of vectors that are moved a little, from the right."""
-    nudge = jnp.eye(overlaps.layout.size) + NUDGE * jax.random.normal(key, overlaps.gram.shape)
-    return with_gram(overlaps, nudge.T @ overlaps.gram @ nudge)
+def _nudge(overlaps: Overlaps) -> Overlaps:
+    """Overlaps of vectors that are moved a little, from the right, along no axis of theirs."""
+    d = overlaps.layout.size
+    nudge = np.eye(d) + NUDGE * np.sin(np.arange(1.0, d * d + 1)).reshape(d, d)
+    return with_gram(overlaps, jax.device_put(nudge.T @ np.asarray(overlaps.gram) @ nudge))
 
 
 def _rounding(
@@ -309,7 +311,7 @@ def _rounding(
     gram = np.asarray(theory.overlaps.gram)
     size = np.abs(gram).max()
     path = np.abs(np.diff(gram, axis=0)).sum(axis=0).max() if len(gram) > 1 else 0.0
-    n_times = task.outline().n_steps
+    n_times = task.outline.n_steps
     n_steps = int(theory.stats["accepted"]) if rule.n_steps is None else rule.n_steps
     eps = float(jnp.finfo(gram.dtype).eps)
     solver = n_steps * rule.error(size)

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from dynamics_helpers import EPS, largest, make_network, make_overlaps, make_task
 
@@ -11,7 +10,9 @@ import overlap_learning as ol
 from overlap_learning.dynamics.conserved import conserved
 from overlap_learning.dynamics.laws import has_constant_gain, homogeneity
 
-SOFTPLUS = ol.Activation(jax.nn.softplus)
+# Few nodes are a model of their own, with the same symmetries.
+FEW = ol.model.Trapezoid(32)
+SOFTPLUS = ol.Activation(jax.nn.softplus, FEW)
 #: phi with phi(c h) = c^2 phi(h).
 SQUARED = ol.Activation(lambda h: jnp.square(jax.nn.relu(h)))
 DURATION, RTOL, ATOL = 2.0, 1e-10, 1e-12
@@ -49,7 +50,7 @@ def drift(run):
 
 @pytest.mark.parametrize(
     ("activation", "rank"),
-    [(ol.Linear(), 3), (ol.Erf(), 2), (ol.Tanh(), 1), (ol.ReLU(), 1), (SOFTPLUS, 1)],
+    [(ol.Linear(), 3), (ol.Erf(), 2), (ol.Tanh(FEW), 1), (ol.ReLU(), 1), (SOFTPLUS, 1)],
     ids=["linear 3", "erf 2", "tanh 1", "ReLU 1", "softplus 1"],
 )
 def test_the_flow_keeps_the_gauge_for_every_phi_and_rank(activation, rank):
@@ -62,10 +63,9 @@ def test_the_flow_keeps_the_gauge_for_every_phi_and_rank(activation, rank):
     np.testing.assert_allclose(found, expected, rtol=0, atol=50 * EPS * largest(run.final.gram))
 
 
-@pytest.mark.parametrize(("activation", "rank"), [(ol.Erf(), 2), (SOFTPLUS, 1)], ids=["erf 2", "softplus 1"])
-def test_so_does_every_network_of_finite_size(activation, rank):
-    layout = layout_of(rank)
-    model, network = ol.Model(layout, activation), make_network(make_overlaps(layout), 12)
+def test_so_does_every_network_of_finite_size():
+    layout = layout_of(2)
+    model, network = ol.Model(layout, ol.Erf()), make_network(make_overlaps(layout), 12)
     run = ol.train(model, task_of(layout), network, flow(layout))
     assert drift(run) < 1e-9
     assert largest(run.overlaps.gram[-1] - run.overlaps.gram[0]) > 1e-2
@@ -96,10 +96,9 @@ def test_relu_keeps_the_gauge_and_balances_neuron_by_neuron(rectified):
     assert largest(K[1] - K[0]) > 1e-4
 
 
-@pytest.mark.parametrize("activation", [ol.Erf(), ol.ReLU()], ids=["erf", "ReLU"])
-def test_populations_keep_it_summed_and_balance_one_by_one(activation):
+def test_populations_keep_it_summed_and_balance_one_by_one():
     layout = layout_of(1)
-    model, random = ol.Model(layout, activation), np.random.default_rng(0)
+    model, random = ol.Model(layout, ol.ReLU()), np.random.default_rng(0)
     gram = np.asarray(make_overlaps(layout).gram)
     start = ol.Populations(
         jnp.array([0.3, 0.7]), 0.4 * random.standard_normal((2, 4)), jnp.stack([gram, 0.5 * gram]), layout
@@ -111,9 +110,9 @@ def test_populations_keep_it_summed_and_balance_one_by_one(activation):
     # Not in each population: it is their sum that enters the recurrence.
     single = [gauge_matrix(state.moments[:, 1:, 1:], layout) for state in (start, run.final)]
     assert largest(single[1] - single[0]) > 1e-4
-    assert len(kept[0].neurons) == (2 if homogeneity(activation) else 0)
-    if homogeneity(activation):
-        assert largest(kept[1].neurons - kept[0].neurons) < 1e-9
+    assert len(kept[0].neurons) == 2
+    assert largest(kept[1].neurons - kept[0].neurons) < 1e-9
+    assert len(conserved(ol.Model(layout, ol.Erf()), start).neurons) == 0
     # With means fields see more of phi than its gain.
     assert len(kept[0].spectrum) == 0
 
@@ -176,8 +175,9 @@ def test_phi_of_degree_two_balances_at_its_own_weights(rates):
     layout = layout_of(1)
     model, network = ol.Model(layout, SQUARED), make_network(make_overlaps(layout), 12)
     run = ol.train(model, task_of(layout), network, flow(layout, rates))
-    first, last = (conserved(model, state, rates).balance for state in (network, run.final))
-    assert largest(last - first) < 1e-9
+    kept = [conserved(model, state, rates) for state in (network, run.final)]
+    assert largest(kept[1].balance - kept[0].balance) < 1e-9
+    assert largest(kept[1].gauge - kept[0].gauge) < 1e-9
     assert largest(run.overlaps.gram[-1] - run.overlaps.gram[0]) > 1e-2
     linear = ol.Model(layout, ol.Linear())
     assert largest(conserved(linear, run.final, rates).balance - conserved(linear, network, rates).balance) > 1e-3
@@ -192,25 +192,6 @@ def test_linear_populations_also_keep_the_overlaps_of_their_means_under_Sign():
     first, last = (np.asarray((p.means * layout.signature) @ p.means.T) for p in (start, run.final))
     assert largest(last - first) < 1e-9
     assert largest(run.final.means - start.means) > 1e-2
-
-
-def test_minibatches_move_it_at_second_order_and_adam_at_first():
-    """At full N, where every rule can be run: after one learning time, with half and all of the rate."""
-    layout = layout_of(1)
-    model, network = ol.Model(layout, ol.Erf()), make_network(make_overlaps(layout), 12)
-    task = task_of(layout)
-    moved = {}
-    for rate in (0.02, 0.01):
-        n_steps = round(1.0 / rate)
-        for name, rule in (
-            ("batch", ol.GradientDescent(rate, n_steps, batch_size=1)),
-            ("adam", ol.Optimiser(optax.adam(rate), n_steps)),
-        ):
-            moved[name, rate] = drift(ol.train(model, task, network, rule, key=jax.random.key(0)))
-    # Descent's drift after the same learning time is of order of the rate; that of Adam does not fall with it.
-    assert 1.5 < moved["batch", 0.02] / moved["batch", 0.01] < 2.7
-    assert moved["adam", 0.01] > 0.7 * moved["adam", 0.02]
-    assert moved["adam", 0.01] > 10 * moved["batch", 0.01]
 
 
 def test_degrees_and_gains_are_told_by_the_functions_themselves():

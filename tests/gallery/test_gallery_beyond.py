@@ -7,8 +7,9 @@ from overlap_learning.gallery.beyond import holonomy, savings
 
 def test_a_loop_leaves_the_same_residue_at_full_n_and_the_curvature_predicts_small_ones():
     settings = holonomy.Settings(
-        duration=5.0, dt=0.2, n_per_side=(1,), full_n_per_side=(1,), n_neurons=20, sizes=(0.1,), learning_time=40.0
-    )
+        duration=5.0, dt=0.2, n_per_side=(1,), full_n_per_side=(1,), n_neurons=20, sizes=(0.1,), learning_time=40.0,
+        side_times=(4.0, 16.0), n_slow=8,
+    )  # fmt: skip
     data = holonomy.figure_holonomy(settings).data
     odd, limit = data["theory_odd"].values, data["limit_odd"].values
     # Both are flows to a solver's tolerance of 1e-8 per step, some hundred steps, eight legs.
@@ -16,6 +17,12 @@ def test_a_loop_leaves_the_same_residue_at_full_n_and_the_curvature_predicts_sma
     assert np.abs(limit).max() > 1e-4
     # Whole sides at once leave nearly the geometric part already: it is the other part that needs small steps.
     assert np.abs(odd[0] - limit).max() < 0.2 * np.abs(limit).max()
+    # The rest of slow loops falls with their speed, that of their direction too, and less of it is there.
+    slow, even = (np.abs(data[name].values).max(axis=1) for name in ("slow_odd", "slow_even"))
+    off = np.abs(data["slow_odd"].values - limit).max(axis=1)
+    assert even[1] < 0.6 * even[0]
+    assert off[1] < 0.6 * off[0]
+    assert off[1] < 0.05 * slow[1]
     # A loop of a tenth of the size: the next order is of relative size a tenth.
     per_area = data["small_odd"].values[0] / float(data["area"].values[0])
     assert np.abs(per_area - data["curvature"].values).max() < 0.1 * np.abs(per_area).max()

@@ -220,7 +220,12 @@ def test_what_is_no_function_of_arrays_is_refused():
         (ol.Linear(), False),
         (ol.Activation(jax.nn.softplus), False),
         (ol.Activation(lambda h: jax.nn.softplus(20 * h) / 20), False),
+        # Away from 0, also between two points of any grid.
+        (ol.Activation(lambda h: jnp.clip(h - 0.5, 0, 1)), True),
+        (ol.Activation(lambda h: jnp.clip(h, -np.pi / 2, np.pi / 2)), True),
+        (ol.Activation(lambda h: h + 0.05 * jnp.maximum(h - 1.00053, 0)), True),
+        (ol.Activation(lambda h: jnp.tanh(8 * h)), False),
     ],
 )
-def test_a_kink_at_zero_is_seen(phi, kink):
+def test_a_kink_is_seen_wherever_it_is(phi, kink):
     assert phi.has_kink is kink

@@ -73,7 +73,9 @@ def invented_report(activation, *, networks=True):
     shape = (2, 3, len(theory.time))
     return ol.ClosureReport(
         theory=theory,
-        limit=ol.Limit(solution=fine, coarse=coarse, start=network, folded=True, exact=exact),
+        limit=ol.Limit(
+            solution=fine, coarse=coarse, start=network, start_error=jnp.zeros(10), folded=True, exact=exact
+        ),
         tolerance=jnp.asarray(0.4),
         theory_output=jnp.zeros((1, 5, 1)),
         limit_output=jnp.zeros((1, 5, 1)),

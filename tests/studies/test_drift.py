@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from dynamics_helpers import make_task
 
 import overlap_learning as ol
 from overlap_learning.dynamics.laws import Balance, Gauge, Spectrum
@@ -58,13 +59,10 @@ def test_finite_steps_move_the_invariants_as_predicted_up_to_first_order_in_eta(
     assert jnp.all(jnp.abs(off[1]) < (0.5 + 0.5 * worst) * jnp.abs(off[0]) + 1e-3), off
 
 
-@pytest.mark.parametrize(
-    "settings", [*MOMENTA, {"rates": {"m": 0.0, "z": 0.5}}], ids=[*NAMES, "frozen and unequal rates"]
-)
-def test_label_noise_moves_each_invariant_at_the_predicted_rate(settings, learned):
-    """Over a third of the way to the edge of stability, where fluctuations carry a share of the drift."""
+def test_label_noise_moves_each_invariant_at_the_predicted_rate(learned):
+    """With Nesterov, a frozen block and unequal rates, where fluctuations carry a share of the drift."""
     paths, n_steps, share, noise = 96, 400, 0.3, 0.02
-    rates = settings.get("rates")
+    settings = {"momentum": 0.9, "nesterov": True, "rates": {"m": 0.0, "z": 0.5}}
 
     def rule_at(eta):
         return ol.GradientDescent(eta, n_steps, label_noise=noise, save_every=n_steps // 4, **settings)
@@ -73,23 +71,17 @@ def test_label_noise_moves_each_invariant_at_the_predicted_rate(settings, learne
     predicted = ol.studies.invariant_drift(MODEL, TASK, learned, rule_at(eta))
     np.testing.assert_allclose(predicted.edge, share, rtol=1e-9)
     assert jnp.max(jnp.abs(predicted.fluctuations)) > 0.1 * jnp.max(jnp.abs(predicted.label_noise))
-
-    def drift(key):
-        run = ol.integrate(MODEL, TASK, learned, rule_at(eta), key=key, throw=False)
-        # From the first saved point on: by then the fluctuations have settled in all but flat directions.
-        return (invariants(run.overlaps.gram[4], rates) - invariants(run.overlaps.gram[1], rates)) / (
-            run.time[4] - run.time[1]
-        )
-
-    measured = jax.vmap(drift)(jax.random.split(jax.random.key(1), paths))
+    # From the first saved point on: by then the fluctuations have settled in all but flat directions.
+    measured = ol.studies.measured_drift(MODEL, TASK, learned, rule_at(eta), jax.random.key(1), n_paths=paths)
+    assert measured.shape == (paths, 4)
     error = measured.std(axis=0, ddof=1) / np.sqrt(paths)
     moving = np.abs(np.asarray(predicted.total)) > 1e-9 * float(jnp.max(jnp.abs(predicted.total)))
     # A frozen vector takes one invariant, which stays 0.
-    assert moving.sum() == (3 if rates else 4)
+    assert moving.sum() == 3
     off = (measured.mean(axis=0) / predicted.total - 1)[moving]
     relative = (error / jnp.abs(predicted.total))[moving]
     assert jnp.all(relative < 0.05)
-    # Sixteen invariants in all: 4 standard errors are exceeded by chance once in a thousand runs of these tests. The
+    # Three invariants: 4 standard errors are exceeded by chance once in five thousand runs. The
     # theory is first order in the covariance of the fluctuations: what is left out is that covariance relative to the
     # overlaps, times the curvature of the loss's own slope, some per cent at this noise.
     assert jnp.all(jnp.abs(off) < 4 * relative + 0.03), (off, relative)
@@ -161,7 +153,7 @@ def test_parameter_noise_moves_them_as_its_variance_adds_to_the_overlaps(rates):
 
 
 def test_parameter_noise_at_full_n_is_the_theory_up_to_finite_n():
-    n, diffusion, n_steps = 4000, 0.02, 30
+    n, diffusion, n_steps = 1000, 0.02, 30
     rule = ol.GradientDescent(5e-3, n_steps, parameter_noise=diffusion, rates={"z": 0.0}, save_every=n_steps)
     theory = ol.integrate(MODEL, TASK, START, rule)
     networks = [ol.Network.sample(START, n, key=jax.random.key(0))] * 2
@@ -181,18 +173,53 @@ def test_parameter_noise_at_full_n_is_the_theory_up_to_finite_n():
     assert jnp.any(full[0] != full[1])
 
 
-def test_adam_at_full_n_moves_the_invariants_by_far_more_than_descent():
-    """Element-wise rules keep none of them, however small the step."""
-    network = ol.Network.sample(START, 30, key=jax.random.key(0))
-    eta, n_steps = 1e-3, 400
-    adam = ol.train(MODEL, TASK, network, ol.Optimiser(optax.adam(eta), n_steps))
-    descent = ol.train(MODEL, TASK, network, ol.GradientDescent(eta, n_steps))
-    assert adam.loss[-1] < adam.loss[0]
-    moved = [
-        float(jnp.max(jnp.abs(ol.invariants(MODEL, run.final.overlaps) - invariants(START.gram))))
-        for run in (adam, descent)
-    ]
-    assert moved[0] > 20 * moved[1]
+TRIALS = make_task(MODEL.layout, n_trials=5, n_times=20)
+
+
+def test_minibatches_move_the_gauge_at_full_n_as_predicted():
+    """Fresh batches of one trial of five, over a tenfold range of the learning rate."""
+    network, n_steps, n_paths = ol.Network.sample(START, 8, key=jax.random.key(0)), 30, 24
+
+    @jax.jit
+    @jax.vmap
+    def path(eta, key):
+        rule = ol.GradientDescent(eta, n_steps, batch_size=1, save_every=1)
+        grams = ol.train(MODEL, TRIALS, network, rule, key=key).overlaps.gram
+        drift = jax.vmap(lambda g: ol.studies.invariant_drift(MODEL, TRIALS, overlaps(g), rule, law=Gauge()))(
+            grams[:-1]
+        )
+        # The average over batches of each step, given where the path was: what is left of its drift is a martingale.
+        predicted, by_batches = eta * drift.total.sum(), eta * drift.minibatches.sum()
+        return gauge(grams[-1]) - gauge(grams[0]) - predicted, predicted, by_batches
+
+    keys = jax.random.split(jax.random.key(1), n_paths)
+    for eta in (1e-2, 3e-3, 1e-3):
+        off, predicted, by_batches = path(jnp.full(n_paths, eta), keys)
+        error = off.std(ddof=1) / np.sqrt(n_paths)
+        # 4 standard errors of three rates: by chance once in 5,000 runs.
+        assert abs(off.mean()) < 4 * error, eta
+        assert error < 0.15 * abs(predicted.mean())
+        # Most of it is what batches differ by.
+        assert abs(by_batches.sum()) > 0.5 * abs(predicted.sum())
+
+
+def test_adam_at_full_n_moves_what_descent_keeps_however_small_its_steps():
+    """K and u u - v v, over a tenfold range of step sizes and an equal distance."""
+    network, moved = ol.Network.sample(START, 8, key=jax.random.key(0)), {}
+    for eta in (0.03, 0.003):
+        n_steps = round(0.6 / eta)
+        for name, rule in (
+            ("adam", ol.Optimiser(optax.adam(eta), n_steps, save_every=n_steps)),
+            ("descent", ol.GradientDescent(eta / 10, n_steps, save_every=n_steps)),
+        ):
+            final = ol.train(MODEL, TRIALS, network, rule).final.overlaps.gram
+            K = invariants(final) - invariants(START.gram)
+            moved[name, eta] = float(jnp.max(jnp.abs(K))), float(abs(gauge(final) - gauge(START.gram)))
+    for i in range(2):
+        # Descent's drift falls in proportion to its steps.
+        assert 7 < moved["descent", 0.03][i] / moved["descent", 0.003][i] < 14
+        assert moved["adam", 0.003][i] > 0.5 * moved["adam", 0.03][i]
+        assert moved["adam", 0.003][i] > 20 * moved["descent", 0.003][i]
 
 
 def gauge(gram):
@@ -200,7 +227,7 @@ def gauge(gram):
     return gram[..., 1, 1] - gram[..., 2, 2]
 
 
-@pytest.mark.parametrize("settings", MOMENTA, ids=NAMES)
+@pytest.mark.parametrize("settings", MOMENTA[2:], ids=NAMES[2:])
 def test_finite_steps_move_the_gauge_of_a_nonlinear_network_as_predicted(settings):
     """Over a tenfold range of the learning rate, from the first step on."""
     remember = 1 / (1 - settings.get("momentum", 0.0))
@@ -219,18 +246,16 @@ def test_a_step_moves_every_linear_law_by_eta_squared_tr_C_P_S_G_S_P():
     for model, law, rates in ((ERF, Gauge(), {"v": 0.5}), (MODEL, Balance(1.0), {"u": 0.0, "m": 2.0})):
         rule = ol.GradientDescent(1e-2, 1, rates=rates)
         run = ol.integrate(model, SHORT, START, rule)
-        P, layout = np.asarray(model.layout.rates(rates)), model.layout
+        P = np.asarray(model.layout.rates(rates))
         C = np.diag([0, 1, -1 / 0.5, 0]) if law == Gauge() else np.diag([-1 / 2, 0, 0, 1])
         S = np.asarray(ol.loss_gradient(model, SHORT, START)[1])
         expected = 1e-4 * np.trace(C @ (P[:, None] * S) @ START.gram @ (S * P))
         measured = np.trace(C @ np.asarray(run.final.gram - START.gram))
         assert abs(measured - expected) < 1e-13
         assert abs(expected) > 1e-9
-        predicted = ol.studies.invariant_drift(model, SHORT, ol.Overlaps(START.gram, layout), rule, law=law)
-        np.testing.assert_allclose(predicted.total * 1e-2, [expected], rtol=1e-9)
 
 
-@pytest.mark.parametrize("settings", MOMENTA, ids=NAMES)
+@pytest.mark.parametrize("settings", MOMENTA[:2], ids=NAMES[:2])
 def test_label_noise_moves_the_gauge_of_a_nonlinear_network_at_the_predicted_rate(settings):
     """Over a tenfold range of the learning rate, up to a third of the way to the edge of stability."""
     paths, n_steps = 64, 400
@@ -253,7 +278,7 @@ def test_label_noise_moves_the_gauge_of_a_nonlinear_network_at_the_predicted_rat
         drifts = measured(share / unit)
         error = float(drifts.std(ddof=1) / np.sqrt(paths) / abs(predicted))
         assert error < 0.03
-        # Nine figures in all: 4 standard errors are exceeded by chance once in 1,700 runs. The theory is first order in
+        # Six figures in all: 4 standard errors are exceeded by chance once in 2,600 runs. The theory is first order in
         # the variance of the noise; what it leaves out was 3 % at five times this noise, so 0.1 % here.
         assert abs(drifts.mean() / predicted - 1) < 4 * error + 2e-3, share
 

@@ -128,6 +128,51 @@ def test_small_loop_leaves_the_curvature_times_its_area(corner):
     # The error is of first order in the side of the loop.
     assert errors[0] < 0.2
     assert 0.35 < errors[1] / errors[0] < 0.65
+    # What a loop leaves can be reached by learning, and does the same: it lies within the equivalence class.
+    i, j = MODEL.layout.entry_indices
+    directions = ol.studies.equivalence_class(MODEL, A, corner).directions[:, i, j]
+    residue = np.asarray(form[0, 1])[i, j]
+    # Up to the gradient that is left at the corner, 1e-9, over the smallest curvature.
+    assert np.max(np.abs(residue - directions.T @ (directions @ residue))) < 1e-6 * largest
+
+
+def test_the_slowest_relaxation_rate_is_that_of_the_flow(corner):
+    slowest, second, _ = ol.studies.relaxation_rates(MODEL, A, corner)
+    nudge = jnp.eye(4) + 1e-4 * jax.random.normal(jax.random.key(0), (4, 4))
+    moved = ol.Overlaps(nudge.T @ corner.gram @ nudge, MODEL.layout)
+    run = ol.integrate(MODEL, A, moved, ol.GradientFlow(3.0, save_at=[2.0, 3.0], rtol=1e-9, atol=1e-12))
+    # The loss decays at twice the rate, up to the next mode by then and the nudge.
+    found = np.log(run.loss[0] / run.loss[1]) / 2
+    assert abs(found / slowest - 1) < np.exp(-2 * 2.0 * (second - slowest)) + 1e-3
+
+
+@pytest.mark.parametrize("same_visible", [False, True], ids=["function", "visible overlaps"])
+def test_a_class_of_networks_does_the_same_and_keeps_the_same(same_visible):
+    model = ol.Model(ol.Layout(), ol.Erf())
+    found = ol.studies.equivalence_class(model, A, START, same_visible=same_visible)
+    assert found.dimension == (2 if same_visible else 3)
+    for way in found.directions:
+        there = ol.studies.moved_within(model, A, START, 0.3 * way, same_visible=same_visible)
+        assert np.max(np.abs(there.gram - START.gram)) > 0.05
+        assert np.max(np.abs(ol.rollout(model, there, A) - ol.rollout(model, START, A))) < 1e-10
+        np.testing.assert_allclose(ol.invariants(model, there), ol.invariants(model, START), atol=1e-12)
+        changed = np.abs(there.gram - START.gram)[model.visible].max()
+        assert changed < 1e-13 or not same_visible
+
+
+def test_what_is_no_way_within_a_class_is_refused():
+    model = ol.Model(ol.Layout(), ol.Erf())
+    out = np.zeros((4, 4))
+    out[2, 2] = 1.0
+    with pytest.raises(ValueError, match="no part within the equivalence class"):
+        ol.studies.moved_within(model, A, START, out, same_visible=True)
+    far = np.zeros((4, 4))
+    # More than |v| |z|.
+    far[2, 3] = far[3, 2] = 9.0
+    with pytest.raises(ValueError, match="leads out of the positive semi-definite"):
+        ol.studies.moved_within(model, A, START, far, same_visible=True)
+    with pytest.raises(ValueError, match=r"direction must be a symmetric matrix of shape \[4, 4\]"):
+        ol.studies.moved_within(model, A, START, np.ones(3))
 
 
 def test_symmetric_network_has_no_holonomy():

@@ -61,7 +61,7 @@ def on_devices(out):
     def step(learner, position):
         loss, gradient = learner.gradient(position, task)
         position, _ = rule.update(learner, position, gradient, jnp.zeros_like(position), jnp.asarray(0.5))
-        return loss, position, learner.keep(position)
+        return loss, position, learner.observe(position)
 
     program = step.lower(learner, spread.vectors).compile().as_text()
     kinds = "all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter|all-reduce"

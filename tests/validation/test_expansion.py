@@ -40,7 +40,7 @@ def test_as_many_polynomials_as_nodes_are_the_training_of_the_nodes():
     expansion = ExpansionLearner(MODEL, jnp.ones(4), jnp.diag(1 / root[:, 0]), network.weights)
     neurons = NeuronLearner(MODEL, jnp.ones(4), network.weights)
     position = root * network.vectors
-    assert largest(expansion.keep(position)["gram"] - neurons.keep(network.vectors)["gram"]) < 100 * EPS
+    assert largest(expansion.observe(position)["gram"] - neurons.observe(network.vectors)["gram"]) < 100 * EPS
     value, slope = expansion.gradient(position, TASK)
     expected_value, expected = neurons.gradient(network.vectors, TASK)
     # Sums over 25 times and 8 nodes.

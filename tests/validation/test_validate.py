@@ -357,7 +357,7 @@ def test_a_program_that_is_killed_ends_with_the_same_numbers_to_the_last_bit(who
     for name in ("theory", "nudged"):
         shutil.copytree(whole[0] / name, tmp_path / name)
     process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), str(Path(__file__).parent)])
-    reached, deadline = tmp_path / "networks" / "12-0" / str(2 * EVERY), time.monotonic() + 120
+    reached, deadline = tmp_path / "networks" / "0-1" / str(2 * EVERY), time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None and not reached.exists():
         time.sleep(0.002)
     assert process.poll() is None, "ended before it could be killed"
@@ -366,3 +366,26 @@ def test_a_program_that_is_killed_ends_with_the_same_numbers_to_the_last_bit(who
     assert same(validated(tmp_path), whole[1])
     # What was left of the three networks.
     assert 0 < calls.done <= 3 * N_CALLS - 2
+
+
+def test_networks_side_by_side_are_filled_up_where_that_is_cheap():
+    sizes = np.array([10, 10, 50, 50])
+    assert list(scaling._side_by_side(sizes, 79)) == [(0, 2), (2, 4)]
+    # Two networks of 10 are filled up to 50: 80 neurons more; the batch has 200.
+    assert list(scaling._side_by_side(sizes, 80)) == [(0, 4)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scaling, "NEURONS_AT_ONCE", 199)
+        assert list(scaling._side_by_side(sizes, 80)) == [(0, 3), (3, 4)]
+
+
+def test_a_network_that_is_filled_up_learns_as_it_would_alone():
+    both = ol.validate(LINEAR, _task(1, 1), START, RULE, (12, 30), 2, key=KEY, progress=False)
+    # The rounding of sums over 12 neurons and over 30, of which 18 weigh nothing.
+    alone = [
+        ol.train(LINEAR, _task(1, 1), ol.Network.sample(START, 12, key=key), RULE)
+        for key in jax.random.split(jax.random.split(jax.random.split(KEY)[1], 2)[0], 2)
+    ]
+    for k, solution in enumerate(alone):
+        found = both.deviation[0, k] + scaling.entries(both.theory)
+        np.testing.assert_allclose(found, scaling.entries(solution), atol=both.tolerance[0], rtol=0)
+        np.testing.assert_allclose(both.loss[0, k], solution.loss, atol=both.tolerance[0], rtol=0)

@@ -18,7 +18,8 @@ from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.plot.style import COLOURS, legend_above, symbol
-from overlap_learning.studies.memory.holonomy import curvature
+from overlap_learning.studies.memory.holonomy import curvature, transport
+from overlap_learning.studies.memory.linearisation import relaxation_rates
 from overlap_learning.studies.memory.loops import Residue, stepped_loop, transported_loop
 from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
@@ -46,6 +47,8 @@ class Settings:
         n_neurons: N.
         learning_time: gradient flow for each step of the task: to convergence.
         sizes: sides of small loops, relative to the rectangle.
+        side_times: learning times of a side of which no step is learned to convergence.
+        n_slow: steps of such a side.
     """
 
     duration: float = 8.0
@@ -57,10 +60,14 @@ class Settings:
     n_neurons: int = 200
     learning_time: float = 60.0
     sizes: tuple[float, ...] = (0.4, 0.2, 0.1, 0.05)
+    side_times: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    n_slow: int = 64
 
 
 STANDARD = Settings()
-QUICK = Settings(n_per_side=(1, 2, 4), full_n_per_side=(1,), n_neurons=50, sizes=(0.2, 0.1))
+QUICK = Settings(
+    n_per_side=(1, 2, 4), full_n_per_side=(1,), n_neurons=50, sizes=(0.2, 0.1), side_times=(2.0, 8.0), n_slow=16
+)
 
 
 class Filters(NamedTuple):
@@ -76,7 +83,7 @@ class Filters(NamedTuple):
 
 
 def figure_holonomy(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
-    """A rectangle in the space of tasks, learned in ever smaller steps, in theory and at full N.
+    """A rectangle in the space of tasks, learned in ever smaller steps and ever more slowly, in theory and at full N.
 
     Args:
         settings: the sizes of the experiment.
@@ -85,9 +92,8 @@ def figure_holonomy(settings: Settings = STANDARD, *, progress: bool | None = No
     Source: theory page, section 5 (memory as holonomy).
     """
     model, family = Model(Layout(), Linear()), Filters(settings.duration, settings.dt)
-    flow = GradientFlow(settings.learning_time, save_at=[settings.learning_time])
+    flow, converge = _flow(settings.learning_time), _flow(5 * settings.learning_time)
     start = Overlaps.random(model.layout, key=jax.random.key(settings.seed), scale=settings.scale)
-    converge = GradientFlow(5 * settings.learning_time, save_at=[5 * settings.learning_time])
     learned = integrate(model, family(jnp.array(CORNERS[0])), start, converge).final
     assert isinstance(learned, Overlaps)
     network = Network.sample(learned, settings.n_neurons, key=jax.random.key(settings.seed))
@@ -105,13 +111,30 @@ def figure_holonomy(settings: Settings = STANDARD, *, progress: bool | None = No
     slope = _entries(model, np.asarray(curvature(model, family, jnp.array(CORNERS[0]), learned)[1, 0]))
     small = [transported(corners[0] + size * (corners - corners[0])) for size in settings.sizes]
     areas = [size**2 * _area() for size in settings.sizes]
+    # The slowest mode on the way, at the corners.
+    relaxation = min(
+        float(relaxation_rates(model, family(jnp.array(corner)), at)[0])
+        for corner, at in zip(corners[:-1], _corner_states(model, family, learned), strict=True)
+    )
+    lagging = [
+        _by_entry(
+            model,
+            stepped_loop(model, family, corners, learned, _flow(time / settings.n_slow), settings.n_slow, converge),
+        )
+        for time in settings.side_times
+    ]
+    slowness = [relaxation * time for time in settings.side_times]
 
     names = model.layout.entry_names
-    figure, panels = page("Memory as holonomy: a loop of tasks, each learned to convergence", 2, 2)
+    figure, panels = page("Memory as holonomy: a loop of tasks, learned in small steps and slowly", 2, 3)
     _draw_path(panels[0])
     _draw_odd(panels[1], settings, names, theory, full, limit)
     _draw_even(panels[2], settings, names, theory)
     _draw_area(panels[3], names, areas, small, slope)
+    by_steps, by_time = ([_distance(one, limit) for one in found] for found in (theory, lagging))
+    _draw_distance(panels[4], np.array(settings.n_per_side, float), by_steps, "steps per side, each to convergence")
+    label = r"slowest relaxation rate $\times$ learning time of a side"
+    _draw_distance(panels[5], np.array(slowness), by_time, label)
 
     i = names.index(SHOWN)
     agreement = max(
@@ -131,6 +154,13 @@ def figure_holonomy(settings: Settings = STANDARD, *, progress: bool | None = No
         ),
         Number(f"full N = {settings.n_neurons}: largest deviation of half the difference from the theory",
                agreement, expected=0.0),
+        Number("slowest relaxation rate along the loop, per learning time", relaxation),
+        *(
+            Number(f"each side in {settings.n_slow} steps and learning time {time:g}: {part} / largest residue",
+                   distance[i], expected=0.0)
+            for time, distance in zip(settings.side_times, by_time, strict=True)
+            for i, part in enumerate(("deviation of half the difference from the limit", "half the sum"))
+        ),
         *(
             Number(f"s_{SHOWN} per area, small loop of size {size:g}",
                    float(one.odd[i]) / area, expected=float(slope[i]))
@@ -140,6 +170,8 @@ def figure_holonomy(settings: Settings = STANDARD, *, progress: bool | None = No
     notes = (
         "Expected: of half the difference, the limit of infinitely many steps (parallel transport); of half the sum, "
         "0, approached as 1/n; per area, the curvature at the corner, approached as the loop shrinks.",
+        "The limit is adiabatic. A side of the loop that takes a learning time T is slow if T times the slowest "
+        "relaxation rate is large; before anything is measured the first task is learned to convergence again.",
     )
     arrays = {
         "theory_odd": (("n_per_side", "overlap"), [one.odd for one in theory], "half the difference, theory"),
@@ -148,10 +180,29 @@ def figure_holonomy(settings: Settings = STANDARD, *, progress: bool | None = No
         "full_even": (("full_n_per_side", "overlap"), [one.even for one in full], "half the sum, full N"),
         "limit_odd": (("overlap",), limit.odd, "half the difference, transport"),
         "small_odd": (("size", "overlap"), [one.odd for one in small], "half the difference, small loops"),
+        "slow_odd": (("side_time", "overlap"), [one.odd for one in lagging], "half the difference, slow sides"),
+        "slow_even": (("side_time", "overlap"), [one.even for one in lagging], "half the sum, slow sides"),
+        "slowness": (("side_time",), slowness, "slowest relaxation rate times learning time of a side"),
         "area": (("size",), areas, "area of the small loops"),
         "curvature": (("overlap",), slope, "curvature: residue per area"),
     }
     return collect(figure, settings, numbers, notes, arrays=arrays)
+
+
+def _flow(duration: float) -> GradientFlow:
+    return GradientFlow(duration, save_at=[duration])
+
+
+def _corner_states(model: Model, family: Filters, learned: Overlaps) -> list[Overlaps]:
+    """What the task leads to, infinitely slowly, at each corner."""
+    corners = np.array(CORNERS[:-1])
+    return [learned, *(transport(model, family, corners[: i + 1], learned) for i in range(1, len(corners)))]
+
+
+def _distance(residue: Residue, limit: Residue) -> tuple[float, float]:
+    """How far the odd part is from the limit, and the even one from 0, as parts of the limit's largest entry."""
+    size = np.abs(limit.odd).max()
+    return float(np.abs(residue.odd - limit.odd).max() / size), float(np.abs(residue.even).max() / size)
 
 
 def _area() -> float:
@@ -229,6 +280,19 @@ def _draw_area(ax: "Axes", names: tuple[str, ...], areas: list[float], small: li
     ax.set_xlabel("area enclosed in the space of tasks")
     ax.set_ylabel("residue / area")
     legend_above(ax)
+
+
+def _draw_distance(ax: "Axes", x: np.ndarray, distances: list[tuple[float, float]], label: str) -> None:
+    odd, even = np.array(distances).T
+    ax.plot(x, odd, color=COLOURS[0], marker="o", markersize=4, label="(loop - reverse) / 2, off the limit")
+    ax.plot(x, even, color=COLOURS[1], marker="s", markersize=4, label="|loop + reverse| / 2")
+    ax.plot(x, 1.5 * even[-1] * x[-1] / x, color="0.5", linewidth=0.9, linestyle=":", label="slope -1")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.xaxis.set_minor_formatter("")
+    ax.set_xlabel(label)
+    ax.set_ylabel("relative to the largest residue")
+    legend_above(ax, ncols=1)
 
 
 def _largest(values: np.ndarray, n: int = 4) -> list[int]:

@@ -75,7 +75,7 @@ class Settings:
     duration: float = 20.0
     dt: float = 0.05
     n_trials: int = 16
-    published: Learning = Learning(0.2, 300)
+    published: Learning = Learning(0.1, 600)
     small_duration: float = 12.0
     small_dt: float = 0.1
     small_trials: int = 6
@@ -90,7 +90,7 @@ class Settings:
     grids: tuple[Grids, ...] = (((8, 2), (10, 3)), ((6, 2), (8, 2)))
     networks: Learning = Learning(0.4, 30)
     n_neurons: tuple[int, ...] = (100, 316, 1000, 3162, 10_000)
-    n_seeds: int = 4
+    n_seeds: int = 16
     closures: Sizes = field(default_factory=Sizes)
     seed: int = 0
 

@@ -175,4 +175,6 @@ _NOTES = (
     "Errors of the excess kurtosis are those of Gaussian neurons, sqrt(24 / N).",
     "The theory assumes Gaussian neurons in infinite number. Part of its deviation falls as N^(-1/2); the rest comes "
     "from neurons that learning makes non-Gaussian, and stays: see ol.validate.",
+    "The published theory code reads the output with the state after the update and the gain of the state before; that "
+    "alone moves its overlaps. Here both are of the state before.",
 )

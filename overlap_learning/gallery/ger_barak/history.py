@@ -119,7 +119,7 @@ def figure_3(settings: Settings = STANDARD, *, progress: bool | None = None) -> 
 
 
 def figure_6(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
-    """The invariants K of learning through A, B, A, B, and A with noise: conserved by learning, moved by noise.
+    """The spectrum of K, four of the five numbers that the flow keeps, through A, B, A, B, and A with noise.
 
     Args:
         settings: the sizes of the experiment.
@@ -314,8 +314,8 @@ def _title(figure: str, settings: Settings) -> str:
 
 _NOTES = (
     "After A-B-A without noise all ten overlaps return nearly, not the visible ones alone: with the task, five "
-    "conserved numbers (the four invariants, and |u|^2 - |v|^2) hold all but two directions. It is "
-    "the noise that moves the invisible overlaps.",
+    "conserved numbers (the four invariants, and |u|^2 - |v|^2) hold all but two directions, along "
+    "which a path there and back leaves little. It is the noise that moves the invisible overlaps.",
     "The published noisy phase runs close to the edge of stability, where the predicted drift, which is first order in "
     "the fluctuations, fails; below the edge it holds.",
 )

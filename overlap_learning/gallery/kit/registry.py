@@ -60,7 +60,8 @@ class Sheet:
         return import_module(self.module, "overlap_learning.gallery")
 
 
-#: The sheets of each figure, by the names of their files: of Ger & Barak 2026, Schuessler et al. 2020, and beyond them.
+#: The sheets of each figure, by the names of their files: Ger & Barak 2026, Schuessler et al. 2020 (s20), Pellegrino et
+#: al. 2023 (p23), and beyond.
 FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     "fig1": {"fig1": Sheet("a linear network learns: theory, full N, direct descent", ".ger_barak.linear", "figure_1")},
     "fig2": {"fig2": Sheet("equivalent networks, and what sets them apart", ".ger_barak.pair", "figure_2")},
@@ -82,8 +83,13 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     # Schuessler et al. 2020.
     "s20-fig3": {"s20-fig3": Sheet("a linear task: loss and singular values", ".schuessler.linear", "figure_3")},
     "s20-fig4": {"s20-fig4": Sheet("a linear task: what a random bulk changes", ".schuessler.linear", "figure_4")},
+    # Pellegrino et al. 2023.
+    "p23-washout": {
+        "p23-washout": Sheet("a reach learned and washed out: one tensor", ".pellegrino.washout", "figure_washout")
+    },
+    "p23-ranks": {"p23-ranks": Sheet("how many components learning has", ".pellegrino.ranks", "figure_ranks")},
     # Beyond the papers.
-    "drift": {"drift": Sheet("what moves the invariants, predicted and measured", ".beyond.drift", "figure_drift")},
+    "drift": {"drift": Sheet("what moves conserved numbers, predicted and measured", ".beyond.drift", "figure_drift")},
     "holonomy": {"holonomy": Sheet("a loop of tasks leaves a trace", ".beyond.holonomy", "figure_holonomy")},
     "savings": {"savings": Sheet("learning again: what history saves", ".beyond.savings", "figure_savings")},
     "trust": {"trust": Sheet("when to trust the Gaussian theory", ".beyond.trust", "figure_trust")},

@@ -26,7 +26,7 @@ def largest_difference(a: jax.Array | np.ndarray, b: jax.Array | np.ndarray) -> 
     return float(np.abs(np.asarray(a) - np.asarray(b)).max())
 
 
-def adam(learning_rate: float, n_steps: int) -> Optimiser:
+def adam(learning_rate: float, n_steps: int, save_every: int | None = None) -> Optimiser:
     """Adam, by optax.
 
     Raises:
@@ -38,4 +38,4 @@ def adam(learning_rate: float, n_steps: int) -> Optimiser:
         raise ModuleNotFoundError(
             'Adam is optax\'s, which is not installed: pip install "overlap_learning[gallery]".', name="optax"
         ) from error
-    return Optimiser(optax.adam(learning_rate), n_steps)
+    return Optimiser(optax.adam(learning_rate), n_steps, save_every=save_every)

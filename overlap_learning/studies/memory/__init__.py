@@ -15,8 +15,10 @@ from overlap_learning.studies.memory.conserved import (
 from overlap_learning.studies.memory.course import joined, phase_edges
 from overlap_learning.studies.memory.decoding import Decoding, decode_history, decode_single_twins
 from overlap_learning.studies.memory.drift import Drift, invariant_drift
+from overlap_learning.studies.memory.linearisation import relaxation_rates
 from overlap_learning.studies.memory.manifold import SolutionManifold, solution_manifold
 from overlap_learning.studies.memory.protocol import protocol
+from overlap_learning.studies.memory.reachable import EquivalenceClass, equivalence_class, moved_within
 from overlap_learning.studies.memory.savings import History, LearningSpeed, Savings, learning_speed, savings
 from overlap_learning.studies.memory.twins import Phase, Twins, random_starts, train_twins
 
@@ -42,6 +44,7 @@ else:
 __all__ = [
     "Decoding",
     "Drift",
+    "EquivalenceClass",
     "History",
     "LearningSpeed",
     "Phase",
@@ -56,14 +59,17 @@ __all__ = [
     "decode_history",
     "decode_single_twins",
     "drift_along",
+    "equivalence_class",
     "invariant_drift",
     "invariants_along",
     "joined",
     "learning_speed",
     "measured_drift",
+    "moved_within",
     "phase_edges",
     "protocol",
     "random_starts",
+    "relaxation_rates",
     "savings",
     "solution_manifold",
     "stepped_loop",

@@ -7,8 +7,10 @@ import numpy as np
 
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.invariants import invariants
+from overlap_learning.dynamics.laws import AbstractLaw
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.solution import Solution
+from overlap_learning.model.factor import square_root
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
@@ -16,18 +18,16 @@ from overlap_learning.studies.memory.drift import Drift, invariant_drift
 from overlap_learning.tasks.task import Task
 
 
-def invariants_along(solution: Solution, rates: Any = None) -> jax.Array:
-    """`ol.invariants` at each saved point of a run of a linear network.
+def invariants_along(solution: Solution, rates: Any = None, law: AbstractLaw | None = None) -> jax.Array:
+    """`ol.invariants`, or the numbers of one conservation law, at each saved point of a run.
 
     Args:
         solution: the run, of theory or full N.
         rates: relative learning rates P.
+        law: such as `overlap_learning.dynamics.laws.Gauge()`; None: that of `ol.invariants`.
 
     Returns:
-        The invariants, shape [S, d].
-
-    Raises:
-        ValueError: if the network is nonlinear.
+        The invariants, shape [S, n].
 
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Linear())
@@ -38,7 +38,10 @@ def invariants_along(solution: Solution, rates: Any = None) -> jax.Array:
         ((201, 4), True)
     """
     model: Any = solution.model
-    return jax.vmap(lambda overlaps: invariants(model, overlaps, rates))(solution.overlaps)
+    if law is None:
+        return jax.vmap(lambda overlaps: invariants(model, overlaps, rates))(solution.overlaps)
+    speeds, layout = model.layout.rates(rates), model.layout
+    return jax.vmap(lambda gram: law.charges(layout, square_root(gram), speeds).values)(solution.overlaps.gram)
 
 
 def trace_along(solution: Solution) -> np.ndarray:
@@ -47,13 +50,14 @@ def trace_along(solution: Solution) -> np.ndarray:
     return np.einsum("sii,i->s", np.asarray(solution.overlaps.gram), layout.signature)
 
 
-def drift_along(task: Task, solution: Solution, rule: Any) -> Drift:
+def drift_along(task: Task, solution: Solution, rule: Any, law: AbstractLaw | None = None) -> Drift:
     """The predicted `invariant_drift` at each saved point of a run.
 
     Args:
         task: the fixed batch that was learned.
         solution: the run.
         rule: its rule.
+        law: as in `invariant_drift`.
 
     Returns:
         A `Drift` whose arrays have the saved points as their first axis; `accumulated` makes changes of the rates.
@@ -62,7 +66,7 @@ def drift_along(task: Task, solution: Solution, rule: Any) -> Drift:
         ValueError: as of `invariant_drift`.
     """
     model: Any = solution.model
-    return jax.vmap(lambda overlaps: invariant_drift(model, task, overlaps, rule))(solution.overlaps)
+    return jax.vmap(lambda overlaps: invariant_drift(model, task, overlaps, rule, law=law))(solution.overlaps)
 
 
 def accumulated(rate: jax.Array, time: jax.Array) -> np.ndarray:
@@ -101,25 +105,27 @@ def measured_drift(
     *,
     n_paths: int = 64,
     settled: float = 0.25,
+    law: AbstractLaw | None = None,
 ) -> np.ndarray:
     """The drift of the invariants on many paths of noisy learning, which `invariant_drift` predicts the mean of.
 
     Args:
-        model: the `Model`, linear.
+        model: the `Model`.
         task: a fixed batch that the overlaps solve.
         overlaps: where all paths begin.
         rule: descent with label noise; from which of its saved points on drift is measured, `settled` says.
         key: a jax random key; every path draws its own noise.
         n_paths: paths.
         settled: the share of the run that is left to the fluctuations to settle.
+        law: as in `invariant_drift`.
 
     Returns:
-        Change per unit of learning time, shape [n_paths, d]; not finite on paths that diverged.
+        Change per unit of learning time, shape [n_paths, n]; not finite on paths that diverged.
     """
 
     def one(key):
         run = integrate(model, task, overlaps, rule, key, throw=False)
-        values = invariants_along(run, rule.rates)
+        values = invariants_along(run, rule.rates, law)
         first = round(settled * (len(run.time) - 1))
         return (values[-1] - values[first]) / (run.time[-1] - run.time[first])
 
@@ -145,7 +151,9 @@ def trace_drift(solution: Solution, *, settled: float = 0.25, n_parts: int = 5) 
 
 
 def conserved_matrix(network: Network) -> np.ndarray:
-    """What gradient flow conserves at full N, `K = (A A^T - B B^T) / N`; its non-zero eigenvalues are the invariants.
+    """What gradient flow conserves at full N, `K = (A A^T - B B^T) / N`, of a linear network.
+
+    Its non-zero eigenvalues are what overlaps tell of it, those of `ol.invariants`.
 
     Args:
         network: neurons of one weight.

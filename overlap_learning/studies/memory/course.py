@@ -1,11 +1,13 @@
 """Course: the phases of a protocol as one run."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.learning.solution import Solution
+from overlap_learning.model.network import Network
 
 
 def joined(phases: Sequence[Solution]) -> Solution:
@@ -44,6 +46,9 @@ def joined(phases: Sequence[Solution]) -> Solution:
     saved = {"gram": jnp.concatenate([phase.overlaps.gram for phase in phases])}
     if transfers:
         saved["transfer"] = jnp.concatenate(transfers)
+    networks = [phase.networks for phase in phases]
+    if all(network is not None for network in networks):
+        saved["vectors"] = jnp.concatenate([cast(Network, network).vectors for network in networks])
     return Solution(
         model=phases[0].model,
         time=jnp.concatenate(times),

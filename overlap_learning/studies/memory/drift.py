@@ -29,6 +29,7 @@ class Drift(NamedTuple):
         steps: of the finite steps of descent, along the mean gradient.
         weight_decay: of weight decay.
         label_noise: of the gradients that label noise draws.
+        minibatches: of what the gradients of minibatches differ by. What it makes the network fluctuate by is left out.
         fluctuations: of the fluctuations about the solution which that noise leaves behind.
         parameter_noise: of the diffusion of the vectors.
         edge: eta times the largest curvature of the loss, as a share of what the rule can bear: beyond 1 descent is
@@ -39,6 +40,7 @@ class Drift(NamedTuple):
     steps: jax.Array
     weight_decay: jax.Array
     label_noise: jax.Array
+    minibatches: jax.Array
     fluctuations: jax.Array
     parameter_noise: jax.Array
     edge: jax.Array
@@ -46,7 +48,8 @@ class Drift(NamedTuple):
     @property
     def total(self) -> jax.Array:
         """The sum of all causes, shape [n]."""
-        return self.steps + self.weight_decay + self.label_noise + self.fluctuations + self.parameter_noise
+        noise = self.label_noise + self.minibatches + self.fluctuations
+        return self.steps + self.weight_decay + noise + self.parameter_noise
 
 
 def invariant_drift(
@@ -69,7 +72,10 @@ def invariant_drift(
 
     * steps: `eta^2 (1 + mu) / (1 - mu)^3 [V S P]` (Nesterov: `(1 - mu + 2 mu^2) / (1 - mu)^3`);
     * label noise, with gradients S_xi: `eta^2 / (1 - mu)^2 E[V S_xi P]`: momentum acts as the learning rate
-      eta / (1 - mu) would;
+      eta / (1 - mu) would. Noise of sigma per reading, whatever dt is: with readings of weight dt, `E[S_xi S_xi]` is
+      `sigma^2 dt` times an integral over the trial, so that halving dt halves it, and sigma ~ dt^(-1/2) keeps it;
+    * minibatches of b of B trials: the same, with the covariance of their gradients S_b about the mean,
+      `(1/b) (B - b) / (B - 1)` times that of single trials; a fresh batch each step: take B large;
     * fluctuations about a solution, `delta <- delta - eta (S_xi + H delta) P`: their stationary covariance solves a
       discrete Lyapunov equation along the eigenvectors of H, with position and velocity along each as the state;
     * weight decay lambda: `-2 eta lambda / (1 - mu) tr(L V R P V^T) / N`, which is `-2 eta lambda / (1 - mu) Q` for
@@ -82,7 +88,7 @@ def invariant_drift(
         model: the `Model`.
         task: a fixed batch. With label noise: one that the overlaps solve.
         overlaps: the `Overlaps`.
-        rule: `GradientFlow` or `GradientDescent`, without minibatches and clipping.
+        rule: `GradientFlow` or `GradientDescent`, without clipping.
         law: what is conserved, such as `overlap_learning.dynamics.laws.Gauge()`: one that the model has. None: the one
             of `ol.invariants`, `Spectrum()` for linear networks and `Gauge()` for all others.
         step: the step at which a schedule of learning rates is read.
@@ -117,10 +123,13 @@ def invariant_drift(
     if law not in has.values():
         raise ValueError(f"invariant_drift: {model.activation!r} does not conserve {law!r}; its laws are {has}.")
     if isinstance(rule, GradientFlow):
-        settings = _Settings(0.0, 0.0, 1.0, 0.0, rule.weight_decay, None, 0.0)
+        settings, batch_size = _Settings(0.0, 0.0, 1.0, 0.0, rule.weight_decay, None, 0.0), None
     elif isinstance(rule, GradientDescent):
-        if rule.batch_size is not None or rule.clip_norm is not None:
-            raise ValueError("invariant_drift: batch_size and clip_norm are not covered; leave them out.")
+        if rule.clip_norm is not None:
+            raise ValueError("invariant_drift: clip_norm is not covered; leave it out.")
+        batch_size = rule.batch_size
+        if batch_size is not None and batch_size > task.n_trials:
+            raise ValueError(f"invariant_drift: batch_size is {batch_size}, the task has {task.n_trials} trials.")
         momentum = 0.0 if rule.momentum is None else rule.momentum
         direct, smooth = (1.0, momentum) if rule.nesterov else (0.0, 1.0)
         diffusion = 0.0 if rule.parameter_noise is None else rule.parameter_noise
@@ -140,7 +149,7 @@ def invariant_drift(
             )
     # As arrays: other numbers are then no other program.
     settings = jax.tree.map(lambda x: jnp.asarray(x, float), settings)
-    return _drift(model, task, overlaps.gram, layout.rates(rule.rates), settings, law, flat)
+    return _drift(model, task, overlaps.gram, layout.rates(rule.rates), settings, law, flat, batch_size)
 
 
 class _Settings(NamedTuple):
@@ -157,7 +166,14 @@ class _Settings(NamedTuple):
 
 @eqx.filter_jit
 def _drift(
-    model: Model, task: Task, gram: jax.Array, rates: jax.Array, rule: _Settings, law: AbstractLaw, flat: float
+    model: Model,
+    task: Task,
+    gram: jax.Array,
+    rates: jax.Array,
+    rule: _Settings,
+    law: AbstractLaw,
+    flat: float,
+    batch_size: int | None,
 ) -> Drift:
     d = len(gram)
     near = linearise(model, gram, task, rates)
@@ -182,10 +198,31 @@ def _drift(
         bare = jnp.square(eta / (1 - mu)) * kicks
         settled = _settled(near.curvatures, kicks, flat, rule)
         noise, fluctuations = (seen(moment) / eta for moment in (bare, settled - bare))
+    if batch_size is None:
+        minibatches = jnp.zeros_like(charges.values)
+    else:
+        spread = _spread_of_batches(model, task, gram, near, batch_size)
+        minibatches = eta / jnp.square(1 - mu) * charges.moved(spread, near.speed)
     diffusion = 2 * rule.diffusion * jnp.diagonal(charges.slopes, axis1=1, axis2=2) @ (1.0 * (rates > 0))
     # Where the slowest root of an axis's recursion is -1.
     bearable = 2 * (1 + mu) / (rule.smooth + rule.direct * (1 + mu))
-    return Drift(steps, decay, noise, fluctuations, jnp.asarray(diffusion), eta * near.curvatures[-1] / bearable)
+    edge = eta * near.curvatures[-1] / bearable
+    return Drift(steps, decay, noise, minibatches, fluctuations, jnp.asarray(diffusion), edge)
+
+
+def _spread_of_batches(model: Model, task: Task, gram: jax.Array, near: Linearisation, size: int) -> jax.Array:
+    """`E[x_ia x_jb]` of the gradients of batches of so many trials about their mean, as coordinates, [d, d, d, d]."""
+    n = task.n_trials
+
+    def slope(inputs, targets, weights):
+        single = Task(inputs[None], targets[None], n * weights[None], task.dt)
+        return near.coordinates(gram_loss_gradient(model, gram, single)[1])
+
+    single = jax.vmap(slope)(task.inputs, task.targets, task.weights)
+    off = single - jnp.mean(single, axis=0)
+    # Drawn without replacement.
+    share = (n - size) / (size * max(n - 1, 1) * n)
+    return share * jnp.einsum("kia,kjb->iajb", off, off)
 
 
 def _kicks(model: Model, task: Task, gram: jax.Array, near: Linearisation) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Holonomy: what is left in the overlaps when the task has come back to where it was."""
+"""Holonomy: what is left in the overlaps when the task has come back to where it was, in the adiabatic limit."""
 
 import itertools
 from collections.abc import Callable
@@ -15,11 +15,8 @@ from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, with_gram
-from overlap_learning.studies.memory.linearisation import linearise
+from overlap_learning.studies.memory.linearisation import FLAT, linearise
 from overlap_learning.tasks.task import Task
-
-#: Curvatures of the loss below this share of the largest count as flat directions.
-FLAT = 1e-9
 
 
 def connection(
@@ -29,8 +26,8 @@ def connection(
 
     At a solution, a small change dtheta of the task gives the gradient `dS/dtheta dtheta`, and learning to convergence
     moves the vectors by the least it can, `delta_a = -H^+ dS/dtheta_a`, with H the Hessian of the loss. This is a
-    connection on the manifold of
-    solutions: learning is the horizontal lift of the path of the task.
+    connection on the manifold of solutions: learning is the horizontal lift of the path of the task. It is the
+    adiabatic limit of gradient flow, for tasks that change slowly beside `relaxation_rates` (see `transport`).
 
     Args:
         model: the `Model`.
@@ -64,8 +61,15 @@ def transport(
 ) -> Overlaps:
     """Where learning leads when the task moves infinitely slowly along straight lines from corner to corner.
 
-    The limit of many small changes of the task, each learned to convergence: the `connection`, integrated along the
-    path.
+    The adiabatic limit of gradient flow: the `connection`, integrated along the path. Flow on a task that changes in n
+    equal steps a side, each learned for a time tau, is near it if
+
+    * n is large. What steps leave in a loop falls as 1/n, most of it the same both ways round (`Residue.even`);
+    * the task is slow beside learning: with kappa the smallest of `relaxation_rates` (per learning time), learning lags
+      by `theta' / kappa` behind a task that moves at theta' = side / (n tau), in units of its parameter per learning
+      time. What that leaves falls as the share of a side that it is, 1 / (kappa n tau); nothing if each step is learned
+      to convergence, `kappa tau` large;
+    * descent takes small steps: it breaks the conserved numbers by O(eta), a drift that has nothing to do with loops.
 
     Args:
         model: the `Model`.

@@ -1,14 +1,22 @@
 """Linearisation: learning near a solution, where the gradient is a linear map of the displacement."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from overlap_learning.checks import require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
+from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
-from overlap_learning.tasks.task import Task
+from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.tasks.task import Task, check_task
+
+#: Curvatures of the loss below this share of the largest count as flat directions.
+FLAT = 1e-9
 
 
 class Linearisation(eqx.Module):
@@ -85,3 +93,46 @@ def linearise(model: Model, gram: jax.Array, task: Task, rates: jax.Array | None
     hessian = jax.vmap(column)(jnp.eye(d * d))
     curvatures, axes = jnp.linalg.eigh((hessian + hessian.T) / 2)
     return Linearisation(gram, root, inverse_root, speed, curvatures, axes)
+
+
+def relaxation_rates(
+    model: Model, task: Task, overlaps: Overlaps, *, rates: Any = None, flat: float = FLAT
+) -> np.ndarray:
+    """How fast gradient flow relaxes to a solution, mode by mode: the curvatures of the loss that are not 0.
+
+    Displacements of the vectors decay as `exp(-kappa tau)`, tau the learning time. The smallest says what slow means: a
+    task that changes at a speed theta' is followed adiabatically if theta' / kappa is small beside the range over which
+    theta matters. The largest says which steps are small: descent is stable for `eta kappa < 2`.
+
+    Args:
+        model: the `Model`.
+        task: a fixed batch that the overlaps solve.
+        overlaps: the `Overlaps`.
+        rates: relative learning rates P.
+        flat: curvatures below this share of the largest count as 0.
+
+    Returns:
+        kappa per unit of learning time, in ascending order, shape [k]: one for each direction that the task pins.
+
+    Raises:
+        ValueError: if layouts or channels do not match.
+
+    Source: theory page, section 5.
+
+    Examples:
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
+        >>> task, start = ol.tasks.exponential_filter(), ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
+        >>> solved = ol.integrate(model, task, start, ol.GradientFlow(100.0)).final
+        >>> ol.studies.relaxation_rates(model, task, solved).shape
+        (3,)
+    """
+    require_float64("ol.studies.relaxation_rates")
+    check_layout(model, overlaps, "relaxation_rates")
+    check_task(model, task, "relaxation_rates")
+    curvatures = np.asarray(_curvatures(model, overlaps.gram, task, model.layout.rates(rates)))
+    return curvatures[curvatures > flat * curvatures[-1]]
+
+
+@eqx.filter_jit
+def _curvatures(model: Model, gram: jax.Array, task: Task, rates: jax.Array) -> jax.Array:
+    return linearise(model, gram, task, rates).curvatures

@@ -37,8 +37,12 @@ def stepped_loop(
     start: Overlaps | Network,
     rule: AbstractRule,
     n_per_side: int,
+    settle: AbstractRule | None = None,
 ) -> Residue:
     """Learn a loop of tasks and its reverse, each side of it in n steps, each step with the rule.
+
+    With a long rule each step is learned to convergence. With a short flow of time tau the task moves on before that,
+    at a speed of a side in n tau, and learning lags behind (`transport` says by how much); `settle` lets it catch up.
 
     Args:
         model: the `Model`.
@@ -47,6 +51,7 @@ def stepped_loop(
         start: what was learned at the first corner: `Overlaps`, or a `Network` for full N.
         rule: learning of one step, long enough to converge.
         n_per_side: steps of each side.
+        settle: how the first task is learned once more when it is back; None: not.
 
     Source: theory page, section 5 (memory as holonomy).
     """
@@ -54,8 +59,11 @@ def stepped_loop(
     sides = [np.linspace(first, last, n_per_side + 1)[1:] for first, last in itertools.pairwise(turns)]
     path = np.concatenate(sides)
     back = np.concatenate([path[-2::-1], turns[:1]])
+    last, rules = (turns[:0], []) if settle is None else (turns[:1], [settle])
     ends = [
-        protocol(model, [family(jnp.array(theta)) for theta in way], start, rule)[-1].overlaps.gram[-1]
+        protocol(model, [family(jnp.array(theta)) for theta in (*way, *last)], start, [rule] * len(way) + rules)[
+            -1
+        ].overlaps.gram[-1]
         for way in (path, back)
     ]
     first = start.overlaps if isinstance(start, Network) else start

@@ -44,9 +44,9 @@ def solution_manifold(
     """The dimension of the manifold of equally good overlaps, and of what gradient flow can reach on it.
 
     Ranks of Jacobians with respect to the overlaps: of the outputs (where the loss reads them), of the conserved
-    numbers (`overlap_learning.dynamics.conserved`: spectrum, gauge and so on), and of both together. The numbers are
+    numbers (`ol.conserved`: spectrum, gauge and so on), and of both together. The numbers are
     conserved for every target; whether they are all, and what a special task conserves besides, says
-    `overlap_learning.dynamics.symmetry.symmetries`.
+    `ol.symmetries`.
 
     Args:
         model: the `Model`.
@@ -73,31 +73,41 @@ def solution_manifold(
     require_float64("ol.studies.solution_manifold")
     check_layout(model, overlaps, "solution_manifold")
     check_task(model, task, "solution_manifold")
-    outputs = _unit(np.asarray(_output_slopes(model, task, overlaps.gram)))
-    numbers = _unit(np.asarray(conserved(model, overlaps, rates).slopes))
-    pinned, kept, both = (
-        _rank(jacobian, threshold) for jacobian in (outputs, numbers, np.concatenate([outputs, numbers]))
-    )
+    outputs = outputs_and_slopes(model, task, overlaps.gram)[1]
+    numbers = np.asarray(conserved(model, overlaps, rates).slopes)
+    outputs, numbers = (jacobian / scale(jacobian) for jacobian in (outputs, numbers))
     p = model.layout.n_overlaps
+    pinned, kept, both = (
+        p - len(null_space(jacobian, threshold)) for jacobian in (outputs, numbers, np.concatenate([outputs, numbers]))
+    )
     return SolutionManifold(p, pinned, p - pinned, both - pinned, p - both, kept)
 
 
+def outputs_and_slopes(model: Model, task: Task, gram: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The outputs that the loss reads, weighted as it does, shape [n], and their Jacobian by the overlaps, [n, p]."""
+    values, slopes = _outputs_and_slopes(model, task, gram)
+    return np.asarray(values), np.asarray(slopes)
+
+
 @eqx.filter_jit
-def _output_slopes(model: Model, task: Task, gram: jax.Array) -> jax.Array:
+def _outputs_and_slopes(model: Model, task: Task, gram: jax.Array) -> tuple[jax.Array, jax.Array]:
     rows, columns = model.layout.entry_indices
 
     def read(entries):
         matrix = jnp.zeros_like(gram).at[rows, columns].set(entries).at[columns, rows].set(entries)
-        return (jnp.sqrt(task.weights) * reduced_outputs(model, matrix, task)).ravel()
+        outputs = (jnp.sqrt(task.weights) * reduced_outputs(model, matrix, task)).ravel()
+        return outputs, outputs
 
-    return jax.jacfwd(read)(gram[rows, columns])
-
-
-def _unit(jacobian: np.ndarray) -> np.ndarray:
-    """A Jacobian at a scale of 1, so that one threshold serves several together."""
-    return jacobian / np.linalg.norm(jacobian, ord=2) if jacobian.any() else jacobian
+    slopes, outputs = jax.jacfwd(read, has_aux=True)(gram[rows, columns])
+    return outputs, slopes
 
 
-def _rank(jacobian: np.ndarray, threshold: float) -> int:
-    values = np.linalg.svd(jacobian, compute_uv=False)
-    return int(np.sum(values > threshold * values[0])) if len(values) else 0
+def scale(jacobian: np.ndarray) -> float:
+    """The largest singular value, 1 for zeros: divided by it, several Jacobians share one threshold."""
+    return float(np.linalg.norm(jacobian, ord=2)) if jacobian.any() else 1.0
+
+
+def null_space(jacobian: np.ndarray, threshold: float) -> np.ndarray:
+    """An orthonormal basis of the null space, shape [k, p]; singular values below a share of the largest count as 0."""
+    _, values, vectors = np.linalg.svd(jacobian)
+    return vectors[int(np.sum(values > threshold * values[0])) if len(values) else 0 :]

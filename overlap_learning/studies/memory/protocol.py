@@ -28,6 +28,7 @@ def protocol(
     throw: bool = True,
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
+    save_vectors: bool = False,
 ) -> list[Solution]:
     """Learn tasks one after another, each from where the last one ended.
 
@@ -41,6 +42,7 @@ def protocol(
         progress: at full N, show a progress bar for each phase; None: if a person is watching.
         checkpoint: where to write down, every so many steps, where the run is, each phase in a folder of its
             own; the same call goes on from there after the program was killed. Not with a flow.
+        save_vectors: at full N, as in `ol.train`; the theory needs no vectors.
 
     Returns:
         One `Solution` per phase.
@@ -85,7 +87,10 @@ def protocol(
         phase_key = None if key is None else jax.random.fold_in(key, phase)
         part = part_of(checkpoint, f"phase-{phase}")
         if isinstance(learned, Network):
-            solution = train(model, task, learned, each, phase_key, throw=throw, progress=progress, checkpoint=part)
+            solution = train(
+                model, task, learned, each, phase_key,
+                throw=throw, progress=progress, checkpoint=part, save_vectors=save_vectors,
+            )  # fmt: skip
         else:
             solution = integrate(model, task, learned, each, phase_key, throw=throw, checkpoint=part)
         solutions.append(solution)

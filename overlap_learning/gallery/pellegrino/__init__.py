@@ -1,0 +1,1 @@
+"""The tensor of weights through learning, after Pellegrino et al. 2023."""

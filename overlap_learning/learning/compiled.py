@@ -1,0 +1,56 @@
+"""Compiled functions: one program for each structure of the arguments, called at little cost."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+
+class _Outline(NamedTuple):
+    """A pytree without its arrays: its structure, and its leaves, of which arrays are `jax.Array`."""
+
+    structure: Any
+    leaves: tuple[Any, ...]
+
+    def filled(self, arrays: list[jax.Array]) -> Any:
+        given = iter(arrays)
+        leaves = [next(given) if leaf is jax.Array else leaf for leaf in self.leaves]
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+@jax.tree_util.register_static
+class _Constant:
+    """What a program returns beside arrays: jax hands it on as part of the structure of the results."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
+def _parts(tree: Any) -> tuple[_Outline, list[Any]]:
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [leaf for leaf in leaves if isinstance(leaf, (jax.Array, np.ndarray))]
+    if len(arrays) == len(leaves):
+        return _Outline(structure, (jax.Array,) * len(leaves)), arrays
+    rest = [jax.Array if isinstance(leaf, (jax.Array, np.ndarray)) else leaf for leaf in leaves]
+    return _Outline(structure, tuple(rest)), arrays
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of pytrees, given by position, as compiled programs: as `eqx.filter_jit`, at half the cost of a call.
+
+    Every array among the leaves of the arguments is traced; all else is part of the program, and has to be hashable.
+    """
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def program(outline: _Outline, arrays: list[jax.Array]) -> tuple[_Constant, list[jax.Array]]:
+        found, arrays = _parts(function(*outline.filled(arrays)))
+        return _Constant(found), arrays
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        constant, arrays = program(*_parts(arguments))
+        return constant.value.filled(arrays)
+
+    return call
