@@ -43,14 +43,17 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     Every array among the leaves of the arguments is traced; all else is part of the program, and has to be hashable.
     """
 
-    @functools.partial(jax.jit, static_argnums=0)
     def program(outline: _Outline, arrays: list[jax.Array]) -> tuple[_Constant, list[jax.Array]]:
         found, arrays = _parts(function(*outline.filled(arrays)))
         return _Constant(found), arrays
 
+    # By this name it is known in profiles.
+    program.__name__ = function.__name__
+    run = jax.jit(program, static_argnums=0)
+
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        constant, arrays = program(*_parts(arguments))
+        constant, arrays = run(*_parts(arguments))
         return constant.value.filled(arrays)
 
     return call

@@ -126,8 +126,8 @@ def moved_within(
         The `Overlaps` there.
 
     Raises:
-        ValueError: if arguments do not fit, the direction has no part within the class, or leads out of the positive
-            semi-definite matrices: no network is that far away.
+        ValueError: if arguments do not fit, the direction has no part within the class, leads out of the positive
+            semi-definite matrices (no network is that far away), or a step is too long for the bends of the class.
 
     Source: theory page, section 5.
 
@@ -199,10 +199,13 @@ class _Pinned(NamedTuple):
             kinds = self.read(overlaps)
             off = [(values - wanted) / scale(slopes) for (values, slopes), wanted in zip(kinds, goal, strict=True)]
             if max(np.abs(one).max(initial=0.0) for one in off) <= _CONVERGED:
-                break
+                return overlaps
             rows = np.concatenate([slopes / scale(slopes) for _, slopes in kinds])
             overlaps = _moved(overlaps, -np.linalg.pinv(rows, rcond=threshold) @ np.concatenate(off))
-        return overlaps
+        raise ValueError(
+            f"moved_within: {_CORRECTIONS} corrections did not lead back to the class, which bends too much for this "
+            "step; take more steps (n_steps), or go less far."
+        )
 
 
 def _moved(overlaps: Overlaps, change: np.ndarray) -> Overlaps:
