@@ -78,7 +78,7 @@ def integrate(
     if checkpoint is not None:
         store = Store(checkpoint, "integrate", model=model, task=task, overlaps=overlaps, rule=rule, key=key)
     learner, position = kind.begin(model, overlaps, model.layout.known_rates(rule.rates))
-    with _pace(model, rule, store, is_traced(overlaps, rule, task, key)) as pace:
+    with _pace(model, rule, store, (overlaps, rule, task, key)) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
     return finish(model, outcome, final, "integrate", throw=throw)
 
@@ -102,14 +102,14 @@ def _check(
 
 
 def _pace(
-    model: Model, rule: AbstractRule, store: Store | None, traced: bool
+    model: Model, rule: AbstractRule, store: Store | None, arguments: Any
 ) -> contextlib.AbstractContextManager[Pace]:
     """Short runs are one program; of long ones, a run that ends early wastes what is left of one call."""
     if store is not None:
         return watched(rule, False, "integrate", store)
     most = _steps_per_call(model)
-    whole = traced or rule.n_steps is None or rule.n_steps <= most
-    return contextlib.nullcontext(Pace(is_whole=not traced) if whole else Pace(most))
+    whole = rule.n_steps is None or rule.n_steps <= most or is_traced(arguments)
+    return contextlib.nullcontext(Pace(is_whole=True) if whole else Pace(most))
 
 
 def _steps_per_call(model: Model) -> int:

@@ -1,5 +1,7 @@
 """How a run ended: result codes, and the errors that carry what was saved."""
 
+import functools
+import operator
 from typing import Any
 
 import equinox as eqx
@@ -33,8 +35,9 @@ def is_one_of(result: RESULTS, *members: RESULTS) -> np.ndarray:
 
     On the host: `==` is several operations on the device, which take longer than many a run.
     """
-    number, *numbers = (np.asarray(jax.tree.leaves(item)[0]) for item in (result, *members))
-    return np.any([number == other for other in numbers], axis=0)
+    number, *numbers = (jax.tree.leaves(item)[0] for item in (result, *members))
+    number = np.asarray(number)
+    return functools.reduce(operator.or_, (number == other for other in numbers))
 
 
 class LearningError(RuntimeError):

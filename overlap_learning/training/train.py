@@ -140,7 +140,7 @@ def train(
     )
     title = f"train {len(network.vectors)} x N={network.n_neurons}" if is_batch else f"train N={network.n_neurons}"
     traced = is_traced(network, rule, task, key)
-    with contextlib.nullcontext(Pace()) if traced else watched(rule, progress, title, store) as pace:
+    with contextlib.nullcontext(Pace(is_whole=True)) if traced else watched(rule, progress, title, store) as pace:
         outcome, final = run(learner, rule, task, network.vectors, key, ("weights",) if is_batch else None, pace)
     return finish(model, outcome, final, "train", throw=throw)
 
