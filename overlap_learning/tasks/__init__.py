@@ -2,7 +2,10 @@
 
 from overlap_learning.tasks.decision_making import decision_making
 from overlap_learning.tasks.flip_flop import flip_flop
+from overlap_learning.tasks.flip_flop_channels import flip_flop_channels
 from overlap_learning.tasks.impulse import damped_oscillation, exponential_filter, impulse_response
+from overlap_learning.tasks.mante import mante
+from overlap_learning.tasks.romo import romo
 from overlap_learning.tasks.stream import TaskStream, stream
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.teacher import teacher
@@ -14,7 +17,10 @@ __all__ = [
     "decision_making",
     "exponential_filter",
     "flip_flop",
+    "flip_flop_channels",
     "impulse_response",
+    "mante",
+    "romo",
     "stream",
     "teacher",
 ]
