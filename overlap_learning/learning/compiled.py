@@ -9,14 +9,14 @@ import numpy as np
 
 
 class _Outline(NamedTuple):
-    """A pytree without its arrays: its structure, and its leaves, of which arrays are `jax.Array`."""
+    """A pytree without its arrays: its structure; and its leaves with their types, of which arrays are `jax.Array`."""
 
     structure: Any
     leaves: tuple[Any, ...]
 
     def filled(self, arrays: list[jax.Array]) -> Any:
         given = iter(arrays)
-        leaves = [next(given) if leaf is jax.Array else leaf for leaf in self.leaves]
+        leaves = [next(given) if leaf is jax.Array else leaf[1] for leaf in self.leaves]
         return jax.tree.unflatten(self.structure, leaves)
 
 
@@ -33,7 +33,8 @@ def _parts(tree: Any) -> tuple[_Outline, list[Any]]:
     arrays = [leaf for leaf in leaves if isinstance(leaf, (jax.Array, np.ndarray))]
     if len(arrays) == len(leaves):
         return _Outline(structure, (jax.Array,) * len(leaves)), arrays
-    rest = [jax.Array if isinstance(leaf, (jax.Array, np.ndarray)) else leaf for leaf in leaves]
+    # With their types, as 1, 1.0 and True are equal.
+    rest = [jax.Array if isinstance(leaf, (jax.Array, np.ndarray)) else (type(leaf), leaf) for leaf in leaves]
     return _Outline(structure, tuple(rest)), arrays
 
 

@@ -45,9 +45,10 @@ def standard_neurons(key: jax.Array, shape: tuple[int, ...], dtype: Any, *, exac
         exact: make the vectors orthogonal, `X^T X = N`, by the polar decomposition, the smallest such change.
         centred: likewise, first give each the mean 0.
     """
-    # Prefixes of one long row of numbers: the same numbers as of this shape alone.
+    # Prefixes of one long row: the same numbers as of this shape alone, unless jax was set to draw otherwise.
     size = math.prod(shape)
-    drawn = shape if is_traced(key) else (max(FEWEST_DRAWN, 2 ** math.ceil(math.log2(max(size, 1)))),)
+    is_prefix = getattr(jax.config, "jax_threefry_partitionable", False)
+    drawn = shape if is_traced(key) or not is_prefix else (max(FEWEST_DRAWN, 2 ** math.ceil(math.log2(max(size, 1)))),)
     frame = in_numpy(jax.random.normal(key, drawn, dtype)).reshape(-1)[:size].reshape(shape)
     xp = namespace(frame)
     if exact:

@@ -87,7 +87,7 @@ class FiniteNetwork(AbstractNetwork):
         g: strength of W0, which sets the unit of learning time; None: `|W0| / sqrt(N)`.
 
     Raises:
-        ValueError: if shapes do not fit, something is not finite, or g is out of range.
+        ValueError: if shapes do not fit, something is not finite, W0 is not stable, or g is out of range.
 
     Source: Schuessler et al. 2020, eqs. 2, 3 and 5.
     """
@@ -106,6 +106,8 @@ class FiniteNetwork(AbstractNetwork):
         for name, a in (("bulk", self.bulk), ("w", self.w), ("m", self.m)):
             if not is_traced(a) and not (np.all(np.isfinite(a)) and (name == "bulk" or np.any(a))):
                 raise ValueError(f"{name} must be finite{'' if name == 'bulk' else ' and not 0'}, got {a}.")
+        if not is_traced(self.bulk):
+            _check_stable(np.asarray(self.bulk))
         self.g = as_strength(jnp.linalg.norm(self.bulk) / jnp.sqrt(n) if g is None else g)
 
     @classmethod
@@ -120,7 +122,8 @@ class FiniteNetwork(AbstractNetwork):
                 are 0 at the start as they are for N to infinity, and not of order `N^(-1/2)`.
 
         Raises:
-            ValueError: if g or n_neurons is out of range.
+            ValueError: if g or n_neurons is out of range, or the W0 of this key is not stable, as it can be in small
+                networks with g near 1.
         """
         n = count(n_neurons, "n_neurons", 3 if exact else 1)
         check_key(key, "FiniteNetwork.sample")
@@ -165,6 +168,23 @@ def _unseen(network: FiniteNetwork) -> jax.Array:
     return _unit(network.w - basis @ (basis.T @ network.w))
 
 
+def _check_stable(bulk: np.ndarray) -> None:
+    """Refuse connectivity of which the activity runs away.
+
+    Raises:
+        ValueError: with the eigenvalue.
+    """
+    # No eigenvalue has a larger real part than the symmetric part of the matrix, which is faster to find.
+    if np.linalg.eigvalsh((bulk + bulk.T) / 2)[-1] < 1:
+        return
+    largest = np.linalg.eigvals(bulk).real.max()
+    if largest >= 1:
+        raise ValueError(
+            f"bulk must have all eigenvalues below 1 in real part, or the linear network has no stable fixed point to "
+            f"read; the largest is {largest:.4g}. Draw another W0 (key), a larger one, or use a smaller g."
+        )
+
+
 def _unit(vector: jax.Array) -> jax.Array:
     return vector / jnp.linalg.norm(vector)
 
@@ -176,7 +196,8 @@ def as_strength(g: ArrayLike) -> jax.Array:
         ValueError: if it is out of range.
     """
     array = scalar(g, "g", STRENGTH, 0.0, open_low=False)
-    if not is_traced(g) and float(np.asarray(array)) >= 1:
+    # Inside jit even a known number is a traced array.
+    if not is_traced(array) and float(np.asarray(array)) >= 1:
         raise ValueError(
             f"g must be {STRENGTH}, got {float(np.asarray(array)):g}: the fixed point that this task reads is then not "
             "reached. Nonlinear networks can be trained there, at full N."

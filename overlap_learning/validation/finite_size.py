@@ -166,7 +166,7 @@ def finite_size(
     keys = [key for size_key in size_keys for key in jax.random.split(size_key, n_seeds)]
     disable = None if progress is None else not progress
     with tqdm(total=len(keys), disable=disable, unit="network", desc=title) as bar:
-        for first, last in _side_by_side(all_sizes, MOST_ADDED / _readings(task, rule)):
+        for first, last in _side_by_side(all_sizes, MOST_ADDED / max(1, _readings(task, rule))):
             members = all_sizes[first:last]
             bar.set_postfix_str(f"N={', '.join(map(str, np.unique(members)))}")
             networks = _networks(overlaps, members, keys[first:last], exact)

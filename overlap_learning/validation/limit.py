@@ -282,22 +282,22 @@ def limit(
     off = jnp.zeros(model.layout.n_overlaps)
     if not exact:
         batch = task.sample(jax.random.key(0) if key is None else key) if isinstance(task, TaskStream) else task
-        off = _start_error(model, batch, start, overlaps.gram)
+        off = _start_error(model, batch, start, overlaps.gram, model.layout.known_rates(rule.rates))
     return Limit(solution=fine, coarse=coarse, start=start, start_error=off, folded=fine_nodes.folded, exact=exact)
 
 
 @eqx.filter_jit
-def _start_error(model: Model, task: Task, start: Network, gram: jax.Array) -> jax.Array:
-    """How far `dG/dtau` of these neurons is from `-(G S + S G)` of Gaussian ones, relative to its largest entry."""
+def _start_error(model: Model, task: Task, start: Network, gram: jax.Array, rates: jax.Array) -> jax.Array:
+    """How far `dG/dtau` of these neurons is from `-(G S P + P S G)` of Gaussian ones, relative to its largest entry."""
     rows, columns = model.layout.entry_indices
     weights = start.weights
     slope = jax.grad(lambda vectors: neuron_loss(model, vectors, weights, task))(start.vectors)
     activation = model.activation
     if hasattr(activation, "quadrature"):
         activation = Activation(activation, REFEREE)
-    by_theory = gram @ gram_loss_gradient(Model(model.layout, activation), gram, task)[1]
+    by_theory = gram @ gram_loss_gradient(Model(model.layout, activation), gram, task)[1] * rates
     # dL/dV of a node is its weight times its gradient: a sum over nodes is an average.
-    off, largest = start.vectors.T @ slope - by_theory, jnp.max(jnp.abs(by_theory + by_theory.T))
+    off, largest = start.vectors.T @ slope * rates - by_theory, jnp.max(jnp.abs(by_theory + by_theory.T))
     return jnp.abs(off + off.T)[rows, columns] / jnp.where(largest > 0, largest, 1.0)
 
 

@@ -225,6 +225,9 @@ def test_what_is_no_function_of_arrays_is_refused():
         (ol.Activation(lambda h: jnp.clip(h, -np.pi / 2, np.pi / 2)), True),
         (ol.Activation(lambda h: h + 0.05 * jnp.maximum(h - 1.00053, 0)), True),
         (ol.Activation(lambda h: jnp.tanh(8 * h)), False),
+        # Steep far out, where few fields are: a jump of 1 at 0 is no less one.
+        (ol.Activation(lambda h: h**3 + jax.nn.relu(h)), True),
+        (ol.Activation(lambda h: h**3), False),
     ],
 )
 def test_a_kink_is_seen_wherever_it_is(phi, kink):

@@ -154,6 +154,10 @@ def test_curves_work_under_vmap_and_compile_once():
     for i, (g, target) in enumerate(((0.2, 0.5), (0.6, 2.0))):
         np.testing.assert_allclose(many.singular_values[i], curve(g, target).singular_values, atol=1e-10)
         assert many.error[i] < 1e-10
+    # What is known when a program is made is as good as what is traced.
+    np.testing.assert_allclose(jax.jit(lambda g: curve(g, 2.0).output)(0.6), many.output[1], atol=1e-10)
+    known = jax.jit(lambda target: study.fixed_point_learning(0.6, target, [0.0, 0.3, 1.0, 30.0]).output)
+    np.testing.assert_allclose(known(2.0), many.output[1], atol=1e-10)
     with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
         compiled = []
         patch.setattr("jax._src.compiler.compile_or_get_cached", lambda *a, **k: compiled.append(a))
@@ -188,6 +192,10 @@ def test_wrong_networks_are_named():
         study.FiniteNetwork(np.full((2, 2), np.nan), np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match="not 0"):
         study.FiniteNetwork(np.zeros((2, 2)), np.zeros(2), np.ones(2))
+    with pytest.raises(ValueError, match=r"below 1 in real part.*the largest is 3"):
+        study.FiniteNetwork(3 * np.eye(4), np.ones(4), np.ones(4), g=0.5)
+    # Not the symmetric part: this one is stable, however large it is.
+    study.FiniteNetwork(np.triu(np.full((4, 4), 9.0), 1), np.ones(4), np.ones(4), g=0.5)
     with pytest.raises(ValueError, match="onset"):
         study.trial_learning(study.FiniteNetwork(np.zeros((2, 2)), [1.0, 0], [0, 1.0]), 0.5, 0.1, 1, onset=200.0)
     # A target that double precision can't reach: the last good points, with a result code.

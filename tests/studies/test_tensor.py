@@ -224,6 +224,17 @@ def test_weighted_neurons_count_by_their_weights():
         np.testing.assert_allclose(found.singular_values(mode), theory.singular_values(mode), atol=1e-13)
 
 
+def test_the_frame_of_neurons_that_leave_their_span_is_orthonormal():
+    model = ol.Model(LAYOUT, ol.Erf())
+    network = ol.Network.sample(START, 60, key=jax.random.key(2))
+    learned = ol.train(model, TASK, network, ol.GradientDescent(5e-2, 60), save_vectors=True, progress=False)
+    tensor = ol.studies.weight_tensor(learned)
+    basis = tensor.basis()
+    # Sums over 60 neurons. Directions of small singular values hold rounding of the large ones, until it is taken off.
+    np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-13)
+    np.testing.assert_allclose(np.asarray(tensor.lift()), dense(learned), atol=1e-12 * np.abs(dense(learned)).max())
+
+
 def test_saved_vectors_are_kept_in_files_and_joined(full, tmp_path):
     _, run = full
     run.save(tmp_path / "run.nc")
@@ -297,6 +308,7 @@ def test_solutions_without_weights_are_refused(solution, make, message):
         (lambda t: t.lift(), r"pass the network at the start.*got None"),
         (lambda t: t.lift(ol.Network(np.eye(8), LAYOUT)), r"overlaps that learning started from; they differ by up to"),
         (lambda t: jax.tree.map(lambda a: a[:1] if a.ndim == 3 else a, t).change.cp(1), r"tensor is 0"),
+        (lambda t: eqx.tree_at(lambda t: t.outgoing, t, 0 * t.outgoing).cp(1), r"tensor is 0"),
         (lambda t: ol.studies.matrices_tensor([]), r"give at least one matrix"),
         (lambda t: ol.studies.matrices_tensor([np.eye(3), np.eye(2)]), r"\[3, 3\], got \[2, 2\] for number 1"),
         (lambda t: ol.studies.matrices_tensor([np.full((2, 2), np.nan)]), r"4 of 4 entries of matrix 0 are not finite"),

@@ -293,3 +293,15 @@ def test_bad_input_is_named(change, message):
     arguments = {"model": ERF, "task": flip_flop(), "overlaps": start(), "rule": SHORT}
     with pytest.raises(ValueError, match=message):
         ol.limit(**(arguments | change))
+
+
+def test_the_rate_at_the_start_is_that_of_the_vectors_that_learn():
+    coarse = (ol.model.HermiteGrid(2, folded=True), ol.model.HermiteGrid(3, folded=True))
+    frozen = ol.GradientDescent(5e-3, 50, save_every=5, rates={"m": 0.0, "z": 0.0})
+    all_learn, some = (
+        ol.limit(ERF, flip_flop(), start(), rule, nodes=coarse, progress=False) for rule in (SHORT, frozen)
+    )
+    mm, mz, zz = (LAYOUT.entry_names.index(name) for name in ("mm", "vz", "zz"))
+    assert all_learn.start_error[mm] > 0 < all_learn.start_error[zz]
+    # What does not learn has no rate to be wrong; what learns is compared with its own largest rate.
+    assert some.start_error[mm] == some.start_error[zz] == 0 < some.start_error[mz]

@@ -389,3 +389,9 @@ def test_a_network_that_is_filled_up_learns_as_it_would_alone():
         found = both.deviation[0, k] + scaling.entries(both.theory)
         np.testing.assert_allclose(found, scaling.entries(solution), atol=both.tolerance[0], rtol=0)
         np.testing.assert_allclose(both.loss[0, k], solution.loss, atol=both.tolerance[0], rtol=0)
+
+
+def test_a_task_without_steps_is_named():
+    task = ol.tasks.impulse_response([[[1.0]]], [0.2], dt=0)
+    with pytest.raises(ValueError, match="continuous time"):
+        ol.validate(LINEAR, task, START, RULE, (12,), 1, key=KEY, progress=False)

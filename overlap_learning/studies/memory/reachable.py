@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import floating, require_float64
+from overlap_learning.checks import count, floating, require_float64
 from overlap_learning.dynamics.conserved import conserved
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
@@ -150,9 +150,10 @@ def moved_within(
     wanted = np.asarray(floating(direction, "moved_within: direction"))
     if wanted.shape != (layout.size, layout.size) or not np.allclose(wanted, wanted.T):
         raise ValueError(
-            f"moved_within: direction must be a symmetric matrix of shape [{layout.size}, {layout.size}], such as "
-            f"0.1 * ol.studies.equivalence_class(...).directions[0]; got shape {list(wanted.shape)}."
+            f"moved_within: direction must be a finite symmetric matrix of shape [{layout.size}, {layout.size}], such "
+            f"as 0.1 * ol.studies.equivalence_class(...).directions[0]; got {wanted.tolist()}."
         )
+    n_steps = count(n_steps, "moved_within: n_steps")
     pinned = _Pinned(model, None if same_visible else task, rates)
     i, j = layout.entry_indices
     way = wanted[i, j]

@@ -330,7 +330,8 @@ def check_times(times: ArrayLike) -> jax.Array:
     array = floating(times, "times").astype(float)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"times must have shape [S], S >= 1, such as jnp.linspace(0, 3, 61), got {list(array.shape)}.")
-    if not is_traced(times):
+    # Inside jit even a known number is a traced array.
+    if not is_traced(array):
         known = np.asarray(array)
         if not (np.all(np.isfinite(known)) and known[0] >= 0 and np.all(np.diff(known) >= 0)):
             raise ValueError(f"times must be finite, increasing and not negative, got {known}.")

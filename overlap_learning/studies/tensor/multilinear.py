@@ -68,13 +68,13 @@ def compress(left: np.ndarray, right: np.ndarray) -> Compressed:
     """
     post, pre = _frame(left, right), _frame(right, left)
     slices = (post.T @ left) @ np.swapaxes(pre.T @ right, 1, 2)
-    time, values, across = np.linalg.svd(slices.reshape(len(slices), -1), full_matrices=False)
+    time, values, across = np.linalg.svd(slices.reshape(len(slices), slices[0].size), full_matrices=False)
     kept = values > ROUNDING * values[:1]
     norm = float(np.linalg.norm(values))
     # A change of nothing is the rounding of a difference.
     norm = norm if norm > rounding(left, right) else 0.0
     small = values[kept, None] * across[kept] / (norm or 1.0)
-    return Compressed(small.reshape(-1, *slices.shape[1:]), (time[:, kept], post, pre), norm)
+    return Compressed(small.reshape(len(small), *slices.shape[1:]), (time[:, kept], post, pre), norm)
 
 
 def rounding(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -210,7 +210,11 @@ def _framed(vectors: np.ndarray, u: np.ndarray, v: np.ndarray, cut: float) -> tu
     for _ in range(2):
         rest = rest - start @ (start.T @ rest)
     axes, values, _ = np.linalg.svd(rest, full_matrices=False)
-    return np.hstack([start, axes[:, values > cut * scale]]), start.shape[1]
+    axes = axes[:, values > cut * scale]
+    # What rounding left of the start in `rest` is a larger part of the directions of small singular values.
+    for _ in range(2):
+        axes, _ = np.linalg.qr(axes - start @ (start.T @ axes))
+    return np.hstack([start, axes]), start.shape[1]
 
 
 def _padded(frame: np.ndarray, n_start: int, inner: int, outer: int) -> np.ndarray:
