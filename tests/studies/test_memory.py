@@ -171,7 +171,7 @@ def test_what_is_no_way_within_a_class_is_refused():
     far[2, 3] = far[3, 2] = 9.0
     with pytest.raises(ValueError, match="leads out of the positive semi-definite"):
         ol.studies.moved_within(model, A, START, far, same_visible=True)
-    with pytest.raises(ValueError, match=r"direction must be a symmetric matrix of shape \[4, 4\]"):
+    with pytest.raises(ValueError, match=r"direction must be a finite symmetric matrix of shape \[4, 4\]"):
         ol.studies.moved_within(model, A, START, np.ones(3))
 
 
