@@ -20,7 +20,7 @@ def reproduce(names: Sequence[str], folder: Folder, *, quick: bool = False) -> b
     Args:
         names: of figures; "all" stands for every one.
         folder: where to write.
-        quick: with settings that take less than a minute each.
+        quick: with settings that take about a minute each at most.
 
     Raises:
         ConfigError: if a figure needs a package that is not installed.
