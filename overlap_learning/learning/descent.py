@@ -227,7 +227,7 @@ def _advance(
     begin, since = where
 
     def one(learner, limits, state):
-        _, unpacked = _packed(state)
+        packed, unpacked = _packed(state)
 
         def one_step(packed, step):
             def move(packed):
@@ -244,7 +244,6 @@ def _advance(
             packed, _ = lax.scan(one_step, packed, at[0] + jnp.arange(n_steps))
             return packed, _save(learner, run, unpacked(packed), at[1])
 
-        packed, _ = _packed(state)
         if n_points == 0:
             return unpacked(lax.scan(one_step, packed, begin + jnp.arange(n_steps))[0]), None
         # A call of several points begins at one.

@@ -189,13 +189,7 @@ def figure_drift(settings: Settings = STANDARD, *, progress: bool | None = None)
                    float(_typical(steps[i, -1])), expected=1.0)
             for i, (name, _) in enumerate(RULES)
         ),
-        *(
-            Number(f"label noise, {_plain(name)}, at {edge:g} of the edge: measured / predicted",
-                   float(_typical(noise[i, j])), float(error[i, j]), 1.0)
-            for i, (name, _) in enumerate(RULES)
-            for j, edge in enumerate(settings.edges)
-            if np.isfinite(error[i, j])
-        ),
+        *_noise_numbers("label noise", RULES, settings, noise, error),
         *(
             Number(f"{label}: largest deviation from the prediction / change",
                    _deviation(lines[kind], lines["predicted"]), expected=0.0)
@@ -216,13 +210,7 @@ def figure_drift(settings: Settings = STANDARD, *, progress: bool | None = None)
             for j, eta in enumerate(settings.learning_rates)
             if j in (0, len(settings.learning_rates) - 1)
         ),
-        *(
-            Number(f"erf, label noise, {_plain(name)}, at {edge:g} of the edge: measured / predicted",
-                   float(_typical(bent_noise[i, j])), float(bent_error[i, j]), 1.0)
-            for i, (name, _) in enumerate(ERF_RULES)
-            for j, edge in enumerate(settings.edges)
-            if np.isfinite(bent_error[i, j])
-        ),
+        *_noise_numbers("erf, label noise", ERF_RULES, settings, bent_noise, bent_error),
         *(
             Number(f"erf, N = {settings.n_batch_neurons}, one trial at a time, eta = {eta:g}: measured / predicted",
                    batches.ratio[i], batches.ratio_error[i], 1.0)
@@ -437,6 +425,17 @@ def _span(values: np.ndarray) -> float:
 
 def _plain(name: str) -> str:
     return name.replace(r"$\mu = ", "").replace("$", "")
+
+
+def _noise_numbers(what: str, rules: Rules, settings: Settings, ratios: np.ndarray, error: np.ndarray) -> list[Number]:
+    """Measured over predicted drift by label noise, of each rule at each edge where it is known."""
+    return [
+        Number(f"{what}, {_plain(name)}, at {edge:g} of the edge: measured / predicted",
+               float(_typical(ratios[i, j])), float(error[i, j]), 1.0)
+        for i, (name, _) in enumerate(rules)
+        for j, edge in enumerate(settings.edges)
+        if np.isfinite(error[i, j])
+    ]  # fmt: skip
 
 
 def _draw_ratio(
