@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 
 class _Outline(NamedTuple):
@@ -30,18 +29,17 @@ class _Constant:
 
 def _parts(tree: Any) -> tuple[_Outline, list[Any]]:
     leaves, structure = jax.tree.flatten(tree)
-    arrays = [leaf for leaf in leaves if isinstance(leaf, (jax.Array, np.ndarray))]
-    if len(arrays) == len(leaves):
-        return _Outline(structure, (jax.Array,) * len(leaves)), arrays
+    # By their dtype: to ask whether a leaf is a jax.Array takes twenty times as long.
+    arrays = [leaf for leaf in leaves if hasattr(leaf, "dtype")]
     # With their types, as 1, 1.0 and True are equal.
-    rest = [jax.Array if isinstance(leaf, (jax.Array, np.ndarray)) else (type(leaf), leaf) for leaf in leaves]
+    rest = [jax.Array if hasattr(leaf, "dtype") else (type(leaf), leaf) for leaf in leaves]
     return _Outline(structure, tuple(rest)), arrays
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of pytrees, given by position, as compiled programs: as `eqx.filter_jit`, at half the cost of a call.
 
-    Every array among the leaves of the arguments is traced; all else is part of the program, and has to be hashable.
+    Every leaf of the arguments that has a dtype is traced; all else is part of the program, and has to be hashable.
     """
 
     def program(outline: _Outline, arrays: list[jax.Array]) -> tuple[_Constant, list[jax.Array]]:

@@ -62,8 +62,7 @@ def closure(report: ClosureReport, *, ax: "Axes | None" = None) -> "Axes":
         ax.axhline(allowed, color="0.3", linewidth=0.8, linestyle="--", label="tolerance")
         if report.until() < len(time) - 1:
             ax.axvline(time[report.until()], color="0.3", linewidth=0.8, linestyle=":", label="good until")
-    ax.set_yscale("log")
-    ax.set_ylabel("largest deviation of an overlap from the limit")
+    ax.set(yscale="log", ylabel="largest deviation of an overlap from the limit")
     label_learning_time(ax, compared)
     legend_above(ax)
     return ax

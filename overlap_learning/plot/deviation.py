@@ -53,8 +53,7 @@ def deviation(
         values = np.where(values > 0, values, np.nan)
         settings = curve.look.settings(len(values) - 1)
         ax.plot(curve.time[1 : len(values)], values[1:], color=curve.look.colour, label=curve.label, **settings)
-    ax.set_yscale("log")
-    ax.set_ylabel(f"largest overlap deviation\nfrom {first.label}")
+    ax.set(yscale="log", ylabel=f"largest overlap deviation\nfrom {first.label}")
     label_learning_time(ax, compared)
     legend_above(ax)
     return ax

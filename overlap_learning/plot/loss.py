@@ -42,8 +42,7 @@ def loss(*solutions: Solution, labels: Sequence[str] | None = None, ax: "Axes | 
         ax.plot(
             curve.time, np.asarray(curve.solution.loss), color=curve.look.colour, label=curve.label, **curve.settings()
         )
-    ax.set_yscale("log")
-    ax.set_ylabel("loss")
+    ax.set(yscale="log", ylabel="loss")
     label_learning_time(ax, compared)
     legend_above(ax)
     return ax

@@ -77,8 +77,7 @@ def output(
             colour = COLOURS[channel % len(COLOURS)] if len(channels) > 1 else look.colour
             settings = look.settings(len(times))
             ax.plot(times, values[trial, :, channel], color=colour, label=f"{label}{which}", **settings)
-    ax.set_xlabel("time (neuronal time constants)")
-    ax.set_ylabel("output y")
+    ax.set(xlabel="time (neuronal time constants)", ylabel="output y")
     ax.margins(x=0.02)
     legend_above(ax)
     return ax

@@ -55,8 +55,7 @@ def quantiles(network: Network, *, ax: "Axes | None" = None) -> "Axes":
         )  # fmt: skip
         bound = max(bound, np.abs(expected).max())
     ax.plot([-bound, bound], [-bound, bound], color="0.5", linewidth=0.9, zorder=0, label="_Gaussian")
-    ax.set_xlabel("normal quantile")
-    ax.set_ylabel("quantile over neurons / rms")
+    ax.set(xlabel="normal quantile", ylabel="quantile over neurons / rms")
     handles, texts = ax.get_legend_handles_labels()
     legend_above(
         ax, handles, ncols=min(4, len(texts)), markerscale=3, handletextpad=0.1, title="vector (excess kurtosis)"

@@ -71,12 +71,10 @@ def validation(result: Validation, *, ax: "Axes | None" = None) -> "Axes":
             marker=marker, markersize=6, markerfacecolor=face, linestyle="none", capsize=3,
             label=rf"rms {when}, $\tau$ = {time[index]:.3g}",
         )  # fmt: skip
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    ax.set(xscale="log", yscale="log")
     ax.set_xticks(sizes, [f"{n:,}" for n in result.n_neurons])
     ax.set_xticks([], minor=True)
-    ax.set_xlabel("number of neurons N")
-    ax.set_ylabel("deviation of overlaps, full N from theory")
+    ax.set(xlabel="number of neurons N", ylabel="deviation of overlaps, full N from theory")
     ax.margins(x=0.1)
     legend_above(ax)
     return ax

@@ -21,8 +21,7 @@ def draw_costs(ax: "Axes", closures: Sequence[Closure], known: float, name: str)
                     markersize=6, color=COLOURS[i], markerfacecolor="none", label=kind)  # fmt: skip
     ax.axhline(known, color="0.4", linewidth=0.8, linestyle=(0, (4, 2)), label="limit known to")
     _scale(ax)
-    ax.set_xlabel("time / time of the Gaussian theory")
-    ax.set_ylabel(f"largest error / change, {name}")
+    ax.set(xlabel="time / time of the Gaussian theory", ylabel=f"largest error / change, {name}")
     legend_above(ax, ncols=2)
 
 
@@ -33,14 +32,12 @@ def draw_populations(ax: "Axes", closures: dict[str, Sequence[Closure]]) -> None
         ax.plot(*zip(*own, strict=True), color=COLOURS[i], marker=MARKS[i], markersize=6, markerfacecolor="none",
                 linewidth=1.0, label=name)  # fmt: skip
     _scale(ax)
-    ax.set_xlabel("populations K (1: the Gaussian theory)")
-    ax.set_ylabel("largest error / change")
+    ax.set(xlabel="populations K (1: the Gaussian theory)", ylabel="largest error / change")
     legend_above(ax, ncols=3)
 
 
 def _scale(ax: "Axes") -> None:
     """Logarithmic axes, named at powers of ten alone."""
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    ax.set(xscale="log", yscale="log")
     ax.xaxis.set_minor_formatter("")
     ax.yaxis.set_minor_formatter("")

@@ -454,8 +454,7 @@ def _draw_ratio(
     ax.axhline(1.0, color="0.5", linewidth=0.9, zorder=0)
     ax.set_xscale("log")
     ax.xaxis.set_minor_formatter("")
-    ax.set_xlabel(label)
-    ax.set_ylabel("measured / predicted drift")
+    ax.set(xlabel=label, ylabel="measured / predicted drift")
     if error is None:
         ax.legend(frameon=False, fontsize=8, loc="best")
 
@@ -470,8 +469,7 @@ def _draw_lines(ax: "Axes", time: np.ndarray, lines: dict[str, np.ndarray]) -> N
             ax.plot(
                 time, series, color=COLOURS[i], markerfacecolor="none", label=kind if j == 0 else f"_{kind}", **style
             )
-    ax.set_xlabel(r"learning time $\tau$")
-    ax.set_ylabel(r"invariants, eigenvalues of $\Sigma G$")
+    ax.set(xlabel=r"learning time $\tau$", ylabel=r"invariants, eigenvalues of $\Sigma G$")
     legend_above(ax, ncols=3)
 
 
@@ -479,11 +477,9 @@ def _draw_adam(ax: "Axes", settings: Settings, drift: np.ndarray) -> None:
     sizes = _step_sizes(settings)
     for i, name in enumerate(("Adam", "plain descent")):
         ax.plot(sizes, drift[i], marker=MARKS[i], color=COLOURS[i], markerfacecolor="none", linewidth=1.0, label=name)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    ax.set(xscale="log", yscale="log")
     ax.xaxis.set_minor_formatter("")
-    ax.set_xlabel("step size")
-    ax.set_ylabel("largest drift of an invariant")
+    ax.set(xlabel="step size", ylabel="largest drift of an invariant")
     ax.legend(frameon=False, fontsize=9)
 
 
@@ -496,9 +492,7 @@ def _draw_batches(ax: "Axes", settings: Settings, batches: _Batches) -> None:
     )
     ax.plot(rates, predicted, color=COLOURS[0], linewidth=1.2, label="predicted")
     ax.plot(rates, batches.adam, color=COLOURS[1], marker="s", markerfacecolor="none", linewidth=1.0, label="Adam")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    ax.set(xscale="log", yscale="log")
     ax.xaxis.set_minor_formatter("")
-    ax.set_xlabel("learning rate")
-    ax.set_ylabel(r"drift of $u^\top u - v^\top v$")
+    ax.set(xlabel="learning rate", ylabel=r"drift of $u^\top u - v^\top v$")
     ax.legend(frameon=False, fontsize=9)

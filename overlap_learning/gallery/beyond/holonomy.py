@@ -226,8 +226,7 @@ def _draw_path(ax: "Axes") -> None:
         ax.annotate("", last, first, arrowprops={"arrowstyle": "->", "color": COLOURS[0], "linewidth": 1.6})
     ax.plot(*corners.T, linestyle="none", marker="o", color="black", markersize=4)
     ax.annotate("start", corners[0], (8, -14), textcoords="offset points")
-    ax.set_xlabel("amplitude of the target")
-    ax.set_ylabel("decay of the target")
+    ax.set(xlabel="amplitude of the target", ylabel="decay of the target")
     ax.margins(0.15)
 
 
@@ -251,8 +250,7 @@ def _draw_odd(
     ax.plot([], [], color="0.4", linestyle="none", marker="o", markerfacecolor="none", label="full N")
     ax.set_xscale("log", base=2)
     ax.set_xticks(settings.n_per_side, [str(n) for n in settings.n_per_side])
-    ax.set_xlabel("steps per side")
-    ax.set_ylabel("(loop - reverse) / 2")
+    ax.set(xlabel="steps per side", ylabel="(loop - reverse) / 2")
     legend_above(ax)
 
 
@@ -264,9 +262,7 @@ def _draw_even(ax: "Axes", settings: Settings, names: tuple[str, ...], theory: l
     ax.plot(n, 1.6 * top * n[0] / n, color="0.5", linewidth=0.9, linestyle=":", label="slope -1")
     ax.set_xscale("log", base=2)
     ax.set_xticks(settings.n_per_side, [str(n) for n in settings.n_per_side])
-    ax.set_yscale("log")
-    ax.set_xlabel("steps per side")
-    ax.set_ylabel("|loop + reverse| / 2")
+    ax.set(yscale="log", xlabel="steps per side", ylabel="|loop + reverse| / 2")
     legend_above(ax)
 
 
@@ -276,9 +272,7 @@ def _draw_area(ax: "Axes", names: tuple[str, ...], areas: list[float], small: li
         ax.plot(areas, per_area, color=colour, marker="o", markersize=4, label=symbol(names[i]))
         ax.axhline(slope[i], color=colour, linewidth=0.9, linestyle=(0, (1, 1.5)))
     ax.plot([], [], color="0.4", linestyle=(0, (1, 1.5)), linewidth=0.9, label="curvature")
-    ax.set_xscale("log")
-    ax.set_xlabel("area enclosed in the space of tasks")
-    ax.set_ylabel("residue / area")
+    ax.set(xscale="log", xlabel="area enclosed in the space of tasks", ylabel="residue / area")
     legend_above(ax)
 
 
@@ -287,11 +281,9 @@ def _draw_distance(ax: "Axes", x: np.ndarray, distances: list[tuple[float, float
     ax.plot(x, odd, color=COLOURS[0], marker="o", markersize=4, label="(loop - reverse) / 2, off the limit")
     ax.plot(x, even, color=COLOURS[1], marker="s", markersize=4, label="|loop + reverse| / 2")
     ax.plot(x, 1.5 * even[-1] * x[-1] / x, color="0.5", linewidth=0.9, linestyle=":", label="slope -1")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    ax.set(xscale="log", yscale="log")
     ax.xaxis.set_minor_formatter("")
-    ax.set_xlabel(label)
-    ax.set_ylabel("relative to the largest residue")
+    ax.set(xlabel=label, ylabel="relative to the largest residue")
     legend_above(ax, ncols=1)
 
 

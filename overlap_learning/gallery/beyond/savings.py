@@ -223,9 +223,7 @@ def _draw_learning(ax: "Axes", found: Savings, title: str) -> None:
         ax.plot(run.time, run.loss, color=COLOURS[i], linestyle=style, linewidth=1.6, label=f"after {name}"
                 if name != "naive" else name)  # fmt: skip
     ax.axhline(float(found.criterion), color="0.6", linewidth=0.8)
-    ax.set_yscale("log")
-    ax.set_xlabel(r"learning time $\tau$ of A")
-    ax.set_ylabel(f"loss on A ({title})")
+    ax.set(yscale="log", xlabel=r"learning time $\tau$ of A", ylabel=f"loss on A ({title})")
     legend_above(ax)
 
 
@@ -248,8 +246,7 @@ def _draw_parts(ax: "Axes", conditions: tuple[_Condition, ...], names: tuple[str
         ax.bar(x, parts[i].mean(axis=0), width, color=COLOURS[i], label=condition.name)
     ax.axhline(0.0, color="0.5", linewidth=0.9)
     ax.set_xticks(range(len(names)), [symbol(name) for name in names])
-    ax.set_xlabel("overlap")
-    ax.set_ylabel("its part of the gain of speed")
+    ax.set(xlabel="overlap", ylabel="its part of the gain of speed")
     legend_above(ax, ncols=2)
 
 
@@ -257,5 +254,6 @@ def _draw_speeds(ax: "Axes", predicted: np.ndarray, measured: np.ndarray, settin
     ax.plot(predicted, measured, linestyle="none", marker="o", markersize=4, color=COLOURS[0], markerfacecolor="none")
     ends = [predicted.min(), predicted.max()]
     ax.plot(ends, ends, color="0.5", linewidth=0.9, zorder=0)
-    ax.set_xlabel("from the invisible overlaps, linear networks")
-    ax.set_ylabel(rf"$-dL/d\tau$ at full N = {settings.n_neurons:,}")
+    ax.set(
+        xlabel="from the invisible overlaps, linear networks", ylabel=rf"$-dL/d\tau$ at full N = {settings.n_neurons:,}"
+    )

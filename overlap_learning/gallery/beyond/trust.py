@@ -290,9 +290,7 @@ def _draw_courses(ax: "Axes", reports: dict[str, ClosureReport]) -> None:
         known = report.limit.error.max(axis=1)[1:] / report.change
         ax.plot(time_, known, color=COLOURS[i], linewidth=0.8, linestyle=":")
     ax.plot([], [], color="0.4", linewidth=0.8, linestyle=":", label="limit known to")
-    ax.set_yscale("log")
-    ax.set_xlabel(r"learning time $\tau$")
-    ax.set_ylabel("largest error of the theory / change")
+    ax.set(yscale="log", xlabel=r"learning time $\tau$", ylabel="largest error of the theory / change")
     legend_above(ax, ncols=2 if max(map(len, reports)) > 12 else 3)
 
 
@@ -308,8 +306,5 @@ def _draw_sizes(ax: "Axes", neurons: ClosureReport) -> None:
             closure[index], color=COLOURS[i], linestyle=(0, (4, 2)), linewidth=1.2, label=f"limit - theory, {when}"
         )
     ax.plot(n, rms[0, 0, 1] * np.sqrt(n[0] / n) * 1.5, color="0.5", linewidth=0.8, linestyle=":", label="slope -1/2")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlabel("neurons N")
-    ax.set_ylabel("rms deviation of the overlaps")
+    ax.set(xscale="log", yscale="log", xlabel="neurons N", ylabel="rms deviation of the overlaps")
     legend_above(ax, ncols=2)

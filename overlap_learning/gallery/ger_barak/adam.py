@@ -9,58 +9,46 @@ import jax.numpy as jnp
 import numpy as np
 
 import overlap_learning.plot as plot
+from overlap_learning.gallery.ger_barak.phases import (
+    Published,
+    begin,
+    draw_returns,
+    invariants_as_arrays,
+    label_invariants,
+)
 from overlap_learning.gallery.kit.page import mark_phases, network, page
 from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.kit.runs import adam, end_gram, largest_difference, random_network
+from overlap_learning.gallery.kit.runs import adam, end_gram, largest_difference
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.solution import Solution
-from overlap_learning.model.activations import Linear
 from overlap_learning.model.activity import reduced_outputs
-from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network
-from overlap_learning.plot.style import COLOURS, label_ends, legend_above, symbol
-from overlap_learning.studies.equivalence.completion import equivalent
+from overlap_learning.plot.style import COLOURS, legend_above
 from overlap_learning.studies.memory.conserved import invariants_along
 from overlap_learning.studies.memory.course import joined
 from overlap_learning.studies.memory.protocol import protocol
-from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
 from overlap_learning.validation.gaussianity import excess_kurtosis, kurtosis_error
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 LETTERS = ("A", "B", "A", "B", "A")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Published):
     """The published settings, and those of plain descent beside it.
 
     Args:
-        n_neurons: N.
-        uu: norm of u at the start.
-        mu: overlap of m and u at the start.
-        decays: c of task A and of task B.
-        duration: of a trial, in neuronal time constants.
-        dt: the Euler step.
         learning_rate: of Adam.
         descent_rate: eta of plain descent.
         n_steps: learning steps of each phase.
-        seed: of the start and the neurons.
     """
 
-    n_neurons: int = 500
-    uu: float = 32**2 / 500
-    mu: float = 400 / 500
-    decays: tuple[float, float] = (0.2, 0.4)
-    duration: float = 20.0
-    dt: float = 0.05
     learning_rate: float = 1e-3
     descent_rate: float = 5e-3
     n_steps: int = 4000
-    seed: int = 0
 
 
 STANDARD = Settings()
@@ -80,13 +68,7 @@ def figure_7(settings: Settings = STANDARD, *, progress: bool | None = None) -> 
     Source: Ger & Barak 2026, Fig. 7.
     """
     rule = adam(settings.learning_rate, settings.n_steps)
-    model = Model(Layout(n_in=1, rank=1, n_out=1), Linear())
-    start_key, neuron_key = jax.random.split(jax.random.key(settings.seed))
-    start = equivalent(
-        random_network(model.layout, settings.n_neurons, start_key).overlaps, model, uu=settings.uu, mu=settings.mu
-    )
-    neurons = Network.sample(start, settings.n_neurons, key=neuron_key)
-    a, b = (exponential_filter(decay, settings.duration, settings.dt) for decay in settings.decays)
+    model, (a, b), _, neurons = begin(settings, *jax.random.split(jax.random.key(settings.seed)))
     tasks = [a, b, a, b, a]
     descent = GradientDescent(settings.descent_rate, settings.n_steps)
     by_adam = protocol(model, tasks, neurons, rule, progress=progress)
@@ -94,12 +76,8 @@ def figure_7(settings: Settings = STANDARD, *, progress: bool | None = None) -> 
     courses = {"adam": joined(by_adam), "descent": joined(by_descent)}
     series = {name: np.asarray(invariants_along(run)) for name, run in courses.items()}
     figure = _draw(settings, a, by_adam, by_descent, courses, series)
-    arrays = {
-        f"{name}_invariants": ((f"{name}_time", "invariant"), value, "eigenvalues of Sign G")
-        for name, value in series.items()
-    }
     numbers = _numbers(model, a, {"Adam": by_adam, "plain descent": by_descent}, series)
-    return collect(figure, settings, numbers, _NOTES, runs=courses, arrays=arrays)
+    return collect(figure, settings, numbers, _NOTES, runs=courses, arrays=invariants_as_arrays(series))
 
 
 def _numbers(model: Model, task: Task, runs: dict[str, list[Solution]], series: dict[str, np.ndarray]) -> list[Number]:
@@ -154,11 +132,9 @@ def _draw(
         for i in range(series[name].shape[1]):
             kept.plot(steps, series[name][:, i], color=COLOURS[i], label="_" * i + label,
                       linestyle="-" if name == "adam" else ":")  # fmt: skip
-    loss.set_yscale("log")
-    loss.set_ylabel("loss")
+    loss.set(yscale="log", ylabel="loss")
     kept.set_ylabel("eigenvalues of Sign G")
-    ends = [(times[-1], float(value)) for value in series["adam"][-1]]
-    label_ends(kept, ends, [rf"$\lambda_{{{i + 1}}}$" for i in range(len(ends))], list(COLOURS[: len(ends)]))
+    label_invariants(kept, times[-1], series["adam"][-1])
     for ax in (loss, kept):
         legend_above(ax)
     plot.overlaps(courses["adam"], names=model.visible_names, ax=visible)
@@ -171,30 +147,16 @@ def _draw(
     labels = ["A1", "A2", "A3"]
     plot.output(model, task, *(network(by_adam[p]) for p in (0, 2, 4)), labels=labels, ax=output)
     output.set_ylabel("output y, Adam")
-    _draw_returns(returned, model, by_adam, by_descent)
+    for phases, label, colour in ((by_adam, "Adam", COLOURS[0]), (by_descent, "plain descent", "0.5")):
+        looks = [(2, f"A2, {label}", "o", colour), (4, f"A3, {label}", "x", colour)]
+        draw_returns(returned, model, phases, looks)
+    returned.set_ylabel("distance of the overlap from A1")
     return figure
 
 
 def _steps(course: Solution, last: int) -> np.ndarray:
     time = np.asarray(course.time)
     return time * (last / time[-1])
-
-
-def _draw_returns(ax: "Axes", model: Model, by_adam: Sequence[Solution], by_descent: Sequence[Solution]) -> None:
-    names = (*model.visible_names, *model.invisible_names)
-    for phases, label, colour in ((by_adam, "Adam", COLOURS[0]), (by_descent, "plain descent", "0.5")):
-        first = phases[0].overlaps.entries()
-        for phase, end, marker in ((2, "A2", "o"), (4, "A3", "x")):
-            later = phases[phase].overlaps.entries()
-            distance = [abs(float(later[name][-1] - first[name][-1])) for name in names]
-            ax.plot(range(len(names)), distance, linestyle="none", marker=marker, markersize=7, color=colour,
-                    markerfacecolor="none", label=f"{end}, {label}")  # fmt: skip
-    ax.set_yscale("log")
-    ax.set_xticks(range(len(names)), [symbol(name) for name in names])
-    ax.axvline(len(model.visible_names) - 0.5, color="0.7", linewidth=0.8, zorder=0)
-    ax.set_ylabel("distance of the overlap from A1")
-    ax.set_xlabel("visible | invisible overlaps")
-    legend_above(ax)
 
 
 _NOTES = (

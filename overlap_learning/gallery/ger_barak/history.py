@@ -1,7 +1,6 @@
 """History: task A, B, A, B, and A with noise; what returns, what is conserved, and what noise erases (Figs. 3, 6)."""
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,24 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 
 import overlap_learning.plot as plot
+from overlap_learning.gallery.ger_barak.phases import (
+    Published,
+    begin,
+    draw_returns,
+    invariants_as_arrays,
+    label_invariants,
+)
 from overlap_learning.gallery.kit.page import mark_phases, network, page
 from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
-from overlap_learning.gallery.kit.runs import end_gram, largest_difference, random_network
+from overlap_learning.gallery.kit.runs import end_gram, largest_difference
 from overlap_learning.learning.rules import GradientDescent, GradientFlow
 from overlap_learning.learning.solution import Solution
-from overlap_learning.model.activations import Linear
 from overlap_learning.model.activity import reduced_outputs
-from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network
 from overlap_learning.plot.overlaps import overlap_colours
-from overlap_learning.plot.style import COLOURS, FULL, label_ends, legend_above, symbol
-from overlap_learning.studies.equivalence.completion import equivalent
+from overlap_learning.plot.style import COLOURS, FULL, legend_above, symbol
 from overlap_learning.studies.memory.conserved import conserved_matrix, invariants_along, trace_along, trace_drift
 from overlap_learning.studies.memory.course import joined, phase_edges
 from overlap_learning.studies.memory.drift import Drift, invariant_drift
 from overlap_learning.studies.memory.protocol import protocol
-from overlap_learning.tasks.impulse import exponential_filter
 from overlap_learning.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -37,34 +37,20 @@ LETTERS = ("A", "B", "A", "B", "A, noise")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Published):
     """The published settings.
 
     Args:
-        n_neurons: N.
-        uu: norm of u at the start.
-        mu: overlap of m and u at the start.
-        decays: c of task A and of task B.
-        duration: of a trial, in neuronal time constants.
-        dt: the Euler step.
         learning_rate: eta of the phases without noise.
         n_steps: learning steps of each phase.
         label_noise: standard deviation of the noise on the targets in the last phase.
         noisy_learning_rate: eta of the last phase.
-        seed: of the start, the neurons and the noise.
     """
 
-    n_neurons: int = 500
-    uu: float = 32**2 / 500
-    mu: float = 400 / 500
-    decays: tuple[float, float] = (0.2, 0.4)
-    duration: float = 20.0
-    dt: float = 0.05
     learning_rate: float = 5e-3
     n_steps: tuple[int, int, int, int, int] = (3000, 1000, 1000, 1000, 4000)
     label_noise: float = 0.1
     noisy_learning_rate: float = 1e-2
-    seed: int = 0
 
 
 STANDARD = Settings()
@@ -113,7 +99,9 @@ def figure_3(settings: Settings = STANDARD, *, progress: bool | None = None) -> 
         mark_phases(ax, times, LETTERS)
     ends = [runs.full[phase] for phase in (0, 2, 4)]
     plot.output(model, runs.tasks[0], *(network(s) for s in ends), labels=["A1", "A2", "A3"], ax=panels[3])
-    _draw_returns(panels[4], model, runs.full)
+    looks = [(1, "end of B", "_", "0.5"), (2, "A2", "o", COLOURS[0]), (4, "A3, after noise", "x", COLOURS[1])]
+    draw_returns(panels[4], model, runs.full, looks)
+    panels[4].set_ylabel("distance of the overlap from A1, full N")
     _draw_path(panels[5], runs)
     return collect(figure, settings, _returns(runs), _NOTES, runs={"theory": theory, "full": full})
 
@@ -146,33 +134,22 @@ def figure_6(settings: Settings = STANDARD, *, progress: bool | None = None) -> 
     for name, (label, look) in looks.items():
         moved = np.abs(series[name] - series[name][0]).max(axis=1)
         change.plot(courses[name].time, np.where(moved > 0, moved, np.nan), label=label, **look)
-    change.set_yscale("log")
-    change.set_ylabel("largest change of an invariant")
+    change.set(yscale="log", ylabel="largest change of an invariant")
     for ax in (values, change):
         mark_phases(ax, times, LETTERS)
         ax.set_xlabel(r"learning time $\tau$ (sum of learning rates)")
         legend_above(ax, ncols=2)
-    n = series["theory"].shape[1]
-    ends = [(times[-1], value) for value in series["theory"][-1]]
-    label_ends(values, ends, [rf"$\lambda_{{{i + 1}}}$" for i in range(n)], list(COLOURS[:n]))
+    label_invariants(values, times[-1], series["theory"][-1])
     _draw_trace(trace, runs)
-    arrays = {
-        f"{name}_invariants": ((f"{name}_time", "invariant"), value, "eigenvalues of Sign G")
-        for name, value in series.items()
-    }
-    return collect(figure, settings, _conserved(runs, series, settings), _NOTES, runs=courses, arrays=arrays)
+    numbers = _conserved(runs, series, settings)
+    return collect(figure, settings, numbers, _NOTES, runs=courses, arrays=invariants_as_arrays(series))
 
 
 @functools.lru_cache(maxsize=1)
 def _learn(settings: Settings, progress: bool | None) -> Runs:
     """The runs behind both figures."""
-    model = Model(Layout(n_in=1, rank=1, n_out=1), Linear())
     start_key, neuron_key, noise_key = jax.random.split(jax.random.key(settings.seed), 3)
-    start = equivalent(
-        random_network(model.layout, settings.n_neurons, start_key).overlaps, model, uu=settings.uu, mu=settings.mu
-    )
-    neurons = Network.sample(start, settings.n_neurons, key=neuron_key)
-    a, b = (exponential_filter(decay, settings.duration, settings.dt) for decay in settings.decays)
+    model, (a, b), start, neurons = begin(settings, start_key, neuron_key)
     tasks = [a, b, a, b, a]
     calm = [GradientDescent(settings.learning_rate, n) for n in settings.n_steps[:-1]]
     last = settings.n_steps[-1]
@@ -252,23 +229,6 @@ def _output_change(runs: Runs, first: np.ndarray, second: np.ndarray) -> float:
     )
 
 
-def _draw_returns(ax: "Axes", model: Model, phases: Sequence[Solution]) -> None:
-    """How far each overlap is from where the first A phase left it."""
-    names = (*model.visible_names, *model.invisible_names)
-    first = phases[0].overlaps.entries()
-    for phase, label, marker in ((1, "end of B", "_"), (2, "A2", "o"), (4, "A3, after noise", "x")):
-        later = phases[phase].overlaps.entries()
-        distance = [abs(float(later[name][-1] - first[name][-1])) for name in names]
-        ax.plot(range(len(names)), distance, linestyle="none", marker=marker, markersize=7, label=label,
-                color={1: "0.5", 2: COLOURS[0], 4: COLOURS[1]}[phase], markerfacecolor="none")  # fmt: skip
-    ax.set_yscale("log")
-    ax.set_xticks(range(len(names)), [symbol(name) for name in names])
-    ax.axvline(len(model.visible_names) - 0.5, color="0.7", linewidth=0.8, zorder=0)
-    ax.set_ylabel("distance of the overlap from A1, full N")
-    ax.set_xlabel("visible | invisible overlaps")
-    legend_above(ax)
-
-
 def _draw_path(ax: "Axes", runs: Runs) -> None:
     """The way through a visible and an invisible overlap."""
     colours = overlap_colours(runs.theory[0].model)
@@ -287,8 +247,7 @@ def _draw_path(ax: "Axes", runs: Runs) -> None:
         values = np.concatenate([np.asarray(phase.overlaps.entries()[name]) for phase in runs.full[1:]])
         margin = 0.15 * np.ptp(values)
         ax.set(**{f"{axis}lim": (values.min() - margin, values.max() + margin)})
-    ax.set_xlabel(f"{symbol('vu')} (visible)")
-    ax.set_ylabel(f"{symbol('uu')} (invisible), full N")
+    ax.set(xlabel=f"{symbol('vu')} (visible)", ylabel=f"{symbol('uu')} (invisible), full N")
     legend_above(ax)
 
 
@@ -302,8 +261,7 @@ def _draw_trace(ax: "Axes", runs: Runs) -> None:
     middle = len(time) // 4
     predicted = trace[middle] + float(runs.drift.total.sum()) * (time[middle:] - time[middle])
     ax.plot(time[middle:], predicted, color=COLOURS[1], linestyle=":", linewidth=1.8, label="predicted slope")
-    ax.set_xlabel(r"learning time $\tau$ since the start of the noisy phase")
-    ax.set_ylabel("tr(Sign G)")
+    ax.set(xlabel=r"learning time $\tau$ since the start of the noisy phase", ylabel="tr(Sign G)")
     legend_above(ax, ncols=2)
 
 

@@ -103,8 +103,7 @@ def figure_5(settings: Settings = STANDARD, *, progress: bool | None = None) -> 
             if text.get_text() == symbol(name):
                 text.remove()
         kind = "visible" if name in model.visible_names else "invisible"
-        ax.set_ylabel(f"{symbol(name)} ({kind})")
-        ax.set_xlabel(r"learning time $\tau$")
+        ax.set(ylabel=f"{symbol(name)} ({kind})", xlabel=r"learning time $\tau$")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return collect(figure, settings, _numbers(settings, runs), _NOTES, runs=_named(runs))
 

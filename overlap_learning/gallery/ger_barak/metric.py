@@ -141,8 +141,10 @@ def _draw(ax: "Axes", name: str, model: Model, terms: np.ndarray) -> None:
     ax.set_xticks(np.arange(p) + 0.5, [symbol(names[e]) for e in order])
     ax.set_yticks(np.arange(p) + 0.5, [symbol(names[e]) for e in order])
     ax.tick_params(length=0)
-    ax.set_xlabel(f"derivative of the loss with respect to: visible (first {n_visible}) | invisible (always 0)")
-    ax.set_ylabel("velocity of: visible | invisible")
+    ax.set(
+        xlabel=f"derivative of the loss with respect to: visible (first {n_visible}) | invisible (always 0)",
+        ylabel="velocity of: visible | invisible",
+    )
     ax.set_title(f"{name} network", fontsize=10)
 
 

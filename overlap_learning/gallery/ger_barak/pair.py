@@ -221,8 +221,7 @@ def _draw(settings: Settings, task: Task, activity: Activity, theory: Comparison
             "third": {"color": COLOURS[2], "linestyle": (0, (1, 2)), "linewidth": 1.8}}  # fmt: skip
     for name, values in zip(NAMES, activity.outputs, strict=True):
         before.plot(times, values, label=name, **line[name])
-    before.set_xlabel("time (neuronal time constants)")
-    before.set_ylabel("output y, white-noise input")
+    before.set(xlabel="time (neuronal time constants)", ylabel="output y, white-noise input")
     legend_above(before)
 
     model = theory.model
@@ -231,8 +230,7 @@ def _draw(settings: Settings, task: Task, activity: Activity, theory: Comparison
         noise.plot(times, activity.variance[i], ".", color=colour, markersize=2.5, label=f"{name}, full N")
         noise.plot(times, activity.predicted[i], color=colour, linewidth=1.8, linestyle=("-", "--", "-")[i],
                    label=f"{name}, theory")  # fmt: skip
-    noise.set_xlabel("time (neuronal time constants)")
-    noise.set_ylabel("variance of y under state noise")
+    noise.set(xlabel="time (neuronal time constants)", ylabel="variance of y under state noise")
     noise.set_ylim(bottom=0)
     legend_above(noise, markerscale=3)
 
@@ -247,8 +245,7 @@ def _draw(settings: Settings, task: Task, activity: Activity, theory: Comparison
             apart.plot(run.time, theory.difference[i], color=colour, label=f"{name}, theory", linewidth=1.8)
             apart.plot(truth.time, distance.max(axis=(1, 2)), color=colour, label=f"{name}, full N", **marks)
     for ax, text in ((loss, "loss"), (apart, "largest visible-overlap difference\nfrom the first network")):
-        ax.set_xlabel(r"learning time $\tau$ (sum of learning rates)")
-        ax.set_ylabel(text)
+        ax.set(xlabel=r"learning time $\tau$ (sum of learning rates)", ylabel=text)
         legend_above(ax, ncols=3 if ax is loss else 2)
 
     names = model.visible_names
@@ -257,16 +254,14 @@ def _draw(settings: Settings, task: Task, activity: Activity, theory: Comparison
         velocity.bar(np.arange(len(names)) + 0.2 * (2 * i - 3), values, 0.36, color=COLOURS[i], label=NAMES[i])
     velocity.axhline(0, color="0.5", linewidth=0.8)
     velocity.set_xticks(range(len(names)), [symbol(name) for name in names])
-    velocity.set_xlabel("visible overlap")
-    velocity.set_ylabel("initial velocity minus that of the first")
+    velocity.set(xlabel="visible overlap", ylabel="initial velocity minus that of the first")
     legend_above(velocity)
 
     after.plot(task.times, task.targets[0, :, 0], color="0.8", linewidth=5, label="target")
     for i, (name, run) in enumerate(zip(NAMES, full, strict=True)):
         output = simulate(model, network(run), task)[0, :, 0]
         after.plot(task.times, output, color=COLOURS[i] if i else "0.4", linestyle=("-", "--", ":")[i], label=name)
-    after.set_xlabel("time (neuronal time constants)")
-    after.set_ylabel(f"output y after {settings.n_steps:,} steps, full N")
+    after.set(xlabel="time (neuronal time constants)", ylabel=f"output y after {settings.n_steps:,} steps, full N")
     legend_above(after, ncols=4)
     return figure
 

@@ -307,9 +307,7 @@ def draw_decoding(data: "xarray.Dataset") -> "Figure":
                     time[history].mean(axis=0), np.median(loss[history], axis=0), linestyle=style, linewidth=1.4,
                     color=LOOKS[kind]["color"], label=f"{label}, {KINDS[kind]}",
                 )  # fmt: skip
-        ax.set_yscale("log")
-        ax.set_xlabel(r"learning time $\tau$, mean over pairs")
-        ax.set_ylabel("loss, median over pairs")
+        ax.set(yscale="log", xlabel=r"learning time $\tau$, mean over pairs", ylabel="loss, median over pairs")
         legend_above(ax, ncols=2)
     for ax, after, title in ((panels[2], "first", "after A or B"), (panels[3], "common", "after C")):
         _accuracies(ax, data.sel(after=after), ["visible", "invisible"], ["visible", "invisible"])
@@ -330,8 +328,7 @@ def draw_overlaps(data: "xarray.Dataset") -> "Figure":
         ends = [np.min(every), np.max(every)]
         ax.plot(ends, ends, color="0.6", linewidth=0.9, zorder=0)
         ax.set_title(f"{symbol(name)}, {'visible' if name in MODEL.visible_names else 'invisible'}", fontsize=FONT_SIZE)
-        ax.set_xlabel("C after A")
-        ax.set_ylabel("C after B")
+        ax.set(xlabel="C after A", ylabel="C after B")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 

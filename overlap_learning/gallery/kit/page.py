@@ -138,5 +138,4 @@ def histograms(neurons: Network, *, ax: "Axes") -> None:
             color=COLOURS[i % len(COLOURS)], label=symbol(name),
         )  # fmt: skip
     ax.plot(grid, np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi), color="0.5", linewidth=1.2, label="normal")
-    ax.set_xlabel("entry of the vector / its rms")
-    ax.set_ylabel("density over neurons")
+    ax.set(xlabel="entry of the vector / its rms", ylabel="density over neurons")

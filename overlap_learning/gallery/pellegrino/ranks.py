@@ -211,8 +211,7 @@ def _draw_sizes(ax: "Axes", sizes: np.ndarray, found: np.ndarray, bounds: np.nda
     ax.plot(sizes, bounds[:, 1], color=COLOURS[1], linestyle=":", label="exact, by neurons: d")
     ax.set_yscale("log", base=2)
     ax.set_xticks(sizes)
-    ax.set_xlabel("number of vectors d = 2 + 2R")
-    ax.set_ylabel("components of the change of W")
+    ax.set(xlabel="number of vectors d = 2 + 2R", ylabel="components of the change of W")
     legend_above(ax, ncols=2)
 
 
@@ -224,8 +223,7 @@ def _draw_means(ax: "Axes", x: np.ndarray, found: np.ndarray, label: str) -> Non
     ax.set_xticks(x, [f"{value:g}" for value in x])
     ax.minorticks_off()
     ax.set_ylim(0, 1.1 * found.max())
-    ax.set_xlabel(label)
-    ax.set_ylabel("components of the change of W")
+    ax.set(xlabel=label, ylabel="components of the change of W")
     legend_above(ax, ncols=3)
 
 
@@ -237,8 +235,7 @@ def _draw_lazy(ax: "Axes", x: np.ndarray, outside: np.ndarray, moved: np.ndarray
         ax.plot(x, values, color=colour, alpha=0.35, linewidth=0.8)
         ax.plot(x, np.exp(np.log(values).mean(axis=1)), color=colour, marker="o", label=label)
     ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
-    ax.set_xlabel("invisible overlaps multiplied by")
+    ax.set(yscale="log", xlabel="invisible overlaps multiplied by")
     legend_above(ax, ncols=1)
 
 
@@ -248,6 +245,8 @@ def _draw_members(ax: "Axes", change: np.ndarray, leading: np.ndarray, found: np
         chosen = counts == count
         ax.plot(change[chosen], leading[chosen], linestyle="none", marker="o", color=COLOURS[i % len(COLOURS)],
                 label=f"{count} by time")  # fmt: skip
-    ax.set_xlabel(r"$|W_\mathrm{end} - W_0|$ of networks that behave alike at first")
-    ax.set_ylabel("share in its first component by time")
+    ax.set(
+        xlabel=r"$|W_\mathrm{end} - W_0|$ of networks that behave alike at first",
+        ylabel="share in its first component by time",
+    )
     legend_above(ax, ncols=4)

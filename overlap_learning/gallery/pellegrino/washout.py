@@ -292,9 +292,7 @@ def _draw_curves(ax: "Axes", curves: dict[str, np.ndarray], theory: WeightTensor
         spectra = [tensor.singular_values(mode) ** 2 for mode in range(3)]
         least = [max(float(s[r:].sum() / s.sum()) for s in spectra) for r in terms]
         ax.plot(terms, least, color=COLOURS[i], linestyle=":", linewidth=1.4, label=f"{label}, least possible")
-    ax.set_yscale("log")
-    ax.set_xlabel("number of terms")
-    ax.set_ylabel("unexplained share of the squared norm")
+    ax.set(yscale="log", xlabel="number of terms", ylabel="unexplained share of the squared norm")
     ax.set_xticks(terms)
     legend_above(ax, ncols=2)
 
@@ -303,8 +301,7 @@ def _draw_returns(ax: "Axes", returns: dict[str, np.ndarray], settled: dict[str,
     for i, (name, values) in enumerate(returns.items()):
         ax.plot(np.where(values > 1e-6, values, np.nan), color=COLOURS[i], linewidth=1.6, label=name)
         ax.axhline(settled[name], color=COLOURS[i], linestyle=":", linewidth=1.2)
-    ax.set_yscale("log")
-    ax.set_ylabel("distance from baseline / size")
+    ax.set(yscale="log", ylabel="distance from baseline / size")
     legend_above(ax, ncols=2)
 
 
@@ -321,10 +318,7 @@ def _draw_spectra(ax: "Axes", tensors: dict[str, WeightTensor]) -> None:
                 markerfacecolor="none", label=label)  # fmt: skip
     ax.axvline(LAYOUT.size + 0.5, color="0.6", linewidth=0.9)
     ax.annotate(f"d = {LAYOUT.size}", (LAYOUT.size + 0.5, 1), (5, -4), textcoords="offset points", fontsize=9)
-    ax.set_yscale("log")
-    ax.set_xscale("log")
-    ax.set_xlabel("component by postsynaptic neurons")
-    ax.set_ylabel("singular value / largest")
+    ax.set(yscale="log", xscale="log", xlabel="component by postsynaptic neurons", ylabel="singular value / largest")
     legend_above(ax, ncols=2)
 
 
@@ -332,8 +326,7 @@ def _draw_twins(ax: "Axes", theory: WeightTensor, twin: WeightTensor, edges: lis
     for i, (tensor, label) in enumerate(((theory, "first"), (twin, "twin: longer A, shorter B"))):
         values = tensor.change.norm
         ax.plot(values, color=COLOURS[i], linewidth=1.8, label=label)
-    ax.set_xlabel("learning step")
-    ax.set_ylabel(r"norm of the change of W, $|W_k - W_0|$")
+    ax.set(xlabel="learning step", ylabel=r"norm of the change of W, $|W_k - W_0|$")
     mark_phases(ax, edges, LETTERS)
     legend_above(ax)
 
