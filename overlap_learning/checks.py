@@ -67,6 +67,11 @@ def floating(value: Any, name: str) -> jax.Array:
     return array
 
 
+def is_mask(value: Any) -> bool:
+    """Whether an array, or what one can be made of, says True or False."""
+    return np.dtype(getattr(value, "dtype", None) or np.asarray(value).dtype) == np.dtype(bool)
+
+
 def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf, open_low: bool = True) -> jax.Array:
     """`value` as a float array of shape [], checked to lie in a range where it is known.
 
@@ -119,6 +124,19 @@ def assembled(kind: type[T], **fields: Any) -> T:
     for name, value in fields.items():
         object.__setattr__(module, name, value)
     return module
+
+
+def refuse_traced(caller: str, *arrays: Any) -> None:
+    """Refuse values that are only known later, where numbers are looked at.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    if is_traced(*arrays):
+        raise ValueError(
+            f"{caller}: the numbers must be known, and inside jax.jit, jax.vmap and jax.grad they are not; call "
+            f"{caller} outside of them, in a Python loop over several starts."
+        )
 
 
 def require_float64(caller: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from overlap_learning.checks import require_float64
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model, check_model
-from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 
 
 def metric(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:
@@ -57,7 +57,11 @@ def check_layout(model: Model, overlaps: Overlaps, caller: str) -> Layout:
         ValueError: if they differ, or the overlaps are a batch.
     """
     check_model(model, caller)
-    if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:
+    if not isinstance(overlaps, Overlaps):
+        raise ValueError(
+            f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {what_has_overlaps(overlaps)}."
+        )
+    if overlaps.layout != model.layout:
         raise ValueError(f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {overlaps!r}.")
     if overlaps.gram.ndim != 2:
         raise ValueError(

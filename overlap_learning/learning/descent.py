@@ -154,9 +154,8 @@ def descend(
         interrupted = True
         if pace.store is not None:
             pace.store.write(begins[n_done], state, records, n_done)
-    result = state.result
-    if interrupted:
-        result = (_interrupt if fields is None else jax.vmap(_interrupt))(result)
+    named = _interrupt if interrupted else _named
+    result = (named if fields is None else jax.vmap(named))(state)
     record = join(records)
     if not interrupted:
         record = pad(record, 1 + sum(call.n_points for call in plan))
@@ -185,8 +184,17 @@ def _in_pieces(n_steps: int, most: int) -> list[Call]:
     return [Call(0, piece)] * (n_pieces - 1) + [Call(1, n_steps - (n_pieces - 1) * piece)]
 
 
-def _interrupt(result: RESULTS) -> RESULTS:
-    return RESULTS.where(result == RESULTS.successful, RESULTS.interrupted, result)
+@eqx.filter_jit
+def _interrupt(state: State) -> RESULTS:
+    return RESULTS.where(state.result == RESULTS.successful, RESULTS.interrupted, state.result)
+
+
+@eqx.filter_jit
+def _named(state: State) -> RESULTS:
+    """How a run ended: from a state of learning with a gradient that is not finite, by that, and not by its step."""
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state.slope)]))
+    at_fault = (state.result == RESULTS.diverged) & jnp.isfinite(state.loss) & ~finite
+    return RESULTS.where(at_fault, RESULTS.gradient_not_finite, state.result)
 
 
 @eqx.filter_jit
@@ -269,7 +277,7 @@ def _step(learner: AbstractLearner, run: Run, limits: Limits, state: State, step
     """A step, and the loss and the gradient where it led to; or the same state, if that is beyond learning."""
     rule = run.rule
     rate = rule.rate(step, state.lowest)
-    position, memory = rule.update(learner, state.position, state.slope, state.memory, rate)
+    position, memory = rule.update(learner, state.position, state.slope, state.memory, rate, state.loss)
     if rule.parameter_noise is not None:
         position = learner.diffuse(position, 2 * rule.parameter_noise * rate, run.trials.parameter_key(step))
     _, noisy = run.trials.draw(rule, step + 1, _dtype(position))

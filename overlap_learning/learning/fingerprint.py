@@ -82,11 +82,19 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
 
 
 def _parts_of_function(function: Any, code: Any) -> list[tuple[str, Any]]:
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    cells = [_content(cell) for cell in function.__closure__ or ()]
     inside = [(f".{name}", cell) for name, cell in zip(code.co_freevars, cells, strict=True)]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     bound = [(".self", function.__self__)] if hasattr(function, "__self__") else []
     return [(" code", _code_text(code)), *inside, (" defaults", defaults), *bound, *_globals_of(function, code)]
+
+
+def _content(cell: types.CellType) -> Any:
+    """What a closure holds; a function may close over a name that it has not set yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 def _globals_of(function: Any, code: Any) -> list[tuple[str, Any]]:

@@ -28,6 +28,11 @@ class RESULTS(eqx.Enumeration):
         "ends where it got. Try another solver, or larger rtol and atol."
     )
     interrupted = "Learning was interrupted; the solution ends with the last saved state."
+    gradient_not_finite = (
+        "The gradient of the loss is not finite, though the loss is; the solution ends there. No learning rate helps: "
+        "look for a phi or a loss whose derivative is infinite where it is evaluated, such as a square root or a "
+        "logarithm at 0, or jnp.where around one (keep its argument away from 0 inside, too)."
+    )
 
 
 def is_one_of(result: RESULTS, *members: RESULTS) -> np.ndarray:

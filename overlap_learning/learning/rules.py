@@ -78,9 +78,9 @@ class AbstractDescent(AbstractRule):
 
     @abc.abstractmethod
     def update(
-        self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array
+        self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array, loss: jax.Array
     ) -> tuple[Any, Any]:
-        """The next position and memory, by a step of this learning rate."""
+        """The next position and memory, by a step of this learning rate from where the loss and its gradient are."""
 
     @abc.abstractmethod
     def rate(self, step: jax.Array, lowest: jax.Array) -> jax.Array:
@@ -283,7 +283,7 @@ class GradientDescent(AbstractDescent):
         return None if self.momentum is None else jax.tree.map(jnp.zeros_like, position)
 
     def update(
-        self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array
+        self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array, loss: jax.Array
     ) -> tuple[Any, Any]:
         if self.clip_norm is not None:
             moving = jax.tree.map(lambda g, p: g * (p > 0), gradient, learner.rates)
@@ -376,7 +376,7 @@ class DirectDescent(AbstractDescent):
         return None
 
     def update(
-        self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array
+        self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array, loss: jax.Array
     ) -> tuple[Any, Any]:
         return jax.tree.map(lambda x, g: x - rate.astype(x.dtype) * g, position, gradient), memory
 
@@ -388,7 +388,8 @@ class DirectDescent(AbstractDescent):
 class Optimiser(AbstractDescent):
     """Any optax optimiser, for `ol.train` at full N: `ol.Optimiser(optax.adam(1e-3), n_steps=4000)`.
 
-    It is given the scaled gradient `N dL/dV` (each neuron's gradient over its weight), as `GradientDescent` is.
+    It is given the scaled gradient `N dL/dV` (each neuron's gradient over its weight), as `GradientDescent` is, and the
+    loss as optax's `value` (for `optax.contrib.reduce_on_plateau`, say).
     Element-wise rules such as Adam do not close in overlap space: the step of a neuron depends on more than overlaps,
     so `ol.integrate` refuses them.
 
@@ -402,7 +403,7 @@ class Optimiser(AbstractDescent):
         stop_loss: as in `GradientDescent`.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or the optimiser needs to evaluate the loss on its way.
 
     Source: Ger & Barak 2026, Figs. 7, 8.
 
@@ -447,6 +448,26 @@ class Optimiser(AbstractDescent):
         self.stop_loss = _optional_positive(stop_loss, "Optimiser: stop_loss")
         self.parameter_noise = None
         self.dense = False
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse an optimiser that needs what no step has, before anything is compiled.
+
+        Raises:
+            ValueError: naming what it needs.
+        """
+        like = jax.ShapeDtypeStruct((2, 2), jnp.result_type(float))
+        try:
+            jax.eval_shape(lambda x: self._updates(x, self.init(x), x, jnp.sum(x)), like)
+        except Exception as error:
+            # Whatever else it objects to is this position, which is not the one that it is for.
+            if not isinstance(error, TypeError) or "missing" not in str(error):
+                return
+            raise ValueError(
+                "Optimiser: transformation needs more than gradient, position and loss: line searches, such as that of "
+                "optax.lbfgs, evaluate the loss on their way, which no learning step here does. Use "
+                f"optax.lbfgs(rate, linesearch=None), or another optimiser ({error})."
+            ) from None
 
     @property
     def motion(self) -> Motion:
@@ -456,10 +477,16 @@ class Optimiser(AbstractDescent):
         return self.transformation.init(position)
 
     def update(
-        self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array
+        self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array, loss: jax.Array
     ) -> tuple[Any, Any]:
-        updates, memory = self.transformation.update(gradient, memory, position)
+        updates, memory = self._updates(gradient, memory, position, loss)
         return jax.tree.map(lambda x, u, p: x + (u * p).astype(x.dtype), position, updates, learner.rates), memory
+
+    def _updates(self, gradient: Any, memory: Any, position: Any, loss: jax.Array) -> tuple[Any, Any]:
+        # By the name of the class, as any object with these two methods will do, of optax or not.
+        takes_more = type(self.transformation).__name__ == "GradientTransformationExtraArgs"
+        more = {"value": loss} if takes_more else {}
+        return self.transformation.update(gradient, memory, position, **more)
 
     def rate(self, step: jax.Array, lowest: jax.Array) -> jax.Array:
         """1: an optimiser's rate is its own business, so its learning time counts steps."""

@@ -24,7 +24,7 @@ class Trials(eqx.Module):
             chosen = jax.random.choice(choice_key, batch.n_trials, (rule.batch_size,), replace=False)
             # The mean over trials of the whole batch's loss, so that its expectation does not depend on the batch size.
             weights = batch.weights[chosen] * (batch.n_trials / rule.batch_size)
-            batch = Task(batch.inputs[chosen], batch.targets[chosen], weights, batch.dt)
+            batch = batch.replace(inputs=batch.inputs[chosen], targets=batch.targets[chosen], weights=weights)
         # A network in single precision learns on trials in single precision; a drawn batch is cast where it is drawn.
         batch = batch.astype(dtype)
         if rule.label_noise is None:

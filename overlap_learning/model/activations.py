@@ -149,7 +149,15 @@ class Activation(AbstractActivation):
     def __init__(self, phi: Callable[[jax.Array], jax.Array], quadrature: Quadrature = Trapezoid()):
         if not callable(phi):
             raise ValueError(f"Activation: phi must be a function of jax arrays, such as jnp.tanh, got {phi!r}.")
-        probe = phi(jnp.linspace(-1.0, 1.0, 3))
+        try:
+            # Not every function can be looked up, as jax would this one.
+            probe = jax.eval_shape(lambda field: phi(field), jnp.linspace(-1.0, 1.0, 3))
+        except TypeError as error:
+            raise ValueError(
+                f"Activation: phi must be made of jax operations, so that it can be compiled and differentiated: "
+                f"jnp.tanh, not np.tanh or math.tanh, and jnp.where in place of if; got {phi!r} "
+                f"({str(error).splitlines()[0]})."
+            ) from None
         if getattr(probe, "shape", None) != (3,) or not jnp.issubdtype(probe.dtype, jnp.floating):
             raise ValueError(
                 f"Activation: phi must map an array to a real array of the same shape; for shape [3] it gave {probe!r}."

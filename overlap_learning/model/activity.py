@@ -13,7 +13,7 @@ from overlap_learning.checks import is_zero, scalar
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.network import Network
-from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 from overlap_learning.model.populations import Populations
 
 
@@ -224,7 +224,8 @@ def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlap
     kinds = {"overlaps": Overlaps, "populations": Populations, "network": Network}
     for name, part in parts.items():
         if not isinstance(part, kinds[name]):
-            raise ValueError(f"{caller}: {name} must be an ol.{kinds[name].__name__}, got {type(part).__name__}.")
+            got = what_has_overlaps(part) if kinds[name] is Overlaps else type(part).__name__
+            raise ValueError(f"{caller}: {name} must be an ol.{kinds[name].__name__}, got {got}.")
         if getattr(part, "layout", None) != layout:
             raise ValueError(
                 f"{caller}: {name} has {getattr(part, 'layout', type(part).__name__)}, the model has {layout}. "

@@ -172,6 +172,12 @@ class _NotPositiveError(ValueError):
     """A Gram matrix that no network has."""
 
 
+def what_has_overlaps(value: Any) -> str:
+    """What was passed in place of overlaps, and how to get at those that it has."""
+    kind = type(value).__name__
+    return f"{kind}; pass its .overlaps" if hasattr(type(value), "overlaps") else kind
+
+
 def _check_layout(layout: Layout, caller: str) -> None:
     if not isinstance(layout, Layout):
         raise ValueError(f"{caller}: layout must be an ol.Layout, got {layout!r}.")

@@ -1,10 +1,12 @@
 """Streams: a fresh batch of trials at every learning step."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.model import Model, check_model
@@ -47,7 +49,8 @@ def stream(generator: Callable[..., Task], **settings: Any) -> TaskStream:
         **settings: its other keyword arguments (hashable: numbers, strings and tuples).
 
     Raises:
-        ValueError: if a setting can't be hashed, or the generator does not return a `Task`.
+        ValueError: if a setting can't be hashed, the generator does not return a `Task`, or its trials do not come from
+            its key alone.
 
     Examples:
         >>> ol.tasks.stream(ol.tasks.decision_making, n_trials=16).sample(jax.random.key(1)).n_trials
@@ -65,7 +68,52 @@ def stream(generator: Callable[..., Task], **settings: Any) -> TaskStream:
         raise ValueError(f"stream: the generator must be called as generator(key=..., **settings): {error}.") from None
     if not isinstance(batch, Task):
         raise ValueError(f"stream: the generator must return an ol.Task, got {batch!r}.")
+    _check_draws(result)
     return result
+
+
+def _check_draws(trials: TaskStream) -> None:
+    """Refuse a generator whose trials do not come from its key alone, by what it leaves when it is compiled.
+
+    Raises:
+        ValueError: if they would be frozen in a compiled run, or differ between two runs with one key.
+    """
+    name = getattr(trials.generator, "__name__", repr(trials.generator))
+    advice = (
+        "Draw with jax.random from the key that it is given, as in `def trials(*, key): x = jax.random.normal(key, "
+        "(4, 10, 1)); ...`; or draw one fixed batch and pass that ol.Task."
+    )
+    try:
+        first, second = (jax.make_jaxpr(trials.sample)(jax.random.key(0)) for _ in range(2))
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"stream: {name} can't be compiled: it uses its key outside of jax ({reason}) {advice}"
+        ) from None
+    constants = zip(first.consts, second.consts, strict=False)
+    if str(first) != str(second) or not all(np.array_equal(_known(a), _known(b)) for a, b in constants):
+        raise ValueError(
+            f"stream: {name} gave other trials for the same key: it draws from a generator of its own, or changes what "
+            f"it reads. In a compiled run its trials would be frozen, and others in theory than at full N. {advice}"
+        )
+    if not _reached_from_inputs(first.jaxpr):
+        raise ValueError(f"stream: {name} ignores its key: every step would have the same trials. {advice}")
+
+
+def _known(constant: Any) -> np.ndarray:
+    """A constant of a program, of a random key its numbers."""
+    is_key = jnp.issubdtype(constant.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(constant) if is_key else constant)
+
+
+def _reached_from_inputs(jaxpr: Any) -> bool:
+    """Whether any result of a program depends on its arguments."""
+    reached = set(jaxpr.invars)
+    for equation in jaxpr.eqns:
+        # A literal is a number written into the program, and can't be looked up in a set.
+        if any(isinstance(var, Hashable) and var in reached for var in equation.invars):
+            reached.update(equation.outvars)
+    return any(isinstance(var, Hashable) and var in reached for var in jaxpr.outvars)
 
 
 def check_trials(model: Model, task: Task | TaskStream, caller: str) -> None:

@@ -1,6 +1,7 @@
 """Task: inputs, targets and loss weights of a batch of trials."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import equinox as eqx
 import jax
@@ -8,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, floating, is_traced, scalar
+from overlap_learning.checks import assembled, floating, in_jax, is_mask, is_traced, scalar
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.tasks.sums import Sums
+
+#: The error of each reading, from outputs and targets.
+Error = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Trials(Protocol):
@@ -61,17 +65,24 @@ class GivenTrials(eqx.Module):
 
 
 class Task(eqx.Module):
-    """A fixed batch of trials with the loss `L = sum(weights * (y - targets)^2)`.
+    """A fixed batch of trials with the loss `L = sum(weights * (y - targets)^2)`, or that of another error.
 
     y[k] is read before the k-th Euler update of the state, so an input at step k is first seen by the readout at k + 1.
 
     Args:
         inputs: x, shape [B, T, n_in].
-        targets: y*, shape [B, T, n_out].
-        weights: the weight of each squared error in the loss, shape [B, T, n_out], not negative. Put the averages here:
-            `dt` for a time integral, `mask / mask.sum()` for a masked mean.
+        targets: y*, shape [B, T, n_out]. Where the weight is 0 they may be NaN.
+        weights: the weight of each error in the loss, shape [B, T, n_out], not negative. Put the averages here: `dt`
+            for a time integral. A mask of True and False is a mean over what it lets through, `mask / mask.sum()`.
         dt: the Euler step, in units of the neuronal time constant, 0 < dt < 2 (from 2 on, the leak 1 - dt makes the
             state of every network grow).
+        loss: the error of each reading, a function of outputs and targets, shape [B, T, n_out] each, in place of the
+            square of their difference: `L = sum(weights * loss(y, targets))`. What it returns has the shape of the
+            outputs, or [B, T, 1] if it takes them together, as cross-entropy does; `weights` have that shape too. A
+            named function of jax operations: a fresh lambda in every call compiles anew.
+
+    An array of one channel may be given as [B, T] if another one has all three axes; weights [B, T] hold for every
+    output.
 
     Raises:
         ValueError: if a shape is wrong or does not match the others, a value is not finite, a weight is negative, or
@@ -82,36 +93,60 @@ class Task(eqx.Module):
         >>> task = ol.Task(inputs, targets=jnp.ones((1, 3, 1)), weights=jnp.full((1, 3, 1), 0.5), dt=0.5)
         >>> task.loss(jnp.zeros((1, 3, 1)))
         Array(1.5, dtype=float64)
+
+        Cross-entropy at the last step, of four classes of which the second is right:
+
+        >>> def cross_entropy(outputs, targets):
+        ...     return -(targets * jax.nn.log_softmax(outputs)).sum(axis=-1, keepdims=True)
+        >>> last = np.array([[False, False, True]])
+        >>> classes = jnp.broadcast_to(jnp.eye(4)[1], (1, 3, 4))
+        >>> task = ol.Task(inputs, classes, last, dt=0.5, loss=cross_entropy)
+        >>> task.loss(jnp.zeros((1, 3, 4))).round(4)
+        Array(1.3863, dtype=float64)
     """
 
     trials: Trials
     dt: jax.Array
+    error: Error | None = eqx.field(static=True)
 
-    def __init__(self, inputs: ArrayLike, targets: ArrayLike, weights: ArrayLike, dt: ArrayLike):
-        given = {"inputs": inputs, "targets": targets, "weights": weights}
-        arrays = {name: floating(value, f"Task: {name}") for name, value in given.items()}
-        shapes = {name: array.shape for name, array in arrays.items()}
-        for name, shape in shapes.items():
-            channels = "n_in" if name == "inputs" else "n_out"
-            if len(shape) != 3 or 0 in shape:
+    def __init__(
+        self, inputs: ArrayLike, targets: ArrayLike, weights: ArrayLike, dt: ArrayLike, *, loss: Error | None = None
+    ):
+        arrays = _with_channels({"inputs": inputs, "targets": targets, "weights": weights})
+        for name, array in arrays.items():
+            if array.ndim != 3 or 0 in array.shape:
+                channels = "n_in" if name == "inputs" else "n_out"
                 raise ValueError(
                     f"Task: {name} must have shape [B, T, {channels}] (trials, steps, channels), none of them 0, "
-                    f"got {list(shape)}. For one trial of one channel: {name}[None, :, None]."
+                    f"got {list(array.shape)}. For one trial of one channel: {name}[None, :, None]."
                 )
-        if not shapes["inputs"][:2] == shapes["targets"][:2] or shapes["targets"] != shapes["weights"]:
+        errors = (*arrays["targets"].shape[:2], _channels_of(loss, arrays["targets"].shape))
+        counts = is_mask(weights)
+        if arrays["weights"].shape == (*errors[:2], 1) and (counts or np.ndim(weights) == 2):
+            arrays["weights"] = jnp.broadcast_to(arrays["weights"], errors)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if not shapes["inputs"][:2] == shapes["targets"][:2] or shapes["weights"] != errors:
             raise ValueError(
-                "Task: inputs [B, T, n_in], targets [B, T, n_out] and weights [B, T, n_out] must agree; got "
+                f"Task: inputs [B, T, n_in], targets [B, T, n_out] and weights [B, T, {errors[2]}] must agree; got "
                 + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
                 + "."
             )
-        dtype = jnp.result_type(*arrays.values())
+        dtype = jnp.result_type(*(array for array in arrays.values() if array.dtype != bool))
         dt = scalar(
             dt, "Task: dt", "above 0 and below 2 (else Euler's leak 1 - dt makes every state grow)", 0, 2 - 1e-9
         )
         # One dtype, and none of them weak: the same program serves whatever dt was written as.
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+        if counts:
+            if not is_traced(weights) and not np.any(weights):
+                raise ValueError("Task: weights are a mask that lets nothing through; True is where an error counts.")
+            arrays["weights"] = arrays["weights"] / arrays["weights"].sum()
+        # What is not counted may be anything, and is not to reach a gradient.
+        reads = jnp.any(arrays["weights"] != 0, axis=-1, keepdims=True) if errors[2] == 1 else arrays["weights"] != 0
+        arrays["targets"] = jnp.where(reads | jnp.isfinite(arrays["targets"]), arrays["targets"], 0)
         self.trials = GivenTrials(**arrays)
         self.dt = jax.lax.convert_element_type(dt, dtype)
+        self.error = loss
         for name, array in arrays.items():
             if not is_traced(array):
                 bad = ~np.isfinite(np.asarray(array))
@@ -165,12 +200,14 @@ class Task(eqx.Module):
         return self.dt * jnp.arange(self.n_steps)
 
     def loss(self, outputs: jax.Array) -> jax.Array:
-        """`sum(weights * (outputs - targets)^2)`, shape []."""
-        return _squares(self.weights, outputs - self.targets)
+        """`sum(weights * (outputs - targets)^2)`, or that of another error, shape []."""
+        if self.error is None:
+            return _squares(self.weights, outputs - self.targets)
+        return jnp.sum(self.weights * self.error(outputs, self.targets))
 
     def silent_loss(self) -> jax.Array:
         """The loss of a network whose outputs are 0, shape []."""
-        return self.trials.silent_loss()
+        return self.trials.silent_loss() if self.error is None else self.loss(jnp.zeros_like(self.targets))
 
     def sample(self, key: jax.Array | None = None) -> "Task":
         """The task itself: a fixed batch has the same trials at every learning step, as a `TaskStream` has not."""
@@ -182,7 +219,7 @@ class Task(eqx.Module):
         return self
 
     def replace(self, **arrays: ArrayLike) -> "Task":
-        """The same task with other `inputs`, `targets`, `weights` or `dt`, as one of arrays.
+        """The same task with other `inputs`, `targets`, `weights` or `dt`, as one of arrays, and the same error.
 
         A task that knows more of itself, as those of `ol.tasks.impulse_response`, is then stepped through time as any.
 
@@ -197,7 +234,7 @@ class Task(eqx.Module):
         names = ("inputs", "targets", "weights", "dt")
         if unknown := sorted(arrays.keys() - {*names}):
             raise ValueError(f"Task.replace: a task has inputs, targets, weights and dt, not {', '.join(unknown)}.")
-        return Task(**({name: getattr(self, name) for name in names} | arrays))
+        return Task(**({name: getattr(self, name) for name in names} | arrays), loss=self.error)
 
     def astype(self, dtype) -> "Task":
         """The same task in another floating-point dtype."""
@@ -206,7 +243,58 @@ class Task(eqx.Module):
 
 def task_of(trials: Trials, dt: jax.Array) -> Task:
     """A task of trials that have been checked, without making their arrays."""
-    return assembled(Task, trials=trials, dt=dt)
+    return assembled(Task, trials=trials, dt=dt, error=None)
+
+
+def _with_channels(given: dict[str, Any]) -> dict[str, jax.Array]:
+    """Arrays of a task with all three axes, where it is plain which one was left out; a mask stays one of booleans.
+
+    Raises:
+        ValueError: if one is no rectangular array of real numbers.
+    """
+    arrays = {
+        name: in_jax(value) if name == "weights" and is_mask(value) else floating(value, f"Task: {name}")
+        for name, value in given.items()
+    }
+    whole = {array.shape[:2] for array in arrays.values() if array.ndim == 3}
+    return {name: array[..., None] if {array.shape} == whole else array for name, array in arrays.items()}
+
+
+def _channels_of(loss: Error | None, shape: tuple[int, ...]) -> int:
+    """Numbers that an error is made of at each reading: 1, or as many as there are outputs.
+
+    Raises:
+        ValueError: if the error is no function of outputs and targets with such a result.
+    """
+    if loss is None:
+        return shape[2]
+    said = (
+        "Task: loss must be a function of outputs and targets, shape [B, T, n_out] each, that returns the error of "
+        "each reading, shape [B, T, n_out] or [B, T, 1]"
+    )
+    if not callable(loss):
+        raise ValueError(f"{said}; got {loss!r}.")
+    like = jax.ShapeDtypeStruct(shape, jnp.result_type(float))
+    try:
+        found = jax.eval_shape(loss, like, like)
+    except (TypeError, ValueError, jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        raise ValueError(f"{said}, by jax operations; it failed: {str(error).splitlines()[0]}") from None
+    if getattr(found, "shape", None) not in {shape, (*shape[:2], 1)}:
+        raise ValueError(f"{said}; for shape {list(shape)} it gave {getattr(found, 'shape', found)!r}.")
+    return found.shape[2]
+
+
+def check_squares(task: Task, caller: str) -> None:
+    """Refuse a task whose error is another than the square, for what holds of squares alone.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    if task.error is not None:
+        raise ValueError(
+            f"{caller}: holds for squared errors, and the task has the loss {task.error!r}; follow its learning by "
+            "ol.integrate and ol.train."
+        )
 
 
 def _squares(weights: jax.Array, errors: jax.Array) -> jax.Array:

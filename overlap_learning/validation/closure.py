@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, floating, require_float64, scalar
+from overlap_learning.checks import count, floating, refuse_traced, require_float64, scalar
 from overlap_learning.dynamics.integrate import integrate
+from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.learning.result import AbstractResult
 from overlap_learning.learning.rules import AbstractRule
@@ -273,6 +274,8 @@ def closure_error(
         True
     """
     require_float64("ol.closure_error")
+    refuse_traced("closure_error", overlaps, key)
+    check_layout(model, overlaps, "closure_error")
     check_comparable(rule, "closure_error")
     check_checkpoint(checkpoint, rule, "closure_error")
     tolerance_array = scalar(tolerance, "closure_error: tolerance", "positive", 0)

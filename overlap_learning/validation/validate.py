@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, require_float64
+from overlap_learning.checks import count, refuse_traced, require_float64
 from overlap_learning.dynamics.integrate import integrate
+from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.learning.dataset import to_dataset
 from overlap_learning.learning.result import AbstractResult
@@ -264,6 +265,8 @@ def validate(
     sizes, n_seeds = check_sizes(n_neurons, "validate"), count(n_seeds, "validate: n_seeds")
     if not 0 < early <= 1:
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")
+    refuse_traced("validate", overlaps, key)
+    check_layout(model, overlaps, "validate")
     check_comparable(rule, "validate")
     check_checkpoint(checkpoint, rule, "validate")
     trial_key, network_key = jax.random.split(key)

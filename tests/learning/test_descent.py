@@ -44,6 +44,14 @@ class TestDivergence:
         # The same position: products of matrices of a batch of saved points, and of one.
         assert largest(solution.final.gram - solution.overlaps.gram[-1]) <= 8 * EPS * largest(solution.final.gram)
 
+    def test_a_gradient_that_is_not_finite_is_named_and_not_taken_for_a_step_that_is_too_large(self):
+        # Its derivative at 0, where every trial begins, is infinite, and times 0.
+        root = ol.Model(MODEL.layout, ol.Activation(lambda h: jnp.where(h > 0, jnp.sqrt(h), 0.0)))
+        with pytest.raises(ol.LearningError, match=r"gradient of the loss is not finite.*Ended at step 0") as caught:
+            ol.integrate(root, TASK, START, descent(1e-12))
+        assert caught.value.solution.result == ol.RESULTS.gradient_not_finite
+        assert np.isfinite(caught.value.solution.loss).all()
+
     def test_without_throw_the_same_solution_is_returned(self):
         with pytest.raises(ol.LearningError) as caught:
             ol.integrate(MODEL, TASK, START, descent(20.0))

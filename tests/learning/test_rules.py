@@ -285,6 +285,11 @@ def test_descent_saves_about_200_points_unless_told():
         (lambda: ol.GradientDescent(0.1, 10, stop_loss=0.0), r"stop_loss must be positive, or None, got 0"),
         (lambda: ol.DirectDescent(0.0, 10), r"DirectDescent: learning_rate must be positive"),
         (lambda: ol.Optimiser("adam", 10), r"Optimiser: transformation must be an optax optimiser.*got 'adam'"),
+        (lambda: ol.Optimiser(optax.lbfgs(), 10), r"line searches.*optax.lbfgs\(rate, linesearch=None\)"),
+        (
+            lambda: ol.Optimiser(optax.chain(optax.sgd(0.1), optax.scale_by_backtracking_linesearch(5)), 10),
+            r"line searches.*value_fn",
+        ),
         (lambda: ol.Optimiser(optax.adam(0.1), -1), r"Optimiser: n_steps must be an integer of at least 1, got -1"),
         (lambda: ol.GradientFlow(0.0), r"GradientFlow: duration must be positive, got 0"),
         (lambda: ol.GradientFlow(1.0, solver="Dopri8"), r"solver must be a diffrax solver.*got 'Dopri8'"),

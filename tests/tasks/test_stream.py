@@ -44,15 +44,14 @@ def test_streams_of_equal_settings_are_equal():
     assert first != ol.tasks.stream(ol.tasks.flip_flop, n_trials=4, dt=0.05)
 
 
-def constant(*, key, height):
+def own(*, key, height):
     """A generator of the user's own."""
-    del key
     ones = jnp.ones((1, 5, 1))
-    return ol.Task(ones, height * ones, ones, dt=0.1)
+    return ol.Task(jax.random.normal(key, ones.shape), height * ones, ones, dt=0.1)
 
 
 def test_a_generator_of_the_user_s_own_can_be_streamed():
-    assert float(ol.tasks.stream(constant, height=3.0).sample(jax.random.key(0)).targets.max()) == 3.0
+    assert float(ol.tasks.stream(own, height=3.0).sample(jax.random.key(0)).targets.max()) == 3.0
 
 
 # -- errors ---------------------------------------------------------------------------------------------------------
@@ -87,3 +86,52 @@ def test_a_setting_out_of_range_is_refused_when_the_stream_is_made():
         ol.tasks.stream(ol.tasks.flip_flop, duration=2.0)
     with pytest.raises(ValueError, match="decision_making: noise must be at least 0, got -1"):
         ol.tasks.stream(ol.tasks.decision_making, noise=-1.0)
+
+
+HIDDEN, CALLS = np.random.default_rng(0), [0]
+
+
+def _task(inputs):
+    return ol.Task(inputs, jnp.ones((1, 5, 1)), jnp.ones((1, 5, 1)), dt=0.1)
+
+
+def from_numpy(*, key):
+    return _task(HIDDEN.normal(size=(1, 5, 1)))
+
+
+def partly_from_numpy(*, key):
+    return _task(jax.random.normal(key, (1, 5, 1)) + HIDDEN.normal())
+
+
+def counting(*, key):
+    CALLS[0] += 1
+    return _task(jax.random.normal(jax.random.fold_in(key, CALLS[0]), (1, 5, 1)))
+
+
+def seeded(*, key):
+    return _task(np.random.default_rng(0).normal(size=(1, 5, 1)))
+
+
+def with_a_key_of_its_own(*, key):
+    return _task(jax.random.normal(jax.random.key(0), (1, 5, 1)))
+
+
+def through_numpy(*, key):
+    return _task(np.random.default_rng(int(jax.random.randint(key, (), 0, 99))).normal(size=(1, 5, 1)))
+
+
+@pytest.mark.parametrize(
+    ("generator", "why"),
+    [
+        (from_numpy, "other trials for the same key"),
+        (partly_from_numpy, "other trials for the same key"),
+        (counting, "other trials for the same key"),
+        (seeded, "ignores its key"),
+        (with_a_key_of_its_own, "ignores its key"),
+        (through_numpy, "uses its key outside of jax"),
+    ],
+)
+def test_a_generator_whose_trials_do_not_come_from_its_key_alone_is_refused(generator, why):
+    with pytest.raises(ValueError, match=f"stream: {generator.__name__} .*{why}") as caught:
+        ol.tasks.stream(generator)
+    assert "Draw with jax.random" in str(caught.value)

@@ -76,11 +76,103 @@ def test_a_task_passes_through_jit_and_vmap():
     assert jax.vmap(loss_at)(jnp.array([0.1, 0.5])).tolist() == pytest.approx([0.4, 2.0], rel=1e-15)
 
 
+def test_a_mask_is_a_mean_over_what_it_lets_through_and_hides_targets_that_are_not_there():
+    mask = np.zeros((B, T), bool)
+    mask[:, -2:] = True
+    given = arrays(weights=mask)
+    wanted = ol.Task(**arrays(weights=np.repeat(mask[..., None], N_OUT, axis=2) / (2 * B * N_OUT)))
+    # A quotient of the same numbers.
+    assert np.array_equal(ol.Task(**given).weights, wanted.weights)
+    hidden = np.where(mask[..., None], given["targets"], np.nan)
+    task = ol.Task(**given | {"targets": hidden, "weights": mask.tolist()})
+    assert float(task.loss(jnp.zeros((B, T, N_OUT)))) == float(wanted.loss(jnp.zeros((B, T, N_OUT))))
+    with pytest.raises(ValueError, match="targets must be finite"):
+        ol.Task(**given | {"targets": hidden, "weights": np.ones((B, T), bool)})
+    with pytest.raises(ValueError, match="a mask that lets nothing through"):
+        ol.Task(**given | {"weights": np.zeros((B, T), bool)})
+
+
+def test_the_axis_of_a_single_channel_may_be_left_out_where_another_array_has_all_three():
+    given = arrays()
+    single = given | {"targets": given["targets"][..., :1], "weights": given["weights"][..., :1]}
+    short = single | {name: single[name][..., 0] for name in ("targets", "weights")}
+    for a, b in zip(jax.tree.leaves(ol.Task(**single)), jax.tree.leaves(ol.Task(**short)), strict=True):
+        assert np.array_equal(a, b)
+    # All three without an axis could be one trial of several channels.
+    with pytest.raises(ValueError, match=r"inputs must have shape \[B, T, n_in\]"):
+        ol.Task(**short | {"inputs": given["inputs"][..., 0]})
+
+
+def cross_entropy(outputs, targets):
+    """One error for all outputs."""
+    return -(targets * jax.nn.log_softmax(outputs)).sum(axis=-1, keepdims=True)
+
+
+def hinge(outputs, targets):
+    """One error for each output."""
+    return jnp.maximum(0.0, 1.0 - targets * outputs)
+
+
+def test_another_error_is_weighted_and_summed_as_squares_are():
+    rng = np.random.default_rng(1)
+    outputs = rng.normal(size=(B, T, N_OUT))
+    given = arrays()
+    signs = np.sign(given["targets"])
+    task = ol.Task(**given | {"targets": signs}, loss=hinge)
+    wanted = sum(given["weights"][i] * max(0.0, 1 - signs[i] * outputs[i]) for i in np.ndindex(B, T, N_OUT))
+    # Of B T N_OUT terms of order 1.
+    assert abs(float(task.loss(outputs)) - wanted) <= B * T * N_OUT * np.finfo(float).eps * wanted
+    assert float(task.silent_loss()) == pytest.approx(given["weights"].sum(), rel=1e-14)
+    one = ol.Task(**given | {"targets": np.eye(N_OUT)[np.zeros((B, T), int)], "weights": np.ones((B, T), bool)},
+                  loss=cross_entropy)  # fmt: skip
+    chances = np.exp(outputs) / np.exp(outputs).sum(axis=-1, keepdims=True)
+    assert float(one.loss(outputs)) == pytest.approx(-np.log(chances[..., 0]).mean(), rel=1e-14)
+    # Other trials keep the error.
+    assert one.replace(dt=0.2).error is cross_entropy
+
+
+@pytest.mark.parametrize("error", [hinge, cross_entropy])
+def test_learning_of_another_error_is_that_of_full_linear_networks(error):
+    model = ol.Model(ol.Layout(2, 1, 2), ol.Linear())
+    rng = np.random.default_rng(2)
+    targets = np.eye(2)[[0, 1, 0]][:, None].repeat(6, axis=1) * (2 if error is hinge else 1) - (error is hinge)
+    task = ol.Task(rng.normal(size=(3, 6, 2)), targets, np.ones((3, 6), bool), 0.2, loss=error)
+    start = ol.Overlaps.random(model.layout, key=jax.random.key(0), scale=0.5)
+    # A part of the trials at each step, which must keep the error.
+    rule, key = ol.GradientDescent(0.1, 30, batch_size=2), jax.random.key(1)
+    theory = ol.integrate(model, task, start, rule, key)
+    full = ol.train(model, task, ol.Network.sample(start, 40, key=key), rule, key)
+    # 30 steps whose gradients sum over 40 neurons, 6 times and 3 trials of order 1.
+    assert np.abs(theory.overlaps.gram - full.overlaps.gram).max() <= 30 * (40 + 18) * np.finfo(float).eps
+    assert float(theory.loss[-1]) < 0.97 * float(theory.loss[0])
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (3.0, "loss must be a function of outputs and targets"),
+        (jnp.sin, "it failed"),
+        (lambda y, t: (y - t).sum(), r"for shape \[2, 5, 2\] it gave \(\)"),
+        (lambda y, t: np.abs(y - t), "by jax operations; it failed"),
+    ],
+)
+def test_an_error_that_is_none_is_refused(loss, message):
+    with pytest.raises(ValueError, match=message):
+        ol.Task(**arrays(), loss=loss)
+
+
+def test_what_holds_of_squares_alone_refuses_another_error():
+    model = ol.Model(ol.Layout(N_IN, 1, N_OUT), ol.Linear())
+    start = ol.Overlaps.random(model.layout, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="solution_manifold: holds for squared errors"):
+        ol.studies.solution_manifold(model, ol.Task(**arrays(), loss=hinge), start)
+
+
 # -- errors ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["inputs", "targets", "weights"])
-@pytest.mark.parametrize("shape", [(T,), (B, T), (0, T, 1), (B, T, 0), (1, B, T, 1)])
+@pytest.mark.parametrize("shape", [(T,), (T, 1), (0, T, 1), (B, T, 0), (1, B, T, 1)])
 def test_an_array_of_wrong_rank_or_empty_is_refused_with_the_right_shape(name, shape):
     with pytest.raises(ValueError, match=f"Task: {name} must have shape") as caught:
         ol.Task(**arrays(**{name: np.zeros(shape)}))

@@ -60,7 +60,7 @@ def on_devices(out):
     @jax.jit
     def step(learner, position):
         loss, gradient = learner.gradient(position, task)
-        position, _ = rule.update(learner, position, gradient, jnp.zeros_like(position), jnp.asarray(0.5))
+        position, _ = rule.update(learner, position, gradient, jnp.zeros_like(position), jnp.asarray(0.5), loss)
         return loss, position, learner.observe(position)
 
     program = step.lower(learner, spread.vectors).compile().as_text()

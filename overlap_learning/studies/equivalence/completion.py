@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import require_float64
+from overlap_learning.checks import refuse_traced, require_float64
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, interval
@@ -56,6 +56,7 @@ def feasible(overlaps: Overlaps, model: Model, name: str) -> Interval:
     """
     require_float64("ol.feasible")
     layout = check_layout(model, overlaps, "feasible")
+    refuse_traced("feasible", overlaps)
     rows, columns = layout.locate(name)
     if rows.stop - rows.start != 1 or columns.stop - columns.start != 1:
         raise ValueError(f"feasible: {name!r} is a block of overlaps; ask for one of {', '.join(layout.entry_names)}.")

@@ -16,7 +16,7 @@ from overlap_learning.learning.rules import AbstractRule, GradientDescent, Gradi
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.studies.memory.linearisation import Linearisation, linearise
-from overlap_learning.tasks.task import Task, check_task
+from overlap_learning.tasks.task import Task, check_squares, check_task
 
 
 class Drift(NamedTuple):
@@ -117,6 +117,7 @@ def invariant_drift(
     require_float64("ol.studies.invariant_drift")
     layout = check_layout(model, overlaps, "invariant_drift")
     check_task(model, task, "invariant_drift")
+    check_squares(task, "invariant_drift")
     if law is None:
         law = Spectrum() if model.is_linear else Gauge()
     has = laws_of(model)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import require_float64
+from overlap_learning.checks import refuse_traced, require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
@@ -128,6 +128,7 @@ def relaxation_rates(
     """
     require_float64("ol.studies.relaxation_rates")
     check_layout(model, overlaps, "relaxation_rates")
+    refuse_traced("relaxation_rates", overlaps)
     check_task(model, task, "relaxation_rates")
     curvatures = np.asarray(_curvatures(model, overlaps.gram, task, model.layout.rates(rates)))
     return curvatures[curvatures > flat * curvatures[-1]]

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import require_float64
+from overlap_learning.checks import refuse_traced, require_float64
 from overlap_learning.dynamics.conserved import conserved
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.activity import reduced_outputs
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.tasks.task import Task, check_task
+from overlap_learning.tasks.task import Task, check_squares, check_task
 
 
 class SolutionManifold(NamedTuple):
@@ -72,7 +72,9 @@ def solution_manifold(
     """
     require_float64("ol.studies.solution_manifold")
     check_layout(model, overlaps, "solution_manifold")
+    refuse_traced("solution_manifold", overlaps)
     check_task(model, task, "solution_manifold")
+    check_squares(task, "solution_manifold")
     outputs = outputs_and_slopes(model, task, overlaps.gram)[1]
     numbers = np.asarray(conserved(model, overlaps, rates).slopes)
     outputs, numbers = (jacobian / scale(jacobian) for jacobian in (outputs, numbers))

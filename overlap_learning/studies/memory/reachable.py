@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, floating, require_float64
+from overlap_learning.checks import count, floating, refuse_traced, require_float64
 from overlap_learning.dynamics.conserved import conserved
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
@@ -84,6 +84,7 @@ def equivalence_class(
     """
     require_float64("ol.studies.equivalence_class")
     layout = check_layout(model, overlaps, "equivalence_class")
+    refuse_traced("equivalence_class", overlaps)
     check_task(model, task, "equivalence_class")
     pinned = _Pinned(model, None if same_visible else task, rates)
     i, j = layout.entry_indices
@@ -146,6 +147,7 @@ def moved_within(
     """
     require_float64("ol.studies.moved_within")
     layout = check_layout(model, overlaps, "moved_within")
+    refuse_traced("moved_within", overlaps)
     check_task(model, task, "moved_within")
     wanted = np.asarray(floating(direction, "moved_within: direction"))
     if wanted.shape != (layout.size, layout.size) or not np.allclose(wanted, wanted.T):
