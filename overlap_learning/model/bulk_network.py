@@ -92,10 +92,14 @@ class BulkNetwork(AbstractNetwork):
         return cls(vectors, model.layout, draws.reshape(*batch, n, n))
 
     @property
+    def dense_bulk(self) -> jax.Array:
+        """W, shape [..., N, N], dense."""
+        return self.bulk.todense() if isinstance(self.bulk, BCOO) else self.bulk
+
+    @property
     def connectivity(self) -> jax.Array:
         """`W + u v^T / N`, shape [..., N, N], dense."""
-        bulk = self.bulk.todense() if isinstance(self.bulk, BCOO) else self.bulk
-        return bulk + self.u @ jnp.swapaxes(self.v, -1, -2) / self.n_neurons
+        return self.dense_bulk + self.u @ jnp.swapaxes(self.v, -1, -2) / self.n_neurons
 
 
 def bulk_network_of(vectors: jax.Array, layout: Layout, weights: jax.Array, bulk: Any) -> BulkNetwork:

@@ -216,13 +216,13 @@ def _squares(weights: jax.Array, errors: jax.Array) -> jax.Array:
     return jnp.sum(weights * jnp.square(errors), where=~jnp.isinf(weights))
 
 
-def check_task(model: Model, task: Task, caller: str) -> None:
-    """Refuse what is not a fixed batch, or has other output channels than the model.
+def check_task(model: Model, task: Task, caller: str, *, with_bulk: bool = False) -> None:
+    """Refuse what is not a fixed batch, has other output channels than the model, or a bulk as `check_model` does.
 
     Raises:
         ValueError: naming what was passed and what is allowed.
     """
-    check_model(model, caller)
+    check_model(model, caller, with_bulk=with_bulk)
     if not isinstance(task, Task):
         raise ValueError(
             f"{caller}: task must be an ol.Task (a fixed batch), got {type(task).__name__}. "
