@@ -132,8 +132,3 @@ def _matrix(bulk: Any) -> jax.Array | BCOO:
     if hasattr(bulk, "tocoo"):
         return BCOO.from_scipy_sparse(bulk)
     return floating(bulk, "BulkNetwork: bulk")
-
-
-def recurrent(rates: jax.Array, bulk: Any) -> jax.Array:
-    """`W phi`, the currents from the bulk, shape [B, N], of rates phi [B, N] and W dense or a BCOO."""
-    return rates @ bulk.T
