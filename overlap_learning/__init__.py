@@ -21,6 +21,7 @@ from overlap_learning.learning import (
 )
 from overlap_learning.model import (
     Activation,
+    BulkNetwork,
     Erf,
     Layout,
     Linear,
@@ -28,6 +29,7 @@ from overlap_learning.model import (
     Network,
     Overlaps,
     Populations,
+    RandomBulk,
     ReLU,
     Tanh,
     rollout,
@@ -65,6 +67,7 @@ __all__ = [
     "RESULTS",
     "Activation",
     "Batched",
+    "BulkNetwork",
     "Checkpoint",
     "ClosureReport",
     "Comparison",
@@ -83,6 +86,7 @@ __all__ = [
     "Optimiser",
     "Overlaps",
     "Populations",
+    "RandomBulk",
     "ReLU",
     "Solution",
     "Tanh",

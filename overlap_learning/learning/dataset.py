@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.experimental.sparse import BCOO
 
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
+from overlap_learning.model.bulk import AbstractBulk
+from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 
@@ -27,6 +30,7 @@ STAT, SAVED, FINAL = "stat_", "saved_", "final_"
 WITHIN = "/"
 
 _MATRIX = ("vector", "vector_2")
+_PAIR = ("neuron", "neuron_2")
 _AFFINE = ("population", "affine", "affine_2")
 
 Variables = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
@@ -87,15 +91,17 @@ def _of_overlaps(solution: Solution, model: Model, point: tuple[str, ...]) -> Va
         what = "(1, V)" if of_each else "V"
         attributes = {"long_name": f"M of {what}(tau) = {what}(0) M(tau)", "units": "1"}
         found["transfer"] = ((*point, *(_AFFINE if of_each else _MATRIX)), transfer, attributes)
-    if solution.networks is not None:
+    if "vectors" in solution.saved:
         attributes = {"long_name": "vectors V at each saved point", "units": "1"}
-        found["vectors"] = ((*point, "neuron", "vector"), solution.networks.vectors, attributes)
+        found["vectors"] = ((*point, "neuron", "vector"), solution.saved["vectors"], attributes)
+    if "bulk" in solution.saved:
+        found["bulk"] = ((*point, *_PAIR), solution.saved["bulk"], {"long_name": "bulk W at each saved point"})
     return found
 
 
 def _of_final(final: Any, batch: tuple[str, ...]) -> Variables:
     """What was learned."""
-    if isinstance(final, Network):
+    if isinstance(final, AbstractNetwork):
         if not final.vectors.is_fully_addressable:
             raise ValueError(
                 "Solution.to_xarray: the neurons are spread over several processes, and each knows its own only. Call "
@@ -105,6 +111,8 @@ def _of_final(final: Any, batch: tuple[str, ...]) -> Variables:
             "vectors": (("neuron", "vector"), "learned vectors V"),
             "weights": (("neuron",), "weights of the neurons"),
         }
+        if isinstance(final, BulkNetwork):
+            return _of_bulk(final, batch) | _named(final, named, batch)
     elif isinstance(final, Populations):
         named = {
             "fractions": (("population",), "shares of the populations"),
@@ -115,10 +123,23 @@ def _of_final(final: Any, batch: tuple[str, ...]) -> Variables:
         named = {"gram": (_MATRIX, "learned Gram matrix")}
     else:
         return _arrays(FINAL, final, batch)
+    return _named(final, named, batch)
+
+
+def _named(part: Any, named: Mapping[str, tuple[tuple[str, ...], str]], batch: tuple[str, ...]) -> Variables:
+    """Attributes of what was learned, by name: their dimensions and meanings."""
     return {
-        FINAL + name: ((*batch, *dims), getattr(final, name), {"long_name": meaning, "units": "1"})
+        FINAL + name: ((*batch, *dims), getattr(part, name), {"long_name": meaning, "units": "1"})
         for name, (dims, meaning) in named.items()
     }
+
+
+def _of_bulk(network: BulkNetwork, batch: tuple[str, ...]) -> Variables:
+    """The bulk of a network: a matrix, or the entries that a sparse one has, and their places."""
+    if not isinstance(network.bulk, BCOO):
+        return _named(network, {"bulk": (_PAIR, "bulk W")}, batch)
+    entries = {"data": (("entry",), "entries of the bulk W"), "indices": (("entry", "place"), "their rows and columns")}
+    return {name.replace(FINAL, f"{FINAL}bulk_"): found for name, found in _named(network.bulk, entries, ()).items()}
 
 
 def _arrays(kind: str, tree: Any, first: tuple[str, ...], path: str = "") -> Variables:
@@ -161,4 +182,10 @@ def describe(model: Model) -> dict[str, Any]:
         "layout": {"n_in": layout.n_in, "rank": layout.rank, "n_out": layout.n_out},
         "activation": type(activation).__name__,
         "quadrature": None if rule is None else [type(rule).__name__, rule.order],
-    }
+    } | ({} if model.bulk is None else {"bulk": _describe_bulk(model.bulk)})
+
+
+def _describe_bulk(bulk: AbstractBulk) -> dict[str, Any]:
+    """An ensemble as its name and its numbers."""
+    numbers = {name: float(value) for name, value in vars(bulk).items() if np.ndim(value) == 0}
+    return {"ensemble": type(bulk).__name__, **numbers}

@@ -130,13 +130,21 @@ def _end(
     return per_member(fields, one, learner, first, last)
 
 
-def check_run(model: Model, task: Task | TaskStream, rule: AbstractRule, key: jax.Array | None, caller: str) -> None:
+def check_run(
+    model: Model,
+    task: Task | TaskStream,
+    rule: AbstractRule,
+    key: jax.Array | None,
+    caller: str,
+    *,
+    with_bulk: bool = False,
+) -> None:
     """Refuse arguments that do not fit together, before anything is compiled.
 
     Raises:
         ValueError: naming the argument, what it was and what is allowed.
     """
-    check_trials(model, task, caller)
+    check_trials(model, task, caller, with_bulk=with_bulk)
     check_rule(task, rule, key, caller)
 
 

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.experimental.sparse import BCOO
 
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
 from overlap_learning.learning.files import check_seal, write
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import AbstractActivation, Erf, Linear, ReLU, Tanh
+from overlap_learning.model.bulk import AbstractBulk, DaleBulk, RandomBulk, SparseBulk
+from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import AbstractNetwork, Network
 from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.quadrature import GaussHermite, Trapezoid
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 #: Version of the file's layout. A reader refuses any other.
 SCHEMA = 2
 _RESTORABLE: dict[str, Any] = {"Linear": Linear, "Erf": Erf, "Tanh": Tanh, "ReLU": ReLU}
+_ENSEMBLES: dict[str, Any] = {"RandomBulk": RandomBulk, "SparseBulk": SparseBulk, "DaleBulk": DaleBulk}
 _QUADRATURES = {"GaussHermite": GaussHermite, "Trapezoid": Trapezoid}
 
 
@@ -38,13 +42,16 @@ def save(solution: Solution, path: str | os.PathLike[str]) -> None:
     write(dataset, path)
 
 
-def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None = None) -> Solution:
+def load(
+    path: str | os.PathLike[str], *, activation: AbstractActivation | None = None, bulk: AbstractBulk | None = None
+) -> Solution:
     """Read a `Solution` that `Solution.save` wrote.
 
     Args:
         path: the file.
         activation: the activation, for a model with a function of your own (`ol.Activation(phi)`), which no file can
             hold.
+        bulk: the ensemble of the bulk, likewise, for a model with one of your own.
 
     Returns:
         The solution, equal to the saved one to the last bit (without the interpolant of a dense flow).
@@ -52,7 +59,7 @@ def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not, to the last bit, as it was written, or of another kind or version, or needs an
-            activation.
+            activation or a bulk.
 
     Examples:
         >>> import tempfile, pathlib
@@ -81,11 +88,11 @@ def load(path: str | os.PathLike[str], *, activation: AbstractActivation | None 
             f"load: {str(path)!r} has file version {int(schema)}, this package reads version {SCHEMA}; it was written "
             f"with {data.attrs.get('versions')}."
         )
-    return _from_dataset(data, activation)
+    return _from_dataset(data, activation, bulk)
 
 
-def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None) -> Solution:
-    model = _restore(json.loads(data.attrs["model"]), activation)
+def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None, bulk: AbstractBulk | None) -> Solution:
+    model = _restore(json.loads(data.attrs["model"]), activation, bulk)
     arrays = {str(name): jnp.asarray(data[name].values) for name in data.variables if data[name].dtype.kind in "fiu"}
     decode = _result
     for _ in range(arrays["result"].ndim):
@@ -103,11 +110,17 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None)
 
 
 def _observed(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    return {name: arrays[name] for name in ("gram", "transfer", "vectors") if name in arrays}
+    return {name: arrays[name] for name in ("gram", "transfer", "vectors", "bulk") if name in arrays}
 
 
-def _final(arrays: dict[str, jax.Array], layout: Layout) -> Overlaps | Populations | Network:
+def _final(arrays: dict[str, jax.Array], layout: Layout) -> Overlaps | Populations | AbstractNetwork:
     """What was learned, of the kind that the names of the arrays tell."""
+    if f"{FINAL}bulk" in arrays:
+        return BulkNetwork(arrays[f"{FINAL}vectors"], layout, arrays[f"{FINAL}bulk"])
+    if f"{FINAL}bulk_data" in arrays:
+        n = arrays[f"{FINAL}vectors"].shape[0]
+        entries = (arrays[f"{FINAL}bulk_data"], arrays[f"{FINAL}bulk_indices"])
+        return BulkNetwork(arrays[f"{FINAL}vectors"], layout, BCOO(entries, shape=(n, n)))
     if f"{FINAL}vectors" in arrays:
         return Network(arrays[f"{FINAL}vectors"], layout, arrays[f"{FINAL}weights"])
     if f"{FINAL}means" in arrays:
@@ -140,9 +153,13 @@ def _result(code: jax.Array) -> Any:
     return result
 
 
-def _restore(description: dict[str, Any] | None, activation: AbstractActivation | None) -> Model | None:
+def _restore(
+    description: dict[str, Any] | None, activation: AbstractActivation | None, bulk: AbstractBulk | None
+) -> Model | None:
     if description is None:
         return None
+    if bulk is None:
+        bulk = _restore_bulk(description.get("bulk"))
     name, rule = description["activation"], description["quadrature"]
     if activation is None:
         if name not in _RESTORABLE:
@@ -151,9 +168,21 @@ def _restore(description: dict[str, Any] | None, activation: AbstractActivation 
                 "ol.load(path, activation=ol.Activation(phi))."
             )
         settings = [] if rule is None else [_QUADRATURES[rule[0]](rule[1])]
-        return Model(Layout(**description["layout"]), _RESTORABLE[name](*settings))
-    model = Model(Layout(**description["layout"]), activation)
+        return Model(Layout(**description["layout"]), _RESTORABLE[name](*settings), bulk)
+    model = Model(Layout(**description["layout"]), activation, bulk)
     if describe(model) != description:
         made_with = name if rule is None else f"{name} ({rule[0]} of order {rule[1]})"
         raise ValueError(f"load: the solution was made with {made_with}, got activation={activation!r}.")
     return model
+
+
+def _restore_bulk(description: dict[str, Any] | None) -> AbstractBulk | None:
+    if description is None:
+        return None
+    numbers = dict(description)
+    if (name := numbers.pop("ensemble")) not in _ENSEMBLES:
+        raise ValueError(
+            f"load: this solution's model has a bulk of its own ({name}), which no file can hold; pass it: "
+            "ol.load(path, bulk=...)."
+        )
+    return _ENSEMBLES[name](**numbers)

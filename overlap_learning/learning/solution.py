@@ -13,8 +13,9 @@ from jax.typing import ArrayLike
 from overlap_learning.checks import assembled, in_numpy, is_traced
 from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
 from overlap_learning.learning.record import Outcome, trim
+from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network, network_of
+from overlap_learning.model.network import AbstractNetwork, Network, network_of
 from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.populations import Populations
 
@@ -42,9 +43,9 @@ class Solution(eqx.Module):
         step: number of steps done at each saved point, shape [S]; None for a flow.
         loss: the loss, without label noise, shape [S]; each on the trials of its own step.
         saved: what the learner observed at each saved point, a pytree; of a network `gram` [S, d, d] and, in theory,
-            `transfer`, at full N, if asked for, `vectors`. `overlaps`, `visible`, `invisible`, `transfer` and
-            `networks` read it.
-        final: what was learned, of the kind that was passed in: `Overlaps`, `Populations` or `Network`.
+            `transfer`, at full N, if asked for, `vectors` and the `bulk` that learned. `overlaps`, `visible`,
+            `invisible`, `transfer` and `networks` read it.
+        final: what was learned, of the kind that was passed in: `Overlaps`, `Populations`, `Network` or `BulkNetwork`.
         stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps and the `end_time`; for a
             nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there.
         result: a member of `ol.RESULTS`.
@@ -88,13 +89,23 @@ class Solution(eqx.Module):
         return self.saved.get("transfer") if isinstance(self.saved, Mapping) else None
 
     @property
-    def networks(self) -> Network | None:
-        """The `Network` at each saved point, vectors [S, N, d]; None without `ol.train(..., save_vectors=True)`."""
+    def networks(self) -> AbstractNetwork | None:
+        """The `Network` at each saved point, vectors [S, N, d]; None without `ol.train(..., save_vectors=True)`.
+
+        Of a `BulkNetwork`, one with the bulk at each point, [S, N, N].
+        """
         vectors = self.saved.get("vectors") if isinstance(self.saved, Mapping) else None
         if vectors is None:
             return None
-        weights = cast(Network, self.final).weights[..., None, :]
-        return network_of(vectors, self.model.layout, jnp.broadcast_to(weights, vectors.shape[:-1]))
+        last = cast(AbstractNetwork, self.final)
+        weights = jnp.broadcast_to(last.weights[..., None, :], vectors.shape[:-1])
+        if not isinstance(last, BulkNetwork):
+            return network_of(vectors, self.model.layout, weights)
+        bulk = self.saved.get("bulk")
+        if bulk is None:
+            kept = last.dense_bulk[..., None, :, :]
+            bulk = jnp.broadcast_to(kept, (*vectors.shape[:-1], vectors.shape[-2]))
+        return bulk_network_of(vectors, self.model.layout, weights, bulk)
 
     @property
     def visible(self) -> dict[str, jax.Array]:

@@ -2,6 +2,8 @@
 
 from overlap_learning.model.activations import AbstractActivation, Activation, Erf, Linear, ReLU, Tanh
 from overlap_learning.model.activity import field_variance, rollout, simulate
+from overlap_learning.model.bulk import AbstractBulk, DaleBulk, RandomBulk, SparseBulk
+from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
@@ -19,9 +21,12 @@ from overlap_learning.model.quadrature import GaussHermite, Trapezoid
 
 __all__ = [
     "AbstractActivation",
+    "AbstractBulk",
     "AbstractNodes",
     "Activation",
+    "BulkNetwork",
     "Cubature",
+    "DaleBulk",
     "Erf",
     "GaussHermite",
     "HermiteGrid",
@@ -32,8 +37,10 @@ __all__ = [
     "Network",
     "Overlaps",
     "Populations",
+    "RandomBulk",
     "ReLU",
     "SobolNodes",
+    "SparseBulk",
     "Tanh",
     "Trapezoid",
     "WhitenedNodes",

@@ -10,9 +10,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import is_zero, scalar
+from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model, check_model
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 from overlap_learning.model.populations import Populations
 
@@ -146,7 +147,7 @@ def _reduced(model: Model, moments: Moments, task: Stimulus) -> tuple[jax.Array,
 
 def simulate(
     model: Model,
-    network: Network,
+    network: AbstractNetwork,
     task: Stimulus,
     *,
     state_noise: ArrayLike = 0.0,
@@ -154,12 +155,12 @@ def simulate(
 ) -> jax.Array:
     """Outputs of the full network: the state h of each of the N neurons is integrated, overlaps appear nowhere.
 
-    `dh/dt = -h + W phi(h) + m x`, `W = u v^T / N`, `y = z^T phi(h) / N`, by Euler steps; y[k] is read before the k-th
-    update. Averages over neurons carry the network's weights (1/N each unless given).
+    `dh/dt = -h + W phi(h) + m x`, `W = u v^T / N` (with a bulk: plus it), `y = z^T phi(h) / N`, by Euler steps; y[k] is
+    read before the k-th update. Averages over neurons carry the network's weights (1/N each unless given).
 
     Args:
         model: the `Model`.
-        network: the `Network`.
+        network: the `Network` or `BulkNetwork`.
         task: an `ol.Task` (its inputs [B, T, n_in] and its step dt are used).
         state_noise: standard deviation of normal noise added to the state of each neuron at each step.
         key: a jax random key; needed with state_noise.
@@ -181,8 +182,9 @@ def simulate(
         >>> bool(jnp.max(jnp.abs(difference)) < 1e-13)
         True
     """
-    check_model(model, "simulate")
+    check_model(model, "simulate", with_bulk=True)
     check_channels(model.layout, task, "simulate", network=network)
+    check_bulk(model, network, "simulate")
     noise = scalar(state_noise, "simulate: state_noise", "at least 0", 0, open_low=False)
     silent = is_zero(state_noise)
     if key is None and not silent:
@@ -193,7 +195,9 @@ def simulate(
 
 
 @eqx.filter_jit
-def _simulate(model: Model, network: Network, task: Stimulus, noise: jax.Array, key: jax.Array | None) -> jax.Array:
+def _simulate(
+    model: Model, network: AbstractNetwork, task: Stimulus, noise: jax.Array, key: jax.Array | None
+) -> jax.Array:
     dtype = network.vectors.dtype
     inputs = jnp.moveaxis(task.inputs, 0, 1).astype(dtype)
     dt = task.dt.astype(dtype)
@@ -202,8 +206,11 @@ def _simulate(model: Model, network: Network, task: Stimulus, noise: jax.Array, 
 
     def step(h, now):
         x, step_key = now
-        read = model.activation(h) @ readers
+        rates = model.activation(h)
+        read = rates @ readers
         drive = x @ network.m.T + read[:, :rank] @ network.u.T
+        if isinstance(network, BulkNetwork):
+            drive = drive + rates @ network.bulk.T  # type: ignore[operator]
         h = h + dt * (drive - h)
         if step_key is not None:
             h = h + noise.astype(dtype) * jax.random.normal(step_key, h.shape, dtype)
@@ -215,17 +222,20 @@ def _simulate(model: Model, network: Network, task: Stimulus, noise: jax.Array, 
     return jnp.moveaxis(outputs, 1, 0)
 
 
-def check_channels(layout: Layout, task: Stimulus, caller: str, **parts: Overlaps | Populations | Network) -> None:
+def check_channels(
+    layout: Layout, task: Stimulus, caller: str, **parts: Overlaps | Populations | AbstractNetwork
+) -> None:
     """Refuse a task or a network of another layout than the model's.
 
     Raises:
         ValueError: naming the argument, what it was, and what the model allows.
     """
-    kinds = {"overlaps": Overlaps, "populations": Populations, "network": Network}
+    kinds = {"overlaps": Overlaps, "populations": Populations, "network": AbstractNetwork}
     for name, part in parts.items():
         if not isinstance(part, kinds[name]):
+            kind = kinds[name].__name__.removeprefix("Abstract")
             got = what_has_overlaps(part) if kinds[name] is Overlaps else type(part).__name__
-            raise ValueError(f"{caller}: {name} must be an ol.{kinds[name].__name__}, got {got}.")
+            raise ValueError(f"{caller}: {name} must be an ol.{kind}, got {got}.")
         if getattr(part, "layout", None) != layout:
             raise ValueError(
                 f"{caller}: {name} has {getattr(part, 'layout', type(part).__name__)}, the model has {layout}. "

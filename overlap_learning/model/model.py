@@ -4,6 +4,7 @@ import equinox as eqx
 import numpy as np
 
 from overlap_learning.model.activations import AbstractActivation
+from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
 
 
@@ -13,6 +14,9 @@ class Model(eqx.Module):
     Args:
         layout: the `Layout`.
         activation: `Linear()`, `Erf()`, `Tanh()`, `ReLU()` or `Activation(phi)`.
+        bulk: random connectivity beside the low-rank one, `W = W0 + u v^T / N`, such as `ol.RandomBulk(0.9)`; None:
+            there is none. `visible` and `invisible` are entries of G alone: with a bulk, the loss sees moments such as
+            `z^T W0 m / N` too.
 
     Raises:
         ValueError: if an argument is of another kind.
@@ -29,8 +33,9 @@ class Model(eqx.Module):
 
     layout: Layout = eqx.field(static=True)
     activation: AbstractActivation
+    bulk: AbstractBulk | None
 
-    def __init__(self, layout: Layout, activation: AbstractActivation):
+    def __init__(self, layout: Layout, activation: AbstractActivation, bulk: AbstractBulk | None = None):
         if not isinstance(layout, Layout):
             raise ValueError(f"Model: layout must be an ol.Layout, got {layout!r}.")
         if not isinstance(activation, AbstractActivation):
@@ -38,8 +43,14 @@ class Model(eqx.Module):
                 f"Model: activation must be ol.Linear(), ol.Erf(), ol.Tanh(), ol.ReLU() or ol.Activation(phi), "
                 f"got {activation!r}."
             )
+        if bulk is not None and not isinstance(bulk, AbstractBulk):
+            raise ValueError(
+                f"Model: bulk must be ol.RandomBulk(g) or another ensemble of ol.model, or None, got {bulk!r}. A given "
+                "matrix belongs to the network: ol.BulkNetwork(vectors, layout, bulk)."
+            )
         self.layout = layout
         self.activation = activation
+        self.bulk = bulk
 
     @property
     def is_linear(self) -> bool:
@@ -73,11 +84,22 @@ class Model(eqx.Module):
         return tuple(name for name, keep in zip(self.layout.entry_names, chosen, strict=True) if keep)
 
 
-def check_model(model: Model, caller: str) -> None:
-    """Refuse what is no model.
+def check_model(model: Model, caller: str, *, with_bulk: bool = False) -> None:
+    """Refuse what is no model, and a model with a bulk where none is known of.
+
+    Args:
+        model: the model.
+        caller: the function that a person called.
+        with_bulk: whether it knows what a bulk does.
 
     Raises:
         ValueError: naming the caller.
     """
     if not isinstance(model, Model):
         raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")
+    if model.bulk is not None and not with_bulk:
+        raise ValueError(
+            f"{caller}: the model has a bulk, {model.bulk!r}, which {caller} knows nothing of; full networks "
+            "(ol.simulate, ol.train) do. Leave it out for the low-rank network alone: "
+            "ol.Model(model.layout, model.activation)."
+        )

@@ -1,7 +1,8 @@
 """Network: the vectors of every neuron."""
 
+import abc
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,11 +17,62 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps
 
+Kind = TypeVar("Kind", bound="AbstractNetwork")
+
 #: The axis of a mesh of devices over which neurons are spread.
 NEURONS = "neurons"
 
 
-class Network(eqx.Module):
+class AbstractNetwork(eqx.Module):
+    """N neurons with their vectors; what else connects them, a kind of its own says.
+
+    Attributes:
+        vectors: V, shape [..., N, d].
+        layout: the `Layout` of its columns.
+        weights: the share of each neuron in every average over neurons, shape [..., N].
+    """
+
+    vectors: eqx.AbstractVar[jax.Array]
+    layout: eqx.AbstractVar[Layout]
+    weights: eqx.AbstractVar[jax.Array]
+
+    @property
+    def n_neurons(self) -> int:
+        """N."""
+        return self.vectors.shape[-2]
+
+    @property
+    def m(self) -> jax.Array:
+        """Input vectors, shape [..., N, n_in]."""
+        return self.vectors[..., self.layout.block("m")]
+
+    @property
+    def u(self) -> jax.Array:
+        """Left (output) vectors of the recurrence, shape [..., N, rank]."""
+        return self.vectors[..., self.layout.block("u")]
+
+    @property
+    def v(self) -> jax.Array:
+        """Right (selection) vectors of the recurrence, shape [..., N, rank]."""
+        return self.vectors[..., self.layout.block("v")]
+
+    @property
+    def z(self) -> jax.Array:
+        """Readout vectors, shape [..., N, n_out]."""
+        return self.vectors[..., self.layout.block("z")]
+
+    @property
+    @abc.abstractmethod
+    def connectivity(self) -> jax.Array:
+        """W, shape [..., N, N], row i the input weights of neuron i: with low rank alone `u v^T / N`."""
+
+    @property
+    def overlaps(self) -> Overlaps:
+        """`G = sum_i w_i V_i V_i^T`."""
+        return Overlaps(weighted_gram(self.vectors, self.weights), self.layout)
+
+
+class Network(AbstractNetwork):
     """A low-rank network of N neurons: one row of `V = [m | u | v | z]` per neuron.
 
     Args:
@@ -183,6 +235,11 @@ class Network(eqx.Module):
         weights = _place(self.weights, NamedSharding(mesh, PartitionSpec(*axes, mesh.axis_names)))
         return eqx.tree_at(lambda network: (network.vectors, network.weights), self, (vectors, weights))
 
+    @property
+    def connectivity(self) -> jax.Array:
+        """`W = u v^T / N` (of weighted neurons `u (w v)^T`), shape [..., N, N]."""
+        return low_rank(self)
+
     def gathered(self) -> Self:
         """The same network with all its neurons in this process, on one device: the way back from `sharded`.
 
@@ -195,36 +252,6 @@ class Network(eqx.Module):
             return jax.device_put(known, jax.local_devices()[0])
 
         return jax.tree.map(here, self)
-
-    @property
-    def n_neurons(self) -> int:
-        """N."""
-        return self.vectors.shape[-2]
-
-    @property
-    def m(self) -> jax.Array:
-        """Input vectors, shape [..., N, n_in]."""
-        return self.vectors[..., self.layout.block("m")]
-
-    @property
-    def u(self) -> jax.Array:
-        """Left (output) vectors of the recurrence, shape [..., N, rank]."""
-        return self.vectors[..., self.layout.block("u")]
-
-    @property
-    def v(self) -> jax.Array:
-        """Right (selection) vectors of the recurrence, shape [..., N, rank]."""
-        return self.vectors[..., self.layout.block("v")]
-
-    @property
-    def z(self) -> jax.Array:
-        """Readout vectors, shape [..., N, n_out]."""
-        return self.vectors[..., self.layout.block("z")]
-
-    @property
-    def overlaps(self) -> Overlaps:
-        """`G = sum_i w_i V_i V_i^T`."""
-        return Overlaps(weighted_gram(self.vectors, self.weights), self.layout)
 
 
 def triangular_factor(overlaps: Overlaps) -> jax.Array:
@@ -249,9 +276,14 @@ def network_of(vectors: jax.Array, layout: Layout, weights: jax.Array) -> Networ
     return assembled(Network, vectors=vectors, layout=layout, weights=weights)
 
 
-def with_vectors(network: Network, vectors: jax.Array) -> Network:
-    """A network of the same layout and weights with other vectors, not checked."""
-    return network_of(vectors, network.layout, network.weights)
+def with_vectors(network: Kind, vectors: jax.Array) -> Kind:
+    """The same network with other vectors, not checked."""
+    return eqx.tree_at(lambda n: n.vectors, network, vectors)
+
+
+def low_rank(network: AbstractNetwork) -> jax.Array:
+    """`u (w v)^T`, shape [..., N, N]."""
+    return network.u @ jnp.swapaxes(network.weights[..., None] * network.v, -1, -2)
 
 
 def weighted_gram(vectors: jax.Array, weights: jax.Array) -> jax.Array:

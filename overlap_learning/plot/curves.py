@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from overlap_learning.learning.solution import Solution
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.plot.style import DIRECT, FULL, THEORY, Look, looks, numbered
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def label_learning_time(ax: "Axes", compared: Sequence[Curve]) -> None:
 
 
 def _name(solution: Solution) -> str:
-    if isinstance(solution.final, Network):
+    if isinstance(solution.final, AbstractNetwork):
         return f"full N = {solution.final.n_neurons:,}"
     return "direct descent" if solution.transfer is None else "theory"
 
@@ -87,5 +87,5 @@ def _looks(solutions: Sequence[Solution]) -> list[Look]:
     if len(solutions) == 1:
         return [THEORY]
     return looks(
-        [FULL if isinstance(s.final, Network) else DIRECT if s.transfer is None else THEORY for s in solutions]
+        [FULL if isinstance(s.final, AbstractNetwork) else DIRECT if s.transfer is None else THEORY for s in solutions]
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from overlap_learning.learning.solution import Solution
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.plot.curves import curves
 from overlap_learning.plot.style import FONT_SIZE, axes_of, legend_above, symbol
 
@@ -43,7 +43,7 @@ def final_overlaps(*solutions: Solution, labels: Sequence[str] | None = None, ax
     for curve in compared:
         entries = curve.solution.overlaps.entries()
         values = [float(entries[name][curve.end]) for name in names]
-        if isinstance(curve.solution.final, Network):
+        if isinstance(curve.solution.final, AbstractNetwork):
             settings = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.3}
         else:
             settings = {"marker": next(marks, "."), "markersize": 7, "markeredgewidth": 1.6}

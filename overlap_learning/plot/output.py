@@ -7,7 +7,7 @@ import numpy as np
 
 from overlap_learning.model.activity import rollout, simulate
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.plot.style import COLOURS, FULL, THEORY, axes_of, legend_above, looks, numbered
 from overlap_learning.tasks.task import Task
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def output(
     model: Model,
     task: Task,
-    *networks: Overlaps | Network,
+    *networks: Overlaps | AbstractNetwork,
     labels: Sequence[str] | None = None,
     trial: int = 0,
     ax: "Axes | None" = None,
@@ -66,10 +66,12 @@ def output(
             label=f"target{which}",
             zorder=1.5,
         )
-    chosen = looks([FULL if isinstance(network, Network) and len(networks) > 1 else THEORY for network in networks])
+    chosen = looks(
+        [FULL if isinstance(network, AbstractNetwork) and len(networks) > 1 else THEORY for network in networks]
+    )
     for network, label, look in zip(networks, labels, chosen, strict=True):
         values = np.asarray(
-            simulate(model, network, task) if isinstance(network, Network) else rollout(model, network, task)
+            simulate(model, network, task) if isinstance(network, AbstractNetwork) else rollout(model, network, task)
         )
         for channel in channels:
             which = f" {channel + 1}" if len(channels) > 1 else ""
@@ -84,19 +86,19 @@ def output(
 
 
 def _check(
-    task: Task, networks: Sequence[Overlaps | Network], labels: Sequence[str] | None, trial: int
+    task: Task, networks: Sequence[Overlaps | AbstractNetwork], labels: Sequence[str] | None, trial: int
 ) -> Sequence[str]:
     if not isinstance(task, Task):
         raise ValueError(
             f"output: task must be an ol.Task, got {type(task).__name__}; from a stream, take stream.sample(key)."
         )
-    if not networks or not all(isinstance(network, (Overlaps, Network)) for network in networks):
+    if not networks or not all(isinstance(network, (Overlaps, AbstractNetwork)) for network in networks):
         kinds = ", ".join(type(network).__name__ for network in networks) or "none"
         raise ValueError(f"output: pass one or more networks, ol.Overlaps or ol.Network, got {kinds}.")
     if not 0 <= trial < task.n_trials:
         raise ValueError(f"output: trial must be from 0 to {task.n_trials - 1}, got {trial}.")
     if labels is None:
-        return numbered([f"full N = {n.n_neurons:,}" if isinstance(n, Network) else "theory" for n in networks])
+        return numbered([f"full N = {n.n_neurons:,}" if isinstance(n, AbstractNetwork) else "theory" for n in networks])
     if isinstance(labels, str) or len(labels) != len(networks):
         raise ValueError(f"output: labels must be {len(networks)} names, one for each network, got {labels!r}.")
     return labels

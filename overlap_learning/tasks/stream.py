@@ -116,15 +116,15 @@ def _reached_from_inputs(jaxpr: Any) -> bool:
     return any(isinstance(var, Hashable) and var in reached for var in jaxpr.outvars)
 
 
-def check_trials(model: Model, task: Task | TaskStream, caller: str) -> None:
-    """Refuse trials of other channels than the model has.
+def check_trials(model: Model, task: Task | TaskStream, caller: str, *, with_bulk: bool = False) -> None:
+    """Refuse trials of other channels than the model has, or a bulk as `check_model` does.
 
     Raises:
         ValueError: naming what was passed and what is allowed.
     """
-    check_model(model, caller)
+    check_model(model, caller, with_bulk=with_bulk)
     if not isinstance(task, (Task, TaskStream)):
         raise ValueError(f"{caller}: task must be an ol.Task or an ol.tasks.stream(...), got {type(task).__name__}.")
     batch = task.outline
-    check_task(model, batch, caller)
+    check_task(model, batch, caller, with_bulk=with_bulk)
     check_channels(model.layout, batch, caller)

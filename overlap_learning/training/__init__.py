@@ -1,6 +1,7 @@
 """Training: gradient descent on every neuron of a full network."""
 
+from overlap_learning.training.arrays import Arrays
 from overlap_learning.training.neurons import memory_traffic
 from overlap_learning.training.train import train
 
-__all__ = ["memory_traffic", "train"]
+__all__ = ["Arrays", "memory_traffic", "train"]

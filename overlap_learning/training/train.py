@@ -1,7 +1,7 @@
 """train: gradient descent on the vectors of a full network, the referee of the theory."""
 
 import contextlib
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -16,56 +16,95 @@ from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.model.activity import check_channels
+from overlap_learning.model.bulk import BULK, bulk_rate
+from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of, check_bulk
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network, network_of, weighted_gram
+from overlap_learning.model.network import AbstractNetwork, network_of, weighted_gram
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
+from overlap_learning.training.arrays import Arrays, Neurons
+from overlap_learning.training.bulk import bulk_loss
 from overlap_learning.training.neurons import neuron_loss
 
 
 class NeuronLearner(AbstractLearner):
-    """Full N: the position is V itself, its scaled gradient `dL/dV_i / w_i` (N dL/dV for plain networks)."""
+    """Full N: the position is V, its scaled gradient `dL/dV_i / w_i` (N dL/dV for plain ones); and a W that learns."""
 
     skips: ClassVar[bool] = True
 
     model: Model
-    rates: jax.Array
+    rates: Neurons
     weights: jax.Array
+    #: W if it does not learn; None: it does, or there is none.
+    bulk: Any = None
+    #: Of the vectors, shape [d]; None: 1.
+    units: jax.Array | None = None
+    per_neuron: bool = eqx.field(static=True, default=True)
     state_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
     keeps_vectors: bool = eqx.field(static=True, default=False)
 
-    def loss(self, position: jax.Array, task: Task) -> jax.Array:
-        return neuron_loss(self.model, position, self.weights, task, self.state_dtype)
+    def loss(self, position: Neurons, task: Task) -> jax.Array:
+        vectors = self._vectors(position)
+        bulk = self.bulk if position.bulk is None else position.bulk
+        if bulk is None:
+            return neuron_loss(self.model, vectors, self.weights, task, self.state_dtype)
+        return bulk_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
 
-    def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
-        value, slope = jax.value_and_grad(neuron_loss, argnums=1)(
-            self.model, position, self.weights, task, self.state_dtype
-        )
+    def gradient(self, position: Neurons, task: Task) -> tuple[jax.Array, Neurons]:
+        value, slope = jax.value_and_grad(lambda at: self.loss(at, task))(position)
+        if not self.per_neuron:
+            return value, slope
         # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
-        return value, slope / jnp.where(self.weights > 0, self.weights, 1)[:, None]
+        scaled = slope.vectors / jnp.where(self.weights > 0, self.weights, 1)[:, None]
+        return value, Neurons(scaled, slope.bulk)
 
-    def observe(self, position: jax.Array) -> dict[str, jax.Array]:
+    def observe(self, position: Neurons) -> dict[str, jax.Array]:
         # Of N neurons their overlaps are saved, and all of them for those who ask.
-        vectors = {"vectors": position} if self.keeps_vectors else {}
-        return {"gram": weighted_gram(position, self.weights), **vectors}
+        vectors = self._vectors(position)
+        found = {"gram": weighted_gram(vectors, self.weights)}
+        if not self.keeps_vectors:
+            return found
+        return found | {"vectors": vectors} | ({} if position.bulk is None else {"bulk": position.bulk})
 
-    def size(self, position: jax.Array) -> jax.Array:
-        return jnp.max(jnp.diagonal(weighted_gram(position, self.weights)))
+    def size(self, position: Neurons) -> jax.Array:
+        size = jnp.max(jnp.diagonal(weighted_gram(self._vectors(position), self.weights)))
+        if position.bulk is None:
+            return size
+        return jnp.maximum(size, jnp.sum(jnp.square(position.bulk)) / len(position.bulk))
 
-    def square(self, change: jax.Array) -> jax.Array:
-        return jnp.trace(weighted_gram(change, self.weights))
+    def square(self, change: Neurons) -> jax.Array:
+        # What the loss falls by along a gradient: of vectors the mean over neurons.
+        each = self.weights if self.per_neuron else jnp.ones_like(self.weights)
+        square = jnp.trace(weighted_gram(change.vectors, each))
+        return square if change.bulk is None else square + jnp.sum(jnp.square(change.bulk))
 
-    def final(self, position: jax.Array) -> Network:
-        return network_of(position, self.model.layout, self.weights)
+    def diffuse(self, position: Neurons, variance: jax.Array, key: jax.Array) -> Neurons:
+        moved = super().diffuse(position, variance, key)
+        if position.bulk is None or not self.per_neuron:
+            return moved
+        # The drift of W is N times less than that of V: so is the variance, for noise of one temperature.
+        step = (moved.bulk - position.bulk) / jnp.sqrt(len(position.bulk))
+        return Neurons(moved.vectors, position.bulk + step)
+
+    def final(self, position: Neurons) -> AbstractNetwork:
+        vectors, layout = self._vectors(position), self.model.layout
+        bulk = self.bulk if position.bulk is None else position.bulk
+        if bulk is None:
+            return network_of(vectors, layout, self.weights)
+        return bulk_network_of(vectors, layout, self.weights, bulk)
+
+    def _vectors(self, position: Neurons) -> jax.Array:
+        return position.vectors if self.units is None else position.vectors * self.units
 
 
 def train(
     model: Model,
     task: Task | TaskStream,
-    network: Network,
+    network: AbstractNetwork,
     rule: AbstractRule,
     key: jax.Array | None = None,
     *,
+    arrays: Arrays | None = None,
     throw: bool = True,
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
@@ -75,17 +114,21 @@ def train(
     """Full N: the same question as `ol.integrate`, answered by training every neuron.
 
     Gradients are backpropagated through simulated time; overlaps are only measured. Memory is O(N (d + B) + B T d): the
-    states of the neurons are recomputed, not stored. Runs in the dtype of `network.vectors` (float64 to compare with
-    theory to rounding) on the device that jax chooses, or on several (`Network.sharded`).
+    states of the neurons are recomputed, not stored. With a bulk W it is O(N^2 + B T N), and W learns if the rule has a
+    rate for it, `rates={"W": 1.0}`: `dW/dtau = -dL/dW` beside `dV/dtau = -N dL/dV`. Runs in the dtype of
+    `network.vectors` (float64 to compare with theory to rounding) on the device that jax chooses, or on several
+    (`Network.sharded`).
 
     Args:
         model: the `Model`.
         task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
-        network: the start; or several, vectors [n_networks, N, d] (of `Network.sample` of several overlaps, say), which
-            learn side by side on the same trials, each as it would alone.
+        network: the start, a `Network` or a `BulkNetwork`; or several, vectors [n_networks, N, d] (of `Network.sample`
+            of several overlaps, say), which learn side by side on the same trials, each as it would alone.
         rule: `GradientDescent`, `GradientFlow` or `Optimiser`.
         key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.integrate` draws the same
             trials from the same key.
+        arrays: the arrays that the rule moves, and how their gradients are scaled, for rules such as Adam that depend
+            on it; None: the vectors, along N dL/dV, and W. Those of a plain program: `ol.training.Arrays`.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
         progress: show a progress bar; None: if a person is watching (standard error is a terminal).
         checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
@@ -93,11 +136,11 @@ def train(
         state_dtype: the dtype in which neurons are simulated, if another than that of the vectors. `jnp.float32` is
             several times as fast, and closer to double precision than vectors in single precision would be: vectors,
             their updates and the overlaps stay double.
-        save_vectors: also keep every neuron at every saved point, S N d numbers: `Solution.networks`, from which
-            `ol.studies.weight_tensor` is made.
+        save_vectors: also keep every neuron at every saved point, S N d numbers, and a W that learns, S N^2:
+            `Solution.networks`, from which `ol.studies.weight_tensor` is made.
 
     Returns:
-        A `Solution`; its `final` is the learned `Network`, its `transfer` None. For several networks every array has
+        A `Solution`; its `final` is the learned network, its `transfer` None. For several networks every array has
         them as its first axis, as under `jax.vmap`: a network whose learning ended early has the time NaN at the points
         that it did not reach, and the others go on.
 
@@ -131,32 +174,69 @@ def train(
     store = None
     if checkpoint is not None:
         _check_addressable(network)
-        arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key}
+        arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key, "arrays": arrays}
         settings = {"state_dtype": None if states is None else states.name, "save_vectors": bool(save_vectors)}
         store = Store(checkpoint, "train", **arguments, **settings)
-    rates = model.layout.rates(rule.rates).astype(network.vectors.dtype)
-    learner = NeuronLearner(
-        model=model, rates=rates, weights=network.weights, state_dtype=states, keeps_vectors=bool(save_vectors)
-    )
+    learner, position = _learner(model, network, rule, arrays, state_dtype=states, keeps_vectors=bool(save_vectors))
+    fields = ("weights",) if learner.bulk is None else ("weights", "bulk")
     title = f"train {len(network.vectors)} x N={network.n_neurons}" if is_batch else f"train N={network.n_neurons}"
     traced = is_traced(network, rule, task, key)
     with contextlib.nullcontext(Pace(is_whole=True)) if traced else watched(rule, progress, title, store) as pace:
-        outcome, final = run(learner, rule, task, network.vectors, key, ("weights",) if is_batch else None, pace)
+        outcome, final = run(learner, rule, task, position, key, fields if is_batch else None, pace)
     return finish(model, outcome, final, "train", throw=throw)
 
 
-def _check(model: Model, task: Task | TaskStream, network: Network, rule: AbstractRule, key: jax.Array | None) -> None:
+def _learner(
+    model: Model, network: AbstractNetwork, rule: AbstractRule, arrays: Arrays | None, **settings: Any
+) -> tuple[NeuronLearner, Neurons]:
+    """What moves, and where it starts.
+
+    Raises:
+        ValueError: if a rate or a unit fits nothing that the network has.
+    """
+    dtype = network.vectors.dtype
+    named, rate = bulk_rate(rule.rates)
+    bulk = network.bulk if isinstance(network, BulkNetwork) else None
+    if rate is not None and bulk is None:
+        raise ValueError(
+            f'train: rates["{BULK}"] is a rate of the bulk, and this network has none; make one with '
+            "ol.BulkNetwork.sample(model, overlaps, n_neurons, key=key), or ol.BulkNetwork(vectors, layout, bulk)."
+        )
+    rates = Neurons(model.layout.rates(named).astype(dtype), None if rate is None else rate.astype(dtype))
+    arrays = Arrays() if arrays is None else arrays
+    if not isinstance(arrays, Arrays):
+        raise ValueError(f"train: arrays must be ol.training.Arrays(units, per_neuron=...), or None, got {arrays!r}.")
+    units = None if arrays.units is None else arrays.known_units(model.layout).astype(dtype)
+    vectors = network.vectors if units is None else network.vectors / units
+    learner = NeuronLearner(
+        model=model,
+        rates=rates,
+        weights=network.weights,
+        bulk=bulk if rate is None else None,
+        units=units,
+        per_neuron=arrays.per_neuron,
+        **settings,
+    )
+    return learner, Neurons(
+        vectors, network.dense_bulk if isinstance(network, BulkNetwork) and rate is not None else None
+    )
+
+
+def _check(
+    model: Model, task: Task | TaskStream, network: AbstractNetwork, rule: AbstractRule, key: jax.Array | None
+) -> None:
     """Refuse arguments of `train` that do not fit together, before anything is compiled.
 
     Raises:
         ValueError: naming the argument, what it was and what is allowed.
     """
-    if not isinstance(network, Network):
+    if not isinstance(network, AbstractNetwork):
         raise ValueError(
             f"train: network must be an ol.Network, got {type(network).__name__}; make one with "
             "ol.Network.sample(overlaps, n_neurons, key=key)."
         )
-    check_run(model, task, rule, key, "train")
+    check_run(model, task, rule, key, "train", with_bulk=True)
+    check_bulk(model, network, "train")
     if rule.motion is Motion.BARE:
         raise ValueError(
             "train: DirectDescent moves overlaps without neurons, so there is nothing to train; use ol.integrate."
@@ -176,7 +256,7 @@ def _check(model: Model, task: Task | TaskStream, network: Network, rule: Abstra
     check_channels(model.layout, task.outline, "train", network=one)
 
 
-def _check_addressable(network: Network) -> None:
+def _check_addressable(network: AbstractNetwork) -> None:
     """Refuse to write checkpoints of neurons that no single process has.
 
     Raises:

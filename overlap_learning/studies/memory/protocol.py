@@ -10,7 +10,7 @@ from overlap_learning.learning.driver import check_run
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.model import Model, check_model
-from overlap_learning.model.network import Network
+from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.tasks.stream import TaskStream
@@ -21,7 +21,7 @@ from overlap_learning.training.train import train
 def protocol(
     model: Model,
     tasks: Sequence[Task | TaskStream],
-    start: Overlaps | Network,
+    start: Overlaps | AbstractNetwork,
     rule: AbstractRule | Sequence[AbstractRule],
     key: jax.Array | None = None,
     *,
@@ -62,8 +62,8 @@ def protocol(
         >>> bool(jnp.abs(phases[2].visible["vu"][-1] - phases[0].visible["vu"][-1]) < 1e-4)
         True
     """
-    check_model(model, "protocol")
-    if not isinstance(start, (Overlaps, Populations, Network)):
+    check_model(model, "protocol", with_bulk=True)
+    if not isinstance(start, (Overlaps, Populations, AbstractNetwork)):
         raise ValueError(
             f"protocol: start must be ol.Overlaps (theory) or an ol.Network (full N), got {type(start).__name__}."
         )
@@ -79,14 +79,14 @@ def protocol(
         raise ValueError(f"protocol: give one rule, or one per task; got {len(tasks)} tasks and {len(rules)} rules.")
     # All phases are checked before the first one runs.
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
-        check_run(model, task, each, key, f"protocol, phase {phase}")
+        check_run(model, task, each, key, f"protocol, phase {phase}", with_bulk=True)
         check_checkpoint(checkpoint, each, f"protocol, phase {phase}")
     solutions: list[Solution] = []
     learned = start
     for phase, (task, each) in enumerate(zip(tasks, rules, strict=True)):
         phase_key = None if key is None else jax.random.fold_in(key, phase)
         part = part_of(checkpoint, f"phase-{phase}")
-        if isinstance(learned, Network):
+        if isinstance(learned, AbstractNetwork):
             solution = train(
                 model, task, learned, each, phase_key,
                 throw=throw, progress=progress, checkpoint=part, save_vectors=save_vectors,

@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.learning.solution import Solution
+from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import unchecked
 from overlap_learning.model.populations import Populations
@@ -58,7 +59,13 @@ def weight_tensor(solution: Solution) -> WeightTensor:
             "weight_tensor: of populations each has a transfer matrix of its own. Train weighted neurons in their "
             "place: ol.train(model, task, ol.Network.quadrature(overlaps), rule, save_vectors=True)."
         )
-    if solution.networks is not None:
+    if isinstance(solution.final, BulkNetwork):
+        raise ValueError(
+            "weight_tensor: this network has a bulk, so that W has full rank. Give the change of its connectivity, "
+            "saved with save_vectors=True: W = solution.networks.connectivity; ol.studies.matrices_tensor(W - W[0], "
+            "solution.time)."
+        )
+    if isinstance(solution.networks, Network):
         return networks_tensor(solution.networks, solution.time)
     if solution.transfer is None:
         way = (
