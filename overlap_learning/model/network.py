@@ -1,7 +1,7 @@
 """Network: the vectors of every neuron."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import equinox as eqx
@@ -152,6 +152,115 @@ class Network(AbstractNetwork):
         return cls(times_factor(frame, overlaps.gram), layout)
 
     @classmethod
+    def from_vectors(cls, *, m: ArrayLike, u: ArrayLike, v: ArrayLike, z: ArrayLike) -> Self:
+        """The network `dh/dt = -h + u v^T phi(h) / N + m x`, `y = z^T phi(h) / N`, from its vectors.
+
+        Args:
+            m: input vectors, shape [N, n_in], or [N] of one.
+            u: left vectors of the recurrence, shape [N, R], or [N].
+            v: right vectors of the recurrence, likewise.
+            z: readout vectors, shape [N, n_out], or [N].
+
+        Raises:
+            ValueError: if they are not of one N, or u and v of different ranks.
+
+        Source: Ger & Barak 2026, eq. 1.
+
+        Examples:
+            >>> vectors = np.random.default_rng(0).normal(size=(4, 50))
+            >>> network = ol.Network.from_vectors(m=vectors[0], u=vectors[1], v=vectors[2], z=vectors[3])
+            >>> network.layout, network.vectors.shape
+            (Layout(n_in=1, rank=1, n_out=1), (50, 4))
+        """
+        return cls(*_columns({"m": m, "u": u, "v": v, "z": z}, "Network.from_vectors"))
+
+    @classmethod
+    def from_ostojic(cls, *, I: ArrayLike, m: ArrayLike, n: ArrayLike, w: ArrayLike) -> Self:  # noqa: E741
+        """The same in the symbols of Mastrogiuseppe & Ostojic: `J = m n^T / N`, input I, readout `w^T phi / N`.
+
+        Their I, m, n, w are m, u, v, z here; the factors 1/N are the same. A program whose readout or recurrence has no
+        1/N has it in the vectors: pass N times its w, or its n.
+
+        Args:
+            I: input vectors, shape [N, n_in], or [N].
+            m: left vectors of the recurrence, shape [N, R], or [N].
+            n: right vectors of the recurrence (input selection), likewise.
+            w: readout vectors, shape [N, n_out], or [N].
+
+        Raises:
+            ValueError: as for `from_vectors`.
+
+        Source: Mastrogiuseppe & Ostojic 2018, Neuron 99; Dubreuil et al. 2022, Nature Neuroscience 25.
+
+        Examples:
+            >>> vectors = np.random.default_rng(0).normal(size=(4, 50))
+            >>> network = ol.Network.from_ostojic(I=vectors[0], m=vectors[1], n=vectors[2], w=vectors[3])
+            >>> bool(jnp.allclose(network.connectivity, np.outer(vectors[1], vectors[2]) / 50))
+            True
+        """
+        return cls(*_columns({"I": I, "m": m, "n": n, "w": w}, "Network.from_ostojic"))
+
+    @classmethod
+    def from_weights(
+        cls, *, inputs: ArrayLike, recurrence: ArrayLike, readout: ArrayLike, rank: int, rtol: float = 1e-6
+    ) -> Self:
+        """The network of a plain program, `dh/dt = -h + W phi(h) + W_in x`, `y = W_out phi(h)`, with no 1/N anywhere.
+
+        `m = W_in`, `z = N W_out^T`, and `u v^T / N = W` by a singular value decomposition whose singular values u and v
+        share equally. From PyTorch, pass `layer.weight.detach().numpy()`. Biases are constant inputs: further columns
+        of W_in.
+
+        Args:
+            inputs: W_in, shape [N, n_in].
+            recurrence: W, shape [N, N], row i the input weights of neuron i.
+            readout: W_out, shape [n_out, N].
+            rank: R.
+            rtol: the share of W's norm that may be left over.
+
+        Raises:
+            ValueError: if a shape is wrong, or W is not of this rank: the message says which rank would do.
+
+        Examples:
+            >>> rng = np.random.default_rng(0)
+            >>> left, right = rng.normal(size=(2, 50, 2))
+            >>> w = left @ right.T / 50
+            >>> network = ol.Network.from_weights(
+            ...     inputs=rng.normal(size=(50, 1)), recurrence=w, readout=np.ones((1, 50)) / 50, rank=2)
+            >>> bool(jnp.allclose(network.connectivity, w)), network.z[0].tolist()
+            (True, [1.0])
+        """
+        caller = "Network.from_weights"
+        matrices = {"inputs": inputs, "recurrence": recurrence, "readout": readout}
+        given = {name: np.asarray(floating(value, f"{caller}: {name}")) for name, value in matrices.items()}
+        n = len(given["recurrence"])
+        wanted = {"inputs": (n, -1), "recurrence": (n, n), "readout": (-1, n)}
+        for name, shape in wanted.items():
+            found = given[name].shape
+            if len(found) != 2 or any(size not in (-1, there) for size, there in zip(shape, found, strict=True)):
+                text = str(list(shape)).replace("-1", "n_in" if name == "inputs" else "n_out")
+                raise ValueError(f"{caller}: {name} must have shape {text}, got {list(found)}.")
+        rank = count(rank, f"{caller}: rank", most=n)
+        left, values, right = np.linalg.svd(given["recurrence"])
+        rest = np.sqrt(np.cumsum(values[::-1] ** 2))[::-1]
+        if rank < n and rest[rank] > rtol * rest[0]:
+            enough = int(np.sum(rest > rtol * rest[0]))
+            raise ValueError(
+                f"{caller}: recurrence is not of rank {rank}: {rest[rank] / rest[0]:.2g} of its norm is left over, and "
+                f"rank {enough} leaves less than rtol={rtol:g}. Use that rank, a larger rtol, or ol.BulkNetwork, for "
+                "a W of full rank."
+            )
+        roots = np.sqrt(n * values[:rank])
+        return cls.from_vectors(
+            m=given["inputs"], u=left[:, :rank] * roots, v=right[:rank].T * roots, z=n * given["readout"].T
+        )
+
+    @property
+    def as_weights(self) -> dict[str, jax.Array]:
+        """The same network as a plain program has it: `inputs`, `recurrence` and `readout`, as `from_weights` takes."""
+        readout = jnp.swapaxes(self.weights[..., None] * self.z, -1, -2)
+        return {"inputs": self.m, "recurrence": self.connectivity, "readout": readout}
+
+    @classmethod
     def quadrature(cls, overlaps: Overlaps, nodes: AbstractNodes | None = None) -> Self:
         """Weighted neurons that stand for infinitely many, drawn from the Gaussian with covariance `overlaps.gram`.
 
@@ -252,6 +361,24 @@ class Network(AbstractNetwork):
             return jax.device_put(known, jax.local_devices()[0])
 
         return jax.tree.map(here, self)
+
+
+def _columns(blocks: Mapping[str, ArrayLike], caller: str) -> tuple[jax.Array, Layout]:
+    """V and its layout, from the vectors of the blocks m, u, v, z, by whatever names.
+
+    Raises:
+        ValueError: if they do not fit together.
+    """
+    arrays = [np.asarray(floating(value, f"{caller}: {name}")) for name, value in blocks.items()]
+    arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in zip(blocks, arrays, strict=True))
+    if any(array.ndim != 2 for array in arrays) or len({len(array) for array in arrays}) > 1:
+        raise ValueError(f"{caller}: each must have shape [N, number of vectors], or [N], of one N; got {shapes}.")
+    n_in, left, right, n_out = (array.shape[1] for array in arrays)
+    if left != right:
+        _, u, v, _ = blocks
+        raise ValueError(f"{caller}: {u} and {v} must have as many columns, the rank; got {shapes}.")
+    return in_jax(np.concatenate(arrays, axis=1)), Layout(n_in=n_in, rank=left, n_out=n_out)
 
 
 def triangular_factor(overlaps: Overlaps) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import count, floating, is_traced
+from overlap_learning.checks import check_key, count, floating, is_traced, refuse_traced
 from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.network import Network, triangular_factor
@@ -72,6 +72,54 @@ class Populations(eqx.Module):
         """One population, with mean 0."""
         d = overlaps.layout.size
         return cls(jnp.ones(1), jnp.zeros((1, d)), overlaps.gram[None], overlaps.layout)
+
+    @classmethod
+    def from_network(
+        cls, network: Network, labels: ArrayLike | None = None, *, most: int = 6, key: jax.Array | None = None
+    ) -> Self:
+        """The populations of a network's neurons, by labels or by a mixture of Gaussians that is fitted to them.
+
+        Each has the fraction, the mean and the covariance of its neurons, so that the overlaps of the whole are the
+        network's. Of a mixture, a neuron belongs to every population by its posterior share; their number is the
+        smallest whose log-likelihood of held-out neurons (a fifth) is within one standard error of the best.
+
+        Args:
+            network: the `Network`.
+            labels: the population of each neuron, shape [N]; None: by a mixture.
+            most: the largest number of populations that is tried.
+            key: a jax random key, for the mixture.
+
+        Raises:
+            ValueError: if labels do not fit, there are too few neurons, or a mixture has no key.
+            ModuleNotFoundError: without scikit-learn, which fits the mixture.
+
+        Source: Dubreuil et al. 2022; theory page, section 8.
+
+        Examples:
+            >>> vectors = np.abs(np.random.default_rng(0).normal(size=(200, 4)))
+            >>> network = ol.Network(vectors, ol.Layout())
+            >>> one = ol.Populations.from_network(network, np.zeros(200, int))
+            >>> bool(jnp.allclose(one.overlaps.gram, network.overlaps.gram)), one.means.shape
+            (True, (1, 4))
+        """
+        caller = "Populations.from_network"
+        if not isinstance(network, Network) or network.vectors.ndim != 2:
+            raise ValueError(f"{caller}: network must be one ol.Network, got {network!r}.")
+        refuse_traced(caller, network)
+        vectors, weights = np.asarray(network.vectors, float), np.asarray(network.weights, float)
+        if labels is None:
+            shares = _mixture(vectors, count(most, f"{caller}: most"), key, caller)
+        else:
+            known = np.asarray(labels)
+            if known.shape != (len(vectors),):
+                raise ValueError(f"{caller}: labels must have shape [{len(vectors)}], got {list(known.shape)}.")
+            shares = 1.0 * (known[:, None] == np.unique(known))
+        shares = weights[:, None] * shares
+        fractions = shares.sum(axis=0)
+        means = shares.T @ vectors / fractions[:, None]
+        off = vectors - means[:, None]
+        covariances = np.einsum("kp,pki,pkj->pij", shares, off, off) / fractions[:, None, None]
+        return cls(fractions / fractions.sum(), means, covariances, network.layout)
 
     @classmethod
     def split(cls, overlaps: Overlaps, nodes: AbstractNodes | None = None, *, share: ArrayLike = 0.8) -> Self:
@@ -249,3 +297,45 @@ def _check(fractions: np.ndarray, means: np.ndarray, covariances: np.ndarray) ->
                 f"Populations: the covariance of population {p} is not positive semi-definite; its smallest eigenvalue "
                 f"is {smallest:.3g}."
             )
+
+
+def _mixture(vectors: np.ndarray, most: int, key: jax.Array | None, caller: str) -> np.ndarray:
+    """The posterior share of each population in each neuron, shape [N, P], P chosen on held-out neurons.
+
+    Raises:
+        ValueError: without a key, or with too few neurons.
+        ModuleNotFoundError: without scikit-learn.
+    """
+    if key is None:
+        raise ValueError(
+            f"{caller}: a mixture begins at random and needs a key: {caller}(network, key=jax.random.key(0))."
+        )
+    check_key(key, caller)
+    n, d = vectors.shape
+    if n < 10 * d:
+        raise ValueError(f"{caller}: a mixture of {d}-dimensional Gaussians needs {10 * d} neurons or more, got {n}.")
+    try:
+        from sklearn.mixture import GaussianMixture
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "The mixture is fitted by scikit-learn, which is not installed: "
+            'pip install "overlap_learning[studies]"; or pass labels.',
+            name="sklearn",
+        ) from error
+    order = np.asarray(jax.random.permutation(key, n))
+    seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
+    held, kept = vectors[order[: n // 5]], vectors[order[n // 5 :]]
+
+    def fitted(number, data):
+        # Neurons that lie in a subspace have a covariance that is singular; the ridge is far below what they vary by.
+        ridge = 1e-6 * float(np.mean(np.var(data, axis=0)))
+        return GaussianMixture(number, n_init=5, reg_covar=ridge, random_state=seed).fit(data)
+
+    # A population has to have more neurons than its mean and covariance have numbers.
+    numbers = range(1, max(1, min(most, len(kept) // (d + d * (d + 1) // 2))) + 1)
+    scores = np.array([fitted(number, kept).score_samples(held) for number in numbers])
+    best = int(np.argmax(scores.mean(axis=1)))
+    behind = scores[best] - scores
+    error = behind.std(axis=1, ddof=1) / np.sqrt(len(held))
+    chosen = int(np.argmax(behind.mean(axis=1) <= error))
+    return fitted(numbers[chosen], vectors).predict_proba(vectors)

@@ -186,3 +186,56 @@ def test_normalised_weights_are_accepted_in_either_precision(dtype):
     for n in (3, 1000, 30000):
         weights = np.random.default_rng(n).exponential(size=n).astype(dtype) + dtype(1e-3)
         ol.Network(np.ones((n, 4), dtype), ol.Layout(), weights / weights.sum())
+
+
+# -- networks of other programs ---------------------------------------------------------------------------------------
+
+
+def plain_outputs(w_in, w, w_out, inputs, dt):
+    """A program that knows no overlaps, one trial: `h <- h + dt (-h + W phi(h) + W_in x)`, `y = W_out phi(h)`."""
+    h, outputs = np.zeros(len(w)), []
+    for x in inputs:
+        outputs.append(w_out @ np.tanh(h))
+        h = h + dt * (-h + w @ np.tanh(h) + w_in @ x)
+    return np.array(outputs)
+
+
+def other_program():
+    rng = np.random.default_rng(3)
+    n = 40
+    w_in, left, right, w_out = rng.normal(size=(n, 3)), *rng.normal(size=(2, n, 2)), rng.normal(size=(2, n)) / n
+    inputs = rng.normal(size=(15, 3))
+    task = ol.Task(inputs[None], np.zeros((1, 15, 2)), np.ones((1, 15, 2)), 0.2)
+    return w_in, left, right, w_out, inputs, task
+
+
+def test_networks_of_other_programs_do_what_those_do():
+    w_in, left, right, w_out, inputs, task = other_program()
+    n = len(w_in)
+    w = left @ right.T / n
+    wanted = plain_outputs(w_in, w, w_out, inputs, 0.2)
+    model = ol.Model(ol.Layout(3, 2, 2), ol.Tanh())
+    found = {
+        "from_vectors": ol.Network.from_vectors(m=w_in, u=left, v=right, z=n * w_out.T),
+        "from_ostojic": ol.Network.from_ostojic(I=w_in, m=left, n=right, w=n * w_out.T),
+        "from_weights": ol.Network.from_weights(inputs=w_in, recurrence=w, readout=w_out, rank=2),
+    }
+    found["back"] = ol.Network.from_weights(**found["from_vectors"].as_weights, rank=2)
+    for name, network in found.items():
+        # 15 steps of sums over 40 neurons, of activity of order 1.
+        off = np.abs(np.asarray(ol.simulate(model, network, task))[0] - wanted).max()
+        assert off <= 15 * n * np.finfo(float).eps, name
+
+
+def test_vectors_and_matrices_that_do_not_fit_are_refused():
+    w_in, left, right, w_out, *_ = other_program()
+    n = len(w_in)
+    with pytest.raises(ValueError, match=r"from_vectors: u and v must have as many columns, the rank.*v \[40, 1\]"):
+        ol.Network.from_vectors(m=w_in, u=left, v=right[:, 0], z=w_out.T)
+    with pytest.raises(ValueError, match=r"from_ostojic: each must have shape \[N, number of vectors\].*w \[2, 40\]"):
+        ol.Network.from_ostojic(I=w_in, m=left, n=right, w=w_out)
+    given = {"inputs": w_in, "recurrence": left @ right.T / n, "readout": w_out}
+    with pytest.raises(ValueError, match=r"readout must have shape \[n_out, 40\], got \[40, 2\]"):
+        ol.Network.from_weights(**given | {"readout": w_out.T}, rank=2)
+    with pytest.raises(ValueError, match=r"recurrence is not of rank 1: .* rank 2 leaves less than rtol=1e-06"):
+        ol.Network.from_weights(**given, rank=1)

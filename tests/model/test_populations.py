@@ -111,3 +111,48 @@ def test_bad_populations_are_refused():
         ol.Populations.split(good.overlaps, 4)
     with pytest.raises(ValueError, match=r"layout must be an ol\.Layout"):
         ol.Populations(a, mu, C, None)
+
+
+# -- of a network -----------------------------------------------------------------------------------------------------
+
+
+def test_a_network_of_two_kinds_of_neurons_is_told_from_a_gaussian_one_and_keeps_its_overlaps():
+    rng = np.random.default_rng(4)
+    kinds = rng.integers(0, 2, 1000)
+    vectors = np.array([[1.5, 0.0, 0.0, 1.5], [-1.5, 0.0, 1.5, 0.0]])[kinds] + 0.5 * rng.normal(size=(1000, 4))
+    network = ol.Network(vectors, ol.Layout())
+    found = ol.Populations.from_network(network, most=4, key=jax.random.key(0))
+    # The clouds are 3 and more apart, and 0.5 wide: a neuron is misplaced with a chance below 1e-2.
+    assert np.sort(found.fractions) == pytest.approx(np.sort(np.bincount(kinds) / 1000), abs=0.01)
+    labelled = ol.Populations.from_network(network, kinds)
+    assert labelled.means[0] == pytest.approx(vectors[kinds == 0].mean(axis=0), rel=1e-12)
+    for one in (found, labelled):
+        assert np.abs(one.overlaps.gram - network.overlaps.gram).max() <= 1000 * np.finfo(float).eps
+    gaussian = ol.Network(rng.normal(size=(500, 4)), ol.Layout())
+    assert ol.Populations.from_network(gaussian, most=4, key=jax.random.key(0)).n_populations == 1
+
+
+def test_one_population_with_a_mean_does_what_neurons_of_one_sign_do_and_overlaps_do_not():
+    rng = np.random.default_rng(0)
+    network = ol.Network(0.7 * np.abs(rng.normal(size=(4000, 4))), ol.Layout())
+    x = np.abs(rng.normal(size=(3, 20, 1)))
+    task, model = ol.Task(x, 0 * x, np.ones(x.shape) / 60, 0.1), ol.Model(ol.Layout(), ol.ReLU())
+    truth = np.asarray(ol.simulate(model, network, task))
+    one = ol.Populations.from_network(network, np.zeros(4000, int))
+    # All fields have one sign, where ReLU is linear; what is left comes from the Gaussian's tail beyond 0.
+    assert np.abs(ol.rollout(model, one, task) - truth).max() < 0.05 * np.abs(truth).max()
+    assert np.abs(ol.rollout(model, network.overlaps, task) - truth).max() > 0.3 * np.abs(truth).max()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "a mixture begins at random and needs a key"),
+        ({"labels": [0, 1]}, r"labels must have shape \[50\], got \[2\]"),
+        ({"key": jax.random.key(0), "most": 0}, "most must be an integer of at least 1"),
+    ],
+)
+def test_populations_of_a_network_need_labels_or_a_key(arguments, message):
+    network = ol.Network(np.random.default_rng(0).normal(size=(50, 4)), ol.Layout())
+    with pytest.raises(ValueError, match=message):
+        ol.Populations.from_network(network, **arguments)
