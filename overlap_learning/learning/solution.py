@@ -89,6 +89,16 @@ class Solution(eqx.Module):
         return self.saved.get("transfer") if isinstance(self.saved, Mapping) else None
 
     @property
+    def singular_values(self) -> jax.Array | None:
+        """Of the change of W, the largest eight, shape [S, 8]; None where a bulk did not learn in theory."""
+        return self.saved.get("singular_values") if isinstance(self.saved, Mapping) else None
+
+    @property
+    def change_norm(self) -> jax.Array | None:
+        """Of the change of W (Frobenius), shape [S]; None likewise."""
+        return self.saved.get("change_norm") if isinstance(self.saved, Mapping) else None
+
+    @property
     def networks(self) -> AbstractNetwork | None:
         """The `Network` at each saved point, vectors [S, N, d]; None without `ol.train(..., save_vectors=True)`.
 

@@ -1,0 +1,103 @@
+"""Learner: a reduced network that learns in its vectors, in W, or in both."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from overlap_learning.learning.learner import AbstractLearner
+from overlap_learning.model.layout import Layout
+from overlap_learning.model.reduced_network import ReducedNetwork, bulk_change, leading_values
+from overlap_learning.tasks.task import Task
+
+#: The leaves of a position; the second is there if W learns.
+VECTORS, BULK = "vectors", "bulk"
+
+
+class ReducedLearner(AbstractLearner):
+    """A linear network of p directions: the position is its vectors F, and W if it learns.
+
+    With F and W in the coordinates of the directions, `dF/dtau = -dL/dF` and `dW/dtau = -dL/dW` are the
+    `dV/dtau = -N dL/dV` and `dW/dtau = -dL/dW` of N neurons: V is `sqrt(N)` times F.
+
+    Attributes:
+        rates: of the vectors, shape [d], and of W, shape [].
+        network: the start.
+    """
+
+    rates: dict[str, Any]
+    network: ReducedNetwork
+
+    def loss(self, position: dict[str, jax.Array], task: Task) -> jax.Array:
+        loss, _ = self._loss(position[VECTORS], None, position, task)
+        return loss
+
+    def gradient(self, position: dict[str, jax.Array], task: Task) -> tuple[jax.Array, dict[str, jax.Array]]:
+        differentiated = jax.value_and_grad(self._loss, argnums=(0, 1), has_aux=True)
+        if BULK not in position:
+            (loss, _), (slope, _) = differentiated(position[VECTORS], None, position, task)
+            return loss, {VECTORS: slope}
+        size = len(position[VECTORS])
+        kicks = jnp.zeros((task.n_steps, size, task.n_trials), position[BULK].dtype)
+        (loss, states), (slope, adjoint) = differentiated(position[VECTORS], kicks, position, task)
+        # One product for all times; the derivative of each step by W would be an outer product of its own.
+        of_bulk = task.dt * jnp.einsum("tib,tjb->ij", adjoint, states)
+        return loss, {VECTORS: slope, BULK: of_bulk}
+
+    def observe(self, position: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        vectors = position[VECTORS]
+        found = {"gram": vectors.T @ vectors}
+        if BULK not in position:
+            return found
+        change = bulk_change(position[BULK], self.network.initial, len(vectors))
+        return found | {"singular_values": leading_values(change), "change_norm": jnp.linalg.norm(change)}
+
+    def size(self, position: dict[str, jax.Array]) -> jax.Array:
+        # The largest overlap, and beside it the mean square over directions of what W does to one.
+        sizes = [jnp.max(jnp.sum(jnp.square(position[VECTORS]), axis=0))]
+        if BULK in position:
+            sizes.append(jnp.sum(jnp.square(position[BULK])))
+        return jnp.maximum(jnp.max(jnp.stack(sizes)), 1.0)
+
+    def final(self, position: dict[str, jax.Array]) -> ReducedNetwork:
+        network = self.network
+        bulk = position.get(BULK, network.bulk)
+        return ReducedNetwork(position[VECTORS], network.layout, bulk, network.initial)
+
+    def _loss(
+        self, vectors: jax.Array, kicks: jax.Array | None, position: dict[str, jax.Array], task: Task
+    ) -> tuple[jax.Array, jax.Array | None]:
+        bulk = lax.stop_gradient(position.get(BULK, self.network.bulk))
+        outputs, states = run(self.network.layout, vectors, bulk, task, kicks)
+        return task.loss(outputs), states
+
+
+def run(
+    layout: Layout, vectors: jax.Array, bulk: jax.Array, task: Any, kicks: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Outputs of a reduced network, shape [B, T, n_out], and, if it is kicked, its states.
+
+    `h <- h + dt (-h + W h + u v^T h + m x)`, `y = z^T h`, read before the step.
+
+    Args:
+        layout: of the network.
+        vectors: F, shape [p, d].
+        bulk: W, shape [p, p], or on one of k alike directions, shape [n, n].
+        task: inputs [B, T, n_in] and the step dt.
+        kicks: what is added to the state by each step, shape [T, p, B].
+    """
+    n_fields, rank = layout.n_fields, layout.rank
+    fields, readers = vectors[:, :n_fields], vectors[:, n_fields:]
+    inputs = jnp.moveaxis(task.inputs, 0, -1).astype(vectors.dtype)
+    shape = (len(vectors), inputs.shape[-1])
+
+    def step(h, now):
+        x, kick = now
+        read = readers.T @ h
+        drive = (bulk @ h.reshape(len(bulk), -1)).reshape(shape) + fields @ jnp.concatenate([x, read[:rank]])
+        moved = h + task.dt.astype(h.dtype) * (drive - h)
+        return (moved, (read[rank:], None)) if kick is None else (moved + kick, (read[rank:], h))
+
+    _, (outputs, states) = lax.scan(step, jnp.zeros(shape, vectors.dtype), (inputs, kicks))
+    return jnp.moveaxis(outputs, -1, 0), states
