@@ -13,6 +13,7 @@ from overlap_learning.learning.driver import check_run, run
 from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution, finish
+from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
@@ -103,6 +104,11 @@ def integrate(
     if depth is not None:
         raise ValueError("integrate: depth is how far the theory looks into a bulk, and this model has none.")
     kind = _check(model, task, overlaps, rule, key)
+    if bulk_rate(rule.rates)[1] is not None:
+        raise ValueError(
+            'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
+            "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
+        )
     store = None
     if checkpoint is not None:
         store = Store(checkpoint, "integrate", model=model, task=task, overlaps=overlaps, rule=rule, key=key)

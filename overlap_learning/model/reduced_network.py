@@ -1,5 +1,7 @@
 """ReducedNetwork: the few deterministic neurons that a network with a bulk is, for N to infinity or for one W0."""
 
+from collections.abc import Mapping
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,30 +16,32 @@ N_VALUES = 8
 class ReducedNetwork(eqx.Module):
     """A linear network with a bulk in coordinates of the directions that learning reaches: what `ol.integrate` learns.
 
-    Coordinates are those of p orthonormal directions, so that inner products are plain sums: `G = F^T F`, and W maps
-    neurons to neurons as it does in the large network. It goes on learning where it stopped:
-    `ol.integrate(model, task, solution.final, rule)`.
+    Coordinates are those of p orthonormal directions, so that inner products are plain sums: `G = F^T F`, and
+    `W = kept W0 + change` maps neurons to neurons as it does in the large network. It goes on learning where it
+    stopped: `ol.integrate(model, task, solution.final, rule)`.
 
     Attributes:
         vectors: F, shape [p, d]; p = n k, where k directions are alike for W0.
         layout: the `Layout` of its columns.
-        bulk: W, shape [p, p]; or, if it never learned, W0 on one of the k alike directions, shape [n, n].
-        initial: W0, shape [n, n].
+        initial: W0 on one of the k alike directions, shape [n, n].
+        kept: the share of W0 that weight decay has left, shape [].
+        change: what learning added to W, shape [p, p]; None: W did not learn.
         coarse: the same network in fewer directions, by which the error is estimated; None: there are no others.
 
     Examples:
-        >>> model = ol.Model(ol.Layout(), ol.Linear(), bulk=ol.RandomBulk(0.5))
+        >>> model = ol.Model(ol.Layout(), ol.Linear(), bulk=ol.RandomBulk(0.4))
         >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
-        >>> rule = ol.GradientDescent(learning_rate=5e-3, n_steps=20)
+        >>> rule = ol.GradientDescent(learning_rate=5e-3, n_steps=20, rates={"W": 1.0})
         >>> learned = ol.integrate(model, ol.tasks.exponential_filter(duration=4.0), start, rule).final
-        >>> learned.overlaps["z", "m"].shape, bool(learned.change_norm == 0)
+        >>> learned.overlaps["z", "m"].shape, learned.connectivity.shape == learned.change.shape
         ((1, 1), True)
     """
 
     vectors: jax.Array
     layout: Layout = eqx.field(static=True)
-    bulk: jax.Array
     initial: jax.Array
+    kept: jax.Array
+    change: jax.Array | None = None
     coarse: "ReducedNetwork | None" = None
 
     @property
@@ -46,27 +50,37 @@ class ReducedNetwork(eqx.Module):
         return unchecked(self.vectors.T @ self.vectors, self.layout)
 
     @property
-    def change(self) -> jax.Array:
-        """`W - W0`, shape [p, p]; 0 if W never learned."""
-        return bulk_change(self.bulk, self.initial, len(self.vectors))
+    def bulk(self) -> jax.Array:
+        """W, shape [p, p]; if it did not learn, on one of the alike directions, shape [n, n]."""
+        bulk = self.kept * self.initial
+        return bulk if self.change is None else widened(bulk, len(self.vectors)) + self.change
 
     @property
-    def change_norm(self) -> jax.Array:
-        """`|W - W0|` (Frobenius)."""
-        return jnp.linalg.norm(self.change)
-
-    @property
-    def singular_values(self) -> jax.Array:
-        """Of `W - W0`, the largest `min(8, p)`, shape [...]."""
-        return leading_values(self.change)
+    def connectivity(self) -> jax.Array:
+        """`W + u v^T`, shape [p, p]."""
+        u, v = (self.vectors[:, self.layout.block(name)] for name in "uv")
+        return widened(self.bulk, len(self.vectors)) + u @ v.T
 
     def __repr__(self) -> str:
         return f"ReducedNetwork({self.layout}, {self.vectors.shape[0]} directions)"
 
 
-def bulk_change(bulk: jax.Array, initial: jax.Array, size: int) -> jax.Array:
-    """`W - W0` on all directions, shape [size, size]."""
-    return widened(bulk, size) - widened(initial, size)
+_FIELDS = ("vectors", "initial", "kept", "change")
+
+
+def as_arrays(network: ReducedNetwork, kind: str = "reduced") -> dict[str, jax.Array]:
+    """The arrays of a network by name, as files hold them."""
+    own = {f"{kind}_{name}": getattr(network, name) for name in _FIELDS if getattr(network, name) is not None}
+    return own if network.coarse is None else own | as_arrays(network.coarse, "coarse")
+
+
+def from_arrays(arrays: Mapping[str, jax.Array], layout: Layout, kind: str = "reduced") -> ReducedNetwork | None:
+    """The network that `as_arrays` took apart; None: there is none."""
+    if f"{kind}_vectors" not in arrays:
+        return None
+    vectors, initial, kept, change = (arrays.get(f"{kind}_{name}") for name in _FIELDS)
+    coarse = None if kind == "coarse" else from_arrays(arrays, layout, "coarse")
+    return ReducedNetwork(vectors, layout, initial, kept, change, coarse)  # pyright: ignore[reportArgumentType]
 
 
 def widened(bulk: jax.Array, size: int) -> jax.Array:

@@ -8,21 +8,24 @@ from jax import lax
 
 from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.reduced_network import ReducedNetwork, bulk_change, leading_values
+from overlap_learning.model.reduced_network import ReducedNetwork, leading_values
 from overlap_learning.tasks.task import Task
 
-#: The leaves of a position; the second is there if W learns.
-VECTORS, BULK = "vectors", "bulk"
+#: The leaves of a position; the others are there if W learns.
+VECTORS, CHANGE, KEPT = "vectors", "change", "kept"
 
 
 class ReducedLearner(AbstractLearner):
-    """A linear network of p directions: the position is its vectors F, and W if it learns.
+    """A linear network of p directions: the position is its vectors F, and `W = kept W0 + change` if it learns.
+
+    The share kept has no gradient and is subject to weight decay and momentum as W0 is, which is larger than the space
+    and of which no norm is finite for N to infinity; that of the change is.
 
     With F and W in the coordinates of the directions, `dF/dtau = -dL/dF` and `dW/dtau = -dL/dW` are the
     `dV/dtau = -N dL/dV` and `dW/dtau = -dL/dW` of N neurons: V is `sqrt(N)` times F.
 
     Attributes:
-        rates: of the vectors, shape [d], and of W, shape [].
+        rates: of the vectors, shape [d], of the change and of what is kept.
         network: the start.
     """
 
@@ -35,40 +38,42 @@ class ReducedLearner(AbstractLearner):
 
     def gradient(self, position: dict[str, jax.Array], task: Task) -> tuple[jax.Array, dict[str, jax.Array]]:
         differentiated = jax.value_and_grad(self._loss, argnums=(0, 1), has_aux=True)
-        if BULK not in position:
+        if CHANGE not in position:
             (loss, _), (slope, _) = differentiated(position[VECTORS], None, position, task)
             return loss, {VECTORS: slope}
         size = len(position[VECTORS])
-        kicks = jnp.zeros((task.n_steps, size, task.n_trials), position[BULK].dtype)
+        kicks = jnp.zeros((task.n_steps, size, task.n_trials), position[CHANGE].dtype)
         (loss, states), (slope, adjoint) = differentiated(position[VECTORS], kicks, position, task)
         # One product for all times; the derivative of each step by W would be an outer product of its own.
-        of_bulk = task.dt * jnp.einsum("tib,tjb->ij", adjoint, states)
-        return loss, {VECTORS: slope, BULK: of_bulk}
+        of_change = task.dt * jnp.einsum("tib,tjb->ij", adjoint, states)
+        return loss, {VECTORS: slope, CHANGE: of_change, KEPT: jnp.zeros_like(position[KEPT])}
 
     def observe(self, position: dict[str, jax.Array]) -> dict[str, jax.Array]:
         vectors = position[VECTORS]
         found = {"gram": vectors.T @ vectors}
-        if BULK not in position:
+        if CHANGE not in position:
             return found
-        change = bulk_change(position[BULK], self.network.initial, len(vectors))
+        change = position[CHANGE]
         return found | {"singular_values": leading_values(change), "change_norm": jnp.linalg.norm(change)}
 
     def size(self, position: dict[str, jax.Array]) -> jax.Array:
-        # The largest overlap, and beside it the mean square over directions of what W does to one.
-        sizes = [jnp.max(jnp.sum(jnp.square(position[VECTORS]), axis=0))]
-        if BULK in position:
-            sizes.append(jnp.sum(jnp.square(position[BULK])))
-        return jnp.maximum(jnp.max(jnp.stack(sizes)), 1.0)
+        largest = jnp.max(jnp.sum(jnp.square(position[VECTORS]), axis=0))
+        if CHANGE in position:
+            largest = jnp.maximum(largest, jnp.sum(jnp.square(position[CHANGE])))
+        return jnp.maximum(largest, 1.0)
 
     def final(self, position: dict[str, jax.Array]) -> ReducedNetwork:
+        return self._at(position)
+
+    def _at(self, position: dict[str, jax.Array]) -> ReducedNetwork:
         network = self.network
-        bulk = position.get(BULK, network.bulk)
-        return ReducedNetwork(position[VECTORS], network.layout, bulk, network.initial)
+        kept, change = position.get(KEPT, network.kept), position.get(CHANGE, network.change)
+        return ReducedNetwork(position[VECTORS], network.layout, network.initial, kept, change)
 
     def _loss(
         self, vectors: jax.Array, kicks: jax.Array | None, position: dict[str, jax.Array], task: Task
     ) -> tuple[jax.Array, jax.Array | None]:
-        bulk = lax.stop_gradient(position.get(BULK, self.network.bulk))
+        bulk = lax.stop_gradient(self._at(position).bulk)
         outputs, states = run(self.network.layout, vectors, bulk, task, kicks)
         return task.loss(outputs), states
 

@@ -23,8 +23,8 @@ from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import triangular_factor
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.model.reduced_network import ReducedNetwork, widened
-from overlap_learning.random_connectivity.learner import BULK, VECTORS, ReducedLearner
+from overlap_learning.model.reduced_network import ReducedNetwork
+from overlap_learning.random_connectivity.learner import CHANGE, KEPT, VECTORS, ReducedLearner
 from overlap_learning.random_connectivity.words import ROUNDING, FreeWords, GivenWords, Reduced, reduce
 
 #: Directions for each start vector in the first run; each further run has this many times as many.
@@ -78,7 +78,7 @@ class _Run(NamedTuple):
 def learn_with_bulk(
     model: Model,
     task: Any,
-    start: Overlaps | BulkNetwork | ReducedNetwork,
+    start: Any,
     rule: AbstractRule,
     key: jax.Array | None,
     *,
@@ -132,7 +132,7 @@ def learn_with_bulk(
 
 
 def limit_of(bulk: AbstractBulk) -> tuple[float, float]:
-    """g and tau of the elliptic element that a bulk is for N to infinity.
+    """Strength g and symmetry tau of the elliptic element that a bulk is for N to infinity.
 
     Raises:
         ValueError: if it has no such limit, is unstable, or not known yet.
@@ -152,7 +152,7 @@ def limit_of(bulk: AbstractBulk) -> tuple[float, float]:
     edge = g * (1 + tau)
     if edge >= 1:
         raise ValueError(
-            f"integrate: with {bulk!r} the eigenvalues of W0 reach to g (1 + tau) = {edge:g}, and from 1 on the "
+            f"integrate: with g = {g:g} and tau = {tau:g} eigenvalues of W0 reach to g (1 + tau) = {edge:g}; from 1 on the "
             "activity of a linear network grows without bound, the more so the longer a trial is. Use a smaller g. A "
             "network of N neurons can be trained on trials of finite length all the same, and a nonlinear one stays "
             "bounded: ol.train(model, task, ol.BulkNetwork.sample(model, overlaps, n_neurons, key=key), rule)."
@@ -184,6 +184,11 @@ def _check(model: Model, start: Any, rule: AbstractRule) -> None:
         raise ValueError(
             f"integrate: with a bulk, rules are GradientFlow and GradientDescent without parameter_noise, got "
             f"{type(rule).__name__}; whatever else moves neurons one by one needs all of them: {full}."
+        )
+    if getattr(rule, "clip_norm", None) is not None and bulk_rate(rule.rates)[1] is not None:
+        raise ValueError(
+            "integrate: clip_norm with a W that learns has no limit of N to infinity: in the norm that ol.train clips, "
+            "the gradient of W counts N times. Leave one of them out, or train at full N."
         )
     if rule.dense:
         raise ValueError("integrate: dense=True is not for a model with a bulk; save chosen times with save_at.")
@@ -230,7 +235,7 @@ def _spaces(model: Model, start: Any, depth: Depth, traced: bool) -> Iterator[_S
         initial = jnp.pad(jnp.asarray(found.bulk), (0, max(0, size - len(found.bulk))))
         # The first directions are the start vectors; those of words in W0 come after.
         there = jnp.pad(vectors, ((0, copies * len(initial) - len(vectors)), (0, 0)))
-        yield _Space(ReducedNetwork(there, model.layout, initial, initial), found.is_whole)
+        yield _Space(ReducedNetwork(there, model.layout, initial, jnp.ones(())), found.is_whole)
         if found.is_whole:
             return
 
@@ -276,7 +281,10 @@ def _run(
     rates: dict[str, Any] = {VECTORS: network.layout.rates(named)}
     position = {VECTORS: network.vectors}
     if rate is not None:
-        rates[BULK], position[BULK] = rate.astype(float), widened(network.bulk, len(network.vectors))
+        size = len(network.vectors)
+        change = jnp.zeros((size, size)) if network.change is None else network.change
+        rates |= {CHANGE: rate.astype(float), KEPT: rate.astype(float)}
+        position |= {CHANGE: change, KEPT: network.kept}
     learner = ReducedLearner(rates, network)
     short = rule.n_steps is None or rule.n_steps <= STEPS_PER_CALL or traced
     whole = store is None and short

@@ -97,15 +97,13 @@ class GivenWords(AbstractWords):
         self.extension = start
 
     def extend(self) -> Extended:
-        from scipy.linalg import qr
-
         images = np.concatenate([self.bulk @ self.directions, self.bulk.T @ self.directions], axis=1)
         frame = self.start
         # Twice is enough for orthogonality to rounding.
         for _ in range(2):
             images = images - frame @ (frame.T @ images)
-        basis, sizes, _ = qr(images, mode="economic", pivoting=True)
-        sizes = np.abs(np.diag(sizes))
+        basis, sizes, _ = np.linalg.svd(images, full_matrices=False)
+        # A direction that is new by rounding alone is none.
         self.extension = np.concatenate([frame, basis[:, sizes > 1e-10 * max(1e-300, sizes[0])]], axis=1)
         inside = self.extension.T @ (self.bulk @ self.extension)
         return Extended(inside, self.extension.T @ self.start, self.directions.T @ self.extension)
