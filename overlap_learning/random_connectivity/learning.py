@@ -152,8 +152,8 @@ def limit_of(bulk: AbstractBulk) -> tuple[float, float]:
     edge = g * (1 + tau)
     if edge >= 1:
         raise ValueError(
-            f"integrate: with g = {g:g} and tau = {tau:g} eigenvalues of W0 reach to g (1 + tau) = {edge:g}; from 1 on the "
-            "activity of a linear network grows without bound, the more so the longer a trial is. Use a smaller g. A "
+            f"integrate: with g = {g:g} and tau = {tau:g} eigenvalues of W0 reach to g (1 + tau) = {edge:g}; from 1 "
+            "on the activity of a linear network grows without bound, the more so the longer a trial is. Use a smaller g. A "
             "network of N neurons can be trained on trials of finite length all the same, and a nonlinear one stays "
             "bounded: ol.train(model, task, ol.BulkNetwork.sample(model, overlaps, n_neurons, key=key), rule)."
         )
@@ -279,12 +279,14 @@ def _run(
     """Learning in some directions."""
     named, rate = bulk_rate(rule.rates)
     rates: dict[str, Any] = {VECTORS: network.layout.rates(named)}
-    position = {VECTORS: network.vectors}
+    position: dict[str, Any] = {VECTORS: network.vectors}
     if rate is not None:
         size = len(network.vectors)
-        change = jnp.zeros((size, size)) if network.change is None else network.change
+        if network.change is None:
+            nothing = jnp.zeros((size, size))
+            network = eqx.tree_at(lambda n: n.change, network, nothing, is_leaf=lambda x: x is None)
         rates |= {CHANGE: rate.astype(float), KEPT: rate.astype(float)}
-        position |= {CHANGE: change, KEPT: network.kept}
+        position |= {CHANGE: network.change, KEPT: network.kept}
     learner = ReducedLearner(rates, network)
     short = rule.n_steps is None or rule.n_steps <= STEPS_PER_CALL or traced
     whole = store is None and short
