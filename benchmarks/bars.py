@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import full_n, setting, theory_many, theory_nonlinear, theory_one
+from benchmarks.cases import bulk, full_n, setting, theory_many, theory_nonlinear, theory_one
 from benchmarks.machine import memory_seconds
 from benchmarks.memory import Peak, flip_flop_at
 from benchmarks.texts import factor, size
@@ -64,6 +64,7 @@ def judge(rows: Sequence[Row], peaks: Sequence[Peak], machine: Mapping[str, Any]
             _faster(rows, full_n.case("erf", 1000, 800, dtype), full_n.TRAIN, 10, f"full N, erf, N = 1,000, {dtype}")
             for dtype in full_n.DTYPES
         ),
+        *(_faster(rows, bulk.case(256, dtype), bulk.TRAIN, 2, f"W learns, N = 256, {dtype}") for dtype in bulk.DTYPES),
         _memory(peaks),
         *(_exponent(rows, kind) for kind in full_n.MODELS),
         _measured(

@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import is_zero, scalar
-from overlap_learning.model.bulk_network import BulkNetwork, check_bulk, recurrent
+from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.network import AbstractNetwork
@@ -210,7 +210,7 @@ def _simulate(
         read = rates @ readers
         drive = x @ network.m.T + read[:, :rank] @ network.u.T
         if isinstance(network, BulkNetwork):
-            drive = drive + recurrent(rates, network.bulk)
+            drive = drive + rates @ network.bulk.T  # type: ignore[operator]
         h = h + dt * (drive - h)
         if step_key is not None:
             h = h + noise.astype(dtype) * jax.random.normal(step_key, h.shape, dtype)

@@ -5,7 +5,6 @@ from typing import Any, Self
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental.sparse import BCOO
 from jax.typing import ArrayLike
@@ -13,7 +12,7 @@ from jax.typing import ArrayLike
 from overlap_learning.checks import assembled, check_key, floating, is_traced
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import AbstractNetwork, Network
+from overlap_learning.model.network import AbstractNetwork, Network, low_rank
 from overlap_learning.model.overlaps import Overlaps
 
 
@@ -99,7 +98,7 @@ class BulkNetwork(AbstractNetwork):
     @property
     def connectivity(self) -> jax.Array:
         """`W + u v^T / N`, shape [..., N, N], dense."""
-        return self.dense_bulk + self.u @ jnp.swapaxes(self.v, -1, -2) / self.n_neurons
+        return self.dense_bulk + low_rank(self)
 
 
 def bulk_network_of(vectors: jax.Array, layout: Layout, weights: jax.Array, bulk: Any) -> BulkNetwork:
@@ -132,8 +131,3 @@ def _matrix(bulk: Any) -> jax.Array | BCOO:
     if hasattr(bulk, "tocoo"):
         return BCOO.from_scipy_sparse(bulk)
     return floating(bulk, "BulkNetwork: bulk")
-
-
-def recurrent(rates: jax.Array, bulk: Any) -> jax.Array:
-    """`W phi`, the currents from the bulk, shape [B, N], of rates phi [B, N] and W dense or a BCOO."""
-    return rates @ bulk.T

@@ -1,5 +1,6 @@
 """Network: the vectors of every neuron."""
 
+import abc
 from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
@@ -59,6 +60,11 @@ class AbstractNetwork(eqx.Module):
     def z(self) -> jax.Array:
         """Readout vectors, shape [..., N, n_out]."""
         return self.vectors[..., self.layout.block("z")]
+
+    @property
+    @abc.abstractmethod
+    def connectivity(self) -> jax.Array:
+        """W, shape [..., N, N], row i the input weights of neuron i: with low rank alone `u v^T / N`."""
 
     @property
     def overlaps(self) -> Overlaps:
@@ -229,6 +235,11 @@ class Network(AbstractNetwork):
         weights = _place(self.weights, NamedSharding(mesh, PartitionSpec(*axes, mesh.axis_names)))
         return eqx.tree_at(lambda network: (network.vectors, network.weights), self, (vectors, weights))
 
+    @property
+    def connectivity(self) -> jax.Array:
+        """`W = u v^T / N` (of weighted neurons `u (w v)^T`), shape [..., N, N]."""
+        return low_rank(self)
+
     def gathered(self) -> Self:
         """The same network with all its neurons in this process, on one device: the way back from `sharded`.
 
@@ -268,6 +279,11 @@ def network_of(vectors: jax.Array, layout: Layout, weights: jax.Array) -> Networ
 def with_vectors(network: Kind, vectors: jax.Array) -> Kind:
     """The same network with other vectors, not checked."""
     return eqx.tree_at(lambda n: n.vectors, network, vectors)
+
+
+def low_rank(network: AbstractNetwork) -> jax.Array:
+    """`u (w v)^T`, shape [..., N, N]."""
+    return network.u @ jnp.swapaxes(network.weights[..., None] * network.v, -1, -2)
 
 
 def weighted_gram(vectors: jax.Array, weights: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """Tasks: batches of trials with a loss, generators of those that the field uses, and streams of fresh trials."""
 
+from overlap_learning.tasks.cosine import cosine
 from overlap_learning.tasks.decision_making import decision_making
 from overlap_learning.tasks.flip_flop import flip_flop
 from overlap_learning.tasks.flip_flop_channels import flip_flop_channels
@@ -13,6 +14,7 @@ from overlap_learning.tasks.teacher import teacher
 __all__ = [
     "Task",
     "TaskStream",
+    "cosine",
     "damped_oscillation",
     "decision_making",
     "exponential_filter",

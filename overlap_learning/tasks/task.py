@@ -199,6 +199,41 @@ class Task(eqx.Module):
             raise ValueError(f"Task.replace: a task has inputs, targets, weights and dt, not {', '.join(unknown)}.")
         return Task(**({name: getattr(self, name) for name in names} | arrays))
 
+    def starting_from(self, state: ArrayLike) -> "Task":
+        """The same trials, begun at `h(0) = m k(0)`, a state along the input vectors.
+
+        One step goes before the others: from `h = 0` the input `k(0) / dt` leads to this state, whatever else connects
+        the network. So the theory of overlaps, full networks and their gradients take it as any input. For another
+        state h(0), give the network an input vector m = h(0) of its own. The loss is that of the steps after the first.
+
+        Args:
+            state: k(0), shape [n_in], or [B, n_in] for each trial.
+
+        Raises:
+            ValueError: if the shape is wrong, or a value is not finite.
+
+        Examples:
+            >>> task = ol.Task(jnp.zeros((1, 3, 1)), jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), dt=0.5)
+            >>> model = ol.Model(ol.Layout(rank=0), ol.Linear())
+            >>> start = ol.Overlaps.from_entries(model.layout, zm=1.0)
+            >>> ol.rollout(model, start, task.starting_from([2.0]))[0, :, 0].tolist()
+            [0.0, 2.0, 1.0, 0.5]
+        """
+        known = floating(state, "Task.starting_from: state")
+        allowed = ([self.n_in], [self.n_trials, self.n_in])
+        if list(known.shape) not in allowed:
+            raise ValueError(
+                f"Task.starting_from: state must have shape {allowed[0]} or {allowed[1]} (trials, inputs), got "
+                f"{list(known.shape)}."
+            )
+        impulse = jnp.broadcast_to(known / self.dt, (self.n_trials, self.n_in))[:, None]
+
+        def after_silence(array: jax.Array) -> jax.Array:
+            return jnp.pad(array, ((0, 0), (1, 0), (0, 0)))
+
+        inputs = jnp.concatenate([impulse, self.inputs], axis=1)
+        return Task(inputs, after_silence(self.targets), after_silence(self.weights), self.dt)
+
     def astype(self, dtype) -> "Task":
         """The same task in another floating-point dtype."""
         return jax.tree.map(lambda array: array.astype(dtype), self)

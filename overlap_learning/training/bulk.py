@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from overlap_learning.model.bulk_network import recurrent
 from overlap_learning.model.model import Model
 from overlap_learning.tasks.task import Task
 
@@ -22,9 +21,9 @@ def bulk_loss(
 ) -> jax.Array:
     """The loss of a network of N neurons with a bulk W, dense or a BCOO.
 
-    States are in no small space, so the rates of all neurons at all times are kept, and their slopes: 2 T B N numbers,
-    and as many again, for what flows back to each neuron, where gradients are asked for. The gradient of W is then one
-    product of matrices, `dL/dW = sum_t,b dL/dh(t + 1) phi(h(t))^T dt`, and is left out for a W that does not learn.
+    States are in no small space, so those of all neurons at all times are kept: T B N numbers, and for gradients three
+    times as many (with phi and what flows back). The gradient of W is then one product of matrices,
+    `dL/dW = dt sum_t,b dL/dh(t + 1) phi(h(t))^T`, and is left out for a W that does not learn.
 
     Args:
         model: the `Model`.
@@ -50,54 +49,56 @@ def bulk_loss(
 @eqx.filter_custom_vjp
 def _outputs(parts: tuple[jax.Array, jax.Array, jax.Array, Any], model: Model, dt: jax.Array) -> jax.Array:
     """Outputs [T, B, n_out]; the parts are spanning vectors and readers [.., N], inputs [T, B, n_in], and W."""
-    outputs, _ = _simulate(parts, model, dt, model.activation)
+    outputs, _ = _simulate(parts, model, dt)
     return outputs
-
-
-def _simulate(parts: tuple[jax.Array, jax.Array, jax.Array, Any], model: Model, dt: jax.Array, of_state: Any) -> Any:
-    """Outputs, and at each time the currents into u [T, B, rank] and `of_state(h)`, of which phi is the first."""
-    spanning, readers, inputs, bulk = parts
-    rank = model.layout.rank
-
-    def step(h, x):
-        kept = of_state(h)
-        phi = kept[0] if isinstance(kept, tuple) else kept
-        read = phi @ readers.T
-        drive = jnp.concatenate([x, read[:, :rank]], axis=1) @ spanning + recurrent(phi, bulk)
-        return h + dt * (drive - h), (read[:, rank:], (read[:, :rank], kept))
-
-    start = jnp.zeros((inputs.shape[1], spanning.shape[1]), spanning.dtype)
-    _, (outputs, kept) = lax.scan(step, start, inputs)
-    return outputs, kept
 
 
 @_outputs.def_fwd
 def _forward(_perturbed, parts, model, dt):
-    return _simulate(parts, model, dt, lambda h: jax.jvp(model.activation, (h,), (jnp.ones_like(h),)))
+    return _simulate(parts, model, dt)
+
+
+def _simulate(
+    parts: tuple[jax.Array, jax.Array, jax.Array, Any], model: Model, dt: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Outputs, and the states at each time [T, B, N]."""
+    spanning, readers, inputs, bulk = parts
+    rank, across, selection = model.layout.rank, bulk.T, readers.T
+
+    def step(h, x):
+        phi = model.activation(h)
+        read = phi @ selection
+        driven = phi @ across + jnp.concatenate([x, read[:, :rank]], axis=1) @ spanning
+        return h + dt * (driven - h), (read[:, rank:], h)
+
+    start = jnp.zeros((inputs.shape[1], spanning.shape[1]), spanning.dtype)
+    _, (outputs, h) = lax.scan(step, start, inputs)
+    return outputs, h
 
 
 @_outputs.def_bwd
-def _backward(kept, slope, perturbed, parts, model, dt):
+def _backward(h, slope, perturbed, parts, model, dt):
     spanning, readers, inputs, bulk = parts
-    currents, (phi, gain) = kept
-    n_in = inputs.shape[-1]
-    into_neurons = spanning[n_in:]
+    n_in, rank = inputs.shape[-1], model.layout.rank
+    from_neurons = spanning[n_in:].T
 
     def step(later, now):
-        # What flows back: dt times that to the states one step later.
-        gain, to_outputs = now
-        to_read = jnp.concatenate([later @ into_neurons.T, to_outputs], axis=1)
-        to_phi = recurrent(later, bulk.T) + to_read @ readers
-        return (1 - dt) * later + dt * gain * to_phi, (later, to_read)
+        # What flows back to the states one step later.
+        h, slope = now
+        _, gain = jax.jvp(model.activation, (h,), (jnp.ones_like(h),))
+        to_read = jnp.concatenate([dt * (later @ from_neurons), slope], axis=1)
+        return (1 - dt) * later + gain * (dt * (later @ bulk) + to_read @ readers), later
 
-    start = jnp.zeros_like(phi[0])
-    _, (to_states, to_read) = lax.scan(step, start, (gain, slope), reverse=True)
-    driven = jnp.concatenate([inputs, currents], axis=-1)
+    _, later = lax.scan(step, jnp.zeros_like(h[0]), (h, slope), reverse=True)
+    # What is summed over time is one product of matrices.
+    phi = model.activation(h)
+    driven = jnp.concatenate([inputs, phi @ readers[:rank].T], axis=-1)
+    to_read = jnp.concatenate([dt * (later @ from_neurons), slope], axis=-1)
     return (
-        _summed(driven, to_states),
+        dt * _summed(driven, later),
         _summed(to_read, phi),
-        to_states @ spanning[:n_in].T,
-        _summed(to_states, phi) if perturbed[3] is True else jax.tree.map(lambda _: None, bulk),
+        dt * (later @ spanning[:n_in].T),
+        dt * _summed(later, phi) if perturbed[3] is True else jax.tree.map(lambda _: None, bulk),
     )
 
 

@@ -73,12 +73,10 @@ class NeuronLearner(AbstractLearner):
         return jnp.maximum(size, jnp.sum(jnp.square(position.bulk)) / len(position.bulk))
 
     def square(self, change: Neurons) -> jax.Array:
-        # Of scaled gradients N times that of plain ones, of vectors and bulk alike.
-        n = len(change.vectors) if self.per_neuron else 1
-        square = jnp.trace(
-            weighted_gram(change.vectors, self.weights if self.per_neuron else jnp.ones_like(self.weights))
-        )
-        return square if change.bulk is None else square + n * jnp.sum(jnp.square(change.bulk))
+        # What the loss falls by along a gradient: of vectors the mean over neurons.
+        each = self.weights if self.per_neuron else jnp.ones_like(self.weights)
+        square = jnp.trace(weighted_gram(change.vectors, each))
+        return square if change.bulk is None else square + jnp.sum(jnp.square(change.bulk))
 
     def diffuse(self, position: Neurons, variance: jax.Array, key: jax.Array) -> Neurons:
         moved = super().diffuse(position, variance, key)

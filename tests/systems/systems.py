@@ -13,6 +13,7 @@ from dynamics_helpers import make_task
 import overlap_learning as ol
 from overlap_learning.dynamics.learners import DirectLearner, FactorLearner, MixtureLearner, TransferLearner
 from overlap_learning.learning.learner import AbstractLearner
+from overlap_learning.training.arrays import Neurons
 from overlap_learning.training.train import NeuronLearner
 from overlap_learning.validation.expansion import ExpansionLearner, polynomials
 
@@ -69,7 +70,14 @@ def _theory(kind, model, start, task):
 def _neurons():
     network = ol.Network.sample(START, 12, key=jax.random.key(1))
     weights = jnp.linspace(1.0, 2.0, 12)
-    return NeuronLearner(ERF, RATES, weights / weights.sum()), network.vectors, TASK
+    return NeuronLearner(ERF, Neurons(RATES), weights / weights.sum()), Neurons(network.vectors), TASK
+
+
+def _bulk():
+    """Vectors and a matrix: a position of two arrays, whose learning rates and gradients are scaled each in its way."""
+    vectors = ol.Network.sample(START, 12, key=jax.random.key(1)).vectors
+    position = Neurons(vectors, ol.RandomBulk(0.9).sample(12, jax.random.key(2)))
+    return NeuronLearner(ERF, Neurons(RATES, jnp.array(0.5)), jnp.full(12, 1 / 12)), position, TASK
 
 
 def _expansion():
@@ -91,6 +99,7 @@ SYSTEMS = [
     System("direct", _theory(DirectLearner, ERF, START, TASK), ("rates",)),
     System("populations", _theory(MixtureLearner, ERF, POPULATIONS, TASK), ("start",)),
     System("neurons", _neurons, ("weights",)),
+    System("bulk", _bulk, ("weights",)),
     System("expansion", _expansion, ("weights",)),
 ]
 
