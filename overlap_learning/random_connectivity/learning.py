@@ -153,9 +153,9 @@ def limit_of(bulk: AbstractBulk) -> tuple[float, float]:
     if edge >= 1:
         raise ValueError(
             f"integrate: with g = {g:g} and tau = {tau:g} eigenvalues of W0 reach to g (1 + tau) = {edge:g}; from 1 "
-            "on the activity of a linear network grows without bound, the more so the longer a trial is. Use a smaller g. A "
-            "network of N neurons can be trained on trials of finite length all the same, and a nonlinear one stays "
-            "bounded: ol.train(model, task, ol.BulkNetwork.sample(model, overlaps, n_neurons, key=key), rule)."
+            "on the activity of a linear network grows without bound, the more so the longer a trial is. Use a smaller "
+            "g. A network of N neurons can be trained on trials of finite length all the same, and a nonlinear one "
+            "stays bounded: ol.train(model, task, ol.BulkNetwork.sample(model, overlaps, n_neurons, key=key), rule)."
         )
     return g, tau
 
