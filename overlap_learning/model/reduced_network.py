@@ -1,10 +1,12 @@
 """ReducedNetwork: the few deterministic neurons that a network with a bulk is, for N to infinity or for one W0."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.overlaps import Overlaps, unchecked
@@ -95,3 +97,33 @@ def leading_values(matrix: jax.Array) -> jax.Array:
     for _ in range(3):
         frame, _ = jnp.linalg.qr(matrix @ (matrix.T @ frame))
     return jnp.linalg.svd(frame.T @ matrix, compute_uv=False)[:N_VALUES]
+
+
+def driven(
+    layout: Layout, vectors: jax.Array, bulk: jax.Array, task: Any, kicks: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Outputs of a reduced network, shape [B, T, n_out], and, if it is kicked, its states.
+
+    `h <- h + dt (-h + W h + u v^T h + m x)`, `y = z^T h`, read before the step.
+
+    Args:
+        layout: of the network.
+        vectors: F, shape [p, d].
+        bulk: W, shape [p, p], or on one of k alike directions, shape [n, n].
+        task: inputs [B, T, n_in] and the step dt.
+        kicks: what is added to the state by each step, shape [T, p, B].
+    """
+    n_fields, rank = layout.n_fields, layout.rank
+    fields, readers = vectors[:, :n_fields], vectors[:, n_fields:]
+    inputs = jnp.moveaxis(task.inputs, 0, -1).astype(vectors.dtype)
+    shape = (len(vectors), inputs.shape[-1])
+
+    def step(h, now):
+        x, kick = now
+        read = readers.T @ h
+        drive = (bulk @ h.reshape(len(bulk), -1)).reshape(shape) + fields @ jnp.concatenate([x, read[:rank]])
+        moved = h + task.dt.astype(h.dtype) * (drive - h)
+        return (moved, (read[rank:], None)) if kick is None else (moved + kick, (read[rank:], h))
+
+    _, (outputs, states) = lax.scan(step, jnp.zeros(shape, vectors.dtype), (inputs, kicks))
+    return jnp.moveaxis(outputs, -1, 0), states

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from overlap_learning.learning.learner import AbstractLearner
-from overlap_learning.model.layout import Layout
-from overlap_learning.model.reduced_network import ReducedNetwork, leading_values
+from overlap_learning.model.reduced_network import ReducedNetwork, driven, leading_values
 from overlap_learning.tasks.task import Task
 
 #: The leaves of a position; the others are there if W learns.
@@ -74,35 +73,5 @@ class ReducedLearner(AbstractLearner):
         self, vectors: jax.Array, kicks: jax.Array | None, position: dict[str, jax.Array], task: Task
     ) -> tuple[jax.Array, jax.Array | None]:
         bulk = lax.stop_gradient(self._at(position).bulk)
-        outputs, states = run(self.network.layout, vectors, bulk, task, kicks)
+        outputs, states = driven(self.network.layout, vectors, bulk, task, kicks)
         return task.loss(outputs), states
-
-
-def run(
-    layout: Layout, vectors: jax.Array, bulk: jax.Array, task: Any, kicks: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array | None]:
-    """Outputs of a reduced network, shape [B, T, n_out], and, if it is kicked, its states.
-
-    `h <- h + dt (-h + W h + u v^T h + m x)`, `y = z^T h`, read before the step.
-
-    Args:
-        layout: of the network.
-        vectors: F, shape [p, d].
-        bulk: W, shape [p, p], or on one of k alike directions, shape [n, n].
-        task: inputs [B, T, n_in] and the step dt.
-        kicks: what is added to the state by each step, shape [T, p, B].
-    """
-    n_fields, rank = layout.n_fields, layout.rank
-    fields, readers = vectors[:, :n_fields], vectors[:, n_fields:]
-    inputs = jnp.moveaxis(task.inputs, 0, -1).astype(vectors.dtype)
-    shape = (len(vectors), inputs.shape[-1])
-
-    def step(h, now):
-        x, kick = now
-        read = readers.T @ h
-        drive = (bulk @ h.reshape(len(bulk), -1)).reshape(shape) + fields @ jnp.concatenate([x, read[:rank]])
-        moved = h + task.dt.astype(h.dtype) * (drive - h)
-        return (moved, (read[rank:], None)) if kick is None else (moved + kick, (read[rank:], h))
-
-    _, (outputs, states) = lax.scan(step, jnp.zeros(shape, vectors.dtype), (inputs, kicks))
-    return jnp.moveaxis(outputs, -1, 0), states

@@ -221,7 +221,7 @@ def _spaces(model: Model, start: Any, depth: Depth, traced: bool) -> Iterator[_S
         if model.bulk is None:
             raise ValueError("integrate: this start needs a model with a bulk: ol.Model(..., bulk=ol.RandomBulk(g)).")
         limit = limit_of(model.bulk)
-        vectors = triangular_factor(start)
+        vectors = triangular_factor(start).astype(float)
         copies = len(vectors)
 
         def reduced(n):

@@ -113,6 +113,8 @@ def test_one_given_w0_learns_as_all_its_neurons_do(networks, trained):
     moments = [ol.model.visible_moments(network, 4) for network in (reduced.final, first)]
     np.testing.assert_allclose(*moments, rtol=0, atol=1e-9)
     assert reduced.stats["bulk_error"] <= 1e-7
+    outputs = [ol.rollout(MODEL, reduced.final, TASK), ol.simulate(MODEL, first, TASK)]
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-9)
 
 
 def test_learning_goes_on_from_what_was_learned_and_from_a_file(theory, tmp_path):
