@@ -142,7 +142,7 @@ def rank_of_change(
 ) -> RankOfChange:
     """How many singular values of its change of connectivity a trained network needs.
 
-    The connectivity is `W0 + Delta W^(R)`, the change cut off at rank R; input and readout vectors are the trained ones.
+    The connectivity is `W0 + Delta W^(R)`, the change cut off at rank R; input and readout are the trained ones.
 
     Args:
         start: the network before training, a `BulkNetwork` or `Network`.

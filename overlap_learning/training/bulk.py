@@ -97,7 +97,7 @@ def _backward(h, slope, perturbed, parts, model, dt):
     return (
         dt * _summed(driven, later),
         _summed(to_read, phi),
-        dt * (later @ spanning[:n_in].T),
+        dt * (later @ spanning[:n_in].T) if perturbed[2] else None,
         dt * _summed(later, phi) if perturbed[3] is True else jax.tree.map(lambda _: None, bulk),
     )
 

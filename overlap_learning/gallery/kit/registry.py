@@ -81,6 +81,12 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     "fig11": {"fig11": Sheet("the metric of learning: which overlaps enter", ".ger_barak.metric", "figure_11")},
     "fig12": {"fig12": Sheet("rank 2: 9 visible and 12 invisible overlaps", ".ger_barak.rank_two", "figure_12")},
     # Schuessler et al. 2020.
+    "s20-fig1": {
+        "s20-fig1": Sheet("three tasks: the change has low rank", ".schuessler.nonlinear", "figure_1", "random-bulk")
+    },
+    "s20-fig2": {
+        "s20-fig2": Sheet("three tasks: what a random bulk changes", ".schuessler.nonlinear", "figure_2", "random-bulk")
+    },
     "s20-fig3": {"s20-fig3": Sheet("a linear task: loss and singular values", ".schuessler.linear", "figure_3")},
     "s20-fig4": {"s20-fig4": Sheet("a linear task: what a random bulk changes", ".schuessler.linear", "figure_4")},
     # Pellegrino et al. 2023.

@@ -1,5 +1,7 @@
 """Runs: what the experiments of the gallery have in common."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,7 @@ def largest_difference(a: jax.Array | np.ndarray, b: jax.Array | np.ndarray) -> 
     return float(np.abs(np.asarray(a) - np.asarray(b)).max())
 
 
-def adam(learning_rate: float, n_steps: int, save_every: int | None = None) -> Optimiser:
+def adam(learning_rate: float, n_steps: int, save_every: int | None = None, rates: Any = None) -> Optimiser:
     """Adam, by optax.
 
     Raises:
@@ -38,4 +40,4 @@ def adam(learning_rate: float, n_steps: int, save_every: int | None = None) -> O
         raise ModuleNotFoundError(
             'Adam is optax\'s, which is not installed: pip install "overlap_learning[gallery]".', name="optax"
         ) from error
-    return Optimiser(optax.adam(learning_rate), n_steps, save_every=save_every)
+    return Optimiser(optax.adam(learning_rate), n_steps, save_every=save_every, rates=rates)
