@@ -92,7 +92,10 @@ class Solution(eqx.Module):
 
     @property
     def singular_values(self) -> jax.Array | None:
-        """Of the change of W, the largest eight, shape [S, 8]; None where a bulk did not learn in theory."""
+        """Of the change of W, the largest eight, shape [S, 8]; None where a bulk did not learn in theory.
+
+        Derivatives do not pass through them; they do through `change_norm`.
+        """
         return self.saved.get("singular_values") if isinstance(self.saved, Mapping) else None
 
     @property

@@ -53,7 +53,10 @@ class ReducedLearner(AbstractLearner):
         if CHANGE not in position:
             return found
         change = position[CHANGE]
-        return found | {"singular_values": leading_values(change), "change_norm": jnp.linalg.norm(change)}
+        square = jnp.sum(jnp.square(change))
+        # At no change the derivative of the norm, and those of equal singular values, are not defined.
+        norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+        return found | {"singular_values": leading_values(lax.stop_gradient(change)), "change_norm": norm}
 
     def size(self, position: dict[str, jax.Array]) -> jax.Array:
         largest = jnp.max(jnp.sum(jnp.square(position[VECTORS]), axis=0))
@@ -72,6 +75,5 @@ class ReducedLearner(AbstractLearner):
     def _loss(
         self, vectors: jax.Array, kicks: jax.Array | None, position: dict[str, jax.Array], task: Task
     ) -> tuple[jax.Array, jax.Array | None]:
-        bulk = lax.stop_gradient(self._at(position).bulk)
-        outputs, states = driven(self.network.layout, vectors, bulk, task, kicks)
+        outputs, states = driven(self.network.layout, vectors, self._at(position).bulk, task, kicks)
         return task.loss(outputs), states

@@ -20,6 +20,7 @@ from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.model.bulk import AbstractBulk, RandomBulk, SparseBulk, bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
+from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import triangular_factor
 from overlap_learning.model.overlaps import Overlaps
@@ -221,7 +222,7 @@ def _spaces(model: Model, start: Any, depth: Depth, traced: bool) -> Iterator[_S
         if model.bulk is None:
             raise ValueError("integrate: this start needs a model with a bulk: ol.Model(..., bulk=ol.RandomBulk(g)).")
         limit = limit_of(model.bulk)
-        vectors = triangular_factor(start).astype(float)
+        vectors = _factor(start.gram.astype(float)) if is_traced(start) else triangular_factor(start).astype(float)
         copies = len(vectors)
 
         def reduced(n):
@@ -243,6 +244,19 @@ def _spaces(model: Model, start: Any, depth: Depth, traced: bool) -> Iterator[_S
 @functools.lru_cache(maxsize=64)
 def _limit(g: float, tau: float, n_directions: int) -> Reduced:
     return reduce(FreeWords(g, tau), n_directions)
+
+
+@jax.custom_jvp
+def _factor(gram: jax.Array) -> jax.Array:
+    """F, shape [d, d], with `F^T F = G`. What is learned from it depends on G alone."""
+    return gram_factor(gram)
+
+
+@_factor.defjvp
+def _(primals, tangents):
+    # Of all dF with `dF^T F + F^T dF = dG` one that is defined where eigenvalues of G are equal, or 0.
+    factor = _factor(*primals)
+    return factor, jnp.linalg.pinv(factor).T @ tangents[0] / 2
 
 
 def _frame(network: BulkNetwork) -> tuple[np.ndarray, jax.Array]:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
+from overlap_learning.random_connectivity import learning
+from overlap_learning.random_connectivity.learner import ReducedLearner
 from overlap_learning.random_connectivity.words import FreeWords, GivenWords, reduce
 
 LAYOUT = ol.Layout()
@@ -126,6 +128,25 @@ def test_learning_goes_on_from_what_was_learned_and_from_a_file(theory, tmp_path
     np.testing.assert_allclose(later[0].loss[0], learned.loss[-1], rtol=1e-12)
     assert later[0].loss[-1] < learned.loss[-1]
     assert later[0].stats["bulk_error"] > 0
+
+
+def test_a_step_of_learning_has_derivatives_by_the_start(theory):
+    network = theory["both"].final
+    learner = ReducedLearner({"vectors": jnp.ones(4), "change": jnp.ones(()), "kept": jnp.ones(())}, network)
+
+    @jax.jit
+    def loss(zu):
+        # One step by hand from overlaps whose factor has equal eigenvalues, and a W that has not learned.
+        factor = learning._factor(START.replace(zu=zu).gram)
+        vectors = jnp.zeros_like(network.vectors).at[:4].set(factor)
+        position = {"vectors": vectors, "change": jnp.zeros_like(network.change), "kept": jnp.ones(())}
+        _, slope = learner.gradient(position, TASK)
+        position = jax.tree.map(lambda x, s: x - 0.03 * s, position, slope)
+        return learner.loss(position, TASK) + learner.observe(position)["change_norm"]
+
+    # Central differences of steps h = 1e-3 are off by h^2 times a third derivative, of the size of the slope.
+    slope = (loss(0.101) - loss(0.099)) / 2e-3
+    assert float(jax.jit(jax.grad(loss))(0.1)) == pytest.approx(float(slope), rel=1e-4)
 
 
 @pytest.mark.parametrize(("g", "tau"), [(0.6, 0.0), (0.45, 1.0), (0.6, -0.5)])
