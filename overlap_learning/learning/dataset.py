@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.experimental.sparse import BCOO
 
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.bulk import AbstractBulk
-from overlap_learning.model.bulk_network import BulkNetwork
+from overlap_learning.model.bulk_network import BulkNetwork, is_sparse
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps
@@ -142,7 +141,7 @@ def _named(part: Any, named: Mapping[str, tuple[tuple[str, ...], str]], batch: t
 
 def _of_bulk(network: BulkNetwork, batch: tuple[str, ...]) -> Variables:
     """The bulk of a network: a matrix, or the entries that a sparse one has, and their places."""
-    if not isinstance(network.bulk, BCOO):
+    if not is_sparse(network.bulk):
         return _named(network, {"bulk": (_PAIR, "bulk W")}, batch)
     entries = {"data": (("entry",), "entries of the bulk W"), "indices": (("entry", "place"), "their rows and columns")}
     return {name.replace(FINAL, f"{FINAL}bulk_"): found for name, found in _named(network.bulk, entries, ()).items()}

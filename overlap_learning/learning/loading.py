@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.experimental.sparse import BCOO
 
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
 from overlap_learning.learning.files import check_seal, write
@@ -126,6 +125,8 @@ def _final(arrays: dict[str, jax.Array], layout: Layout) -> Overlaps | Populatio
     if f"{FINAL}bulk" in arrays:
         return BulkNetwork(arrays[f"{FINAL}vectors"], layout, arrays[f"{FINAL}bulk"])
     if f"{FINAL}bulk_data" in arrays:
+        from jax.experimental.sparse import BCOO
+
         n = arrays[f"{FINAL}vectors"].shape[0]
         entries = (arrays[f"{FINAL}bulk_data"], arrays[f"{FINAL}bulk_indices"])
         return BulkNetwork(arrays[f"{FINAL}vectors"], layout, BCOO(entries, shape=(n, n)))

@@ -102,7 +102,8 @@ class GradientFlow(AbstractRule):
             rejected, or `max_steps_reached`) use an implicit one: `diffrax.Kvaerno5()`.
         rtol: relative tolerance of a step.
         atol: absolute tolerance of a step.
-        rates: relative learning rates P: a mapping from blocks or vectors to rates, or an array [d]; 0 freezes.
+        rates: relative learning rates P: a mapping from blocks or vectors to rates, or an array [d]; 0 freezes. A bulk
+            learns if it is named: `{"W": 1.0}`.
         weight_decay: lambda.
         save_every: learning time between saved points; None: `duration / 200`.
         save_at: the learning times to save, increasing, instead of save_every (`final` is the end all the same).
@@ -209,9 +210,11 @@ class GradientDescent(AbstractDescent):
             At a fixed value the variance of the gradient that it draws falls with dt; `dt**-0.5` keeps it.
         parameter_noise: D, the diffusion of every trained entry (synaptic drift): variance 2 D per learning time. In
             the theory, where N is large, `G <- G + 2 D eta P_train`; not with momentum, which has to be run at full N.
+            A bulk that learns gets 2 D / N, the same temperature.
         clip_norm: largest |g|; None for no clipping. torch's clip_grad_norm_(c) on dL/dV is `clip_norm = c sqrt(N)`.
         batch_size: trials per step, drawn anew from the task without replacement; None for all of them.
-        rates: relative learning rates P: a mapping from blocks or vectors to rates, or an array [d]; 0 freezes.
+        rates: relative learning rates P: a mapping from blocks or vectors to rates, or an array [d]; 0 freezes. A bulk
+            learns if it is named: `{"W": 1.0}`.
         save_every: steps between saved points (the last step is saved too); None: about 200 points.
         stop_loss: stop at the first step at which the loss, on that step's trials and with its label noise, is at most
             this.
@@ -388,7 +391,8 @@ class DirectDescent(AbstractDescent):
 class Optimiser(AbstractDescent):
     """Any optax optimiser, for `ol.train` at full N: `ol.Optimiser(optax.adam(1e-3), n_steps=4000)`.
 
-    It is given the scaled gradient `N dL/dV` (each neuron's gradient over its weight), as `GradientDescent` is.
+    It is given the scaled gradient `N dL/dV` (each neuron's gradient over its weight), as `GradientDescent` is, and
+    `dL/dW` of a bulk that learns; `ol.train(..., arrays=ol.training.Arrays(...))` gives it other arrays.
     Element-wise rules such as Adam do not close in overlap space: the step of a neuron depends on more than overlaps,
     so `ol.integrate` refuses them.
 

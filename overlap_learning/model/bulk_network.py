@@ -6,7 +6,6 @@ from typing import Any, Self
 import equinox as eqx
 import jax
 import numpy as np
-from jax.experimental.sparse import BCOO
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import assembled, check_key, floating, is_traced
@@ -43,19 +42,19 @@ class BulkNetwork(AbstractNetwork):
     vectors: jax.Array
     layout: Layout = eqx.field(static=True)
     weights: jax.Array
-    bulk: jax.Array | BCOO
+    bulk: Any
 
     def __init__(self, vectors: ArrayLike, layout: Layout, bulk: Any):
         neurons = Network(vectors, layout)
         self.vectors, self.layout, self.weights = neurons.vectors, layout, neurons.weights
         self.bulk = _matrix(bulk).astype(self.vectors.dtype)
         shape = [*self.vectors.shape[:-1], self.n_neurons]
-        if list(self.bulk.shape) != shape or (isinstance(self.bulk, BCOO) and self.bulk.n_batch):
+        if list(self.bulk.shape) != shape or (is_sparse(self.bulk) and self.bulk.n_batch):
             raise ValueError(
                 f"BulkNetwork: bulk must have shape {shape} for vectors {list(self.vectors.shape)}, got "
                 f"{list(self.bulk.shape)}."
             )
-        entries = self.bulk.data if isinstance(self.bulk, BCOO) else self.bulk
+        entries = self.bulk.data if is_sparse(self.bulk) else self.bulk
         if not is_traced(entries) and not np.all(np.isfinite(np.asarray(entries))):
             bad = np.sum(~np.isfinite(np.asarray(entries)))
             raise ValueError(f"BulkNetwork: bulk must be finite; {bad} of {entries.size} values are not.")
@@ -93,7 +92,7 @@ class BulkNetwork(AbstractNetwork):
     @property
     def dense_bulk(self) -> jax.Array:
         """W, shape [..., N, N], dense."""
-        return self.bulk.todense() if isinstance(self.bulk, BCOO) else self.bulk
+        return self.bulk.todense() if is_sparse(self.bulk) else self.bulk
 
     @property
     def connectivity(self) -> jax.Array:
@@ -104,6 +103,11 @@ class BulkNetwork(AbstractNetwork):
 def bulk_network_of(vectors: jax.Array, layout: Layout, weights: jax.Array, bulk: Any) -> BulkNetwork:
     """A network with a bulk that is not checked: one that learning led to."""
     return assembled(BulkNetwork, vectors=vectors, layout=layout, weights=weights, bulk=bulk)
+
+
+def is_sparse(bulk: Any) -> bool:
+    """Whether a matrix is sparse, of scipy or jax."""
+    return hasattr(bulk, "todense")
 
 
 def check_bulk(model: Model, network: AbstractNetwork, caller: str) -> None:
@@ -119,15 +123,20 @@ def check_bulk(model: Model, network: AbstractNetwork, caller: str) -> None:
         )
 
 
-def _matrix(bulk: Any) -> jax.Array | BCOO:
+def _matrix(bulk: Any) -> Any:
     """A dense array, or a BCOO.
 
     Raises:
         ValueError: if it is neither.
     """
-    if isinstance(bulk, BCOO):
-        return bulk
-    # What scipy's sparse formats have in common; scipy takes long to import.
+    if not is_sparse(bulk):
+        return floating(bulk, "BulkNetwork: bulk")
+    # Few networks are sparse, and jax's sparse matrices take long to import.
+    from jax.experimental import sparse
+
+    # What scipy's sparse formats have in common.
     if hasattr(bulk, "tocoo"):
-        return BCOO.from_scipy_sparse(bulk)
-    return floating(bulk, "BulkNetwork: bulk")
+        bulk = sparse.BCOO.from_scipy_sparse(bulk)
+    if not isinstance(bulk, sparse.BCOO):
+        raise ValueError(f"BulkNetwork: bulk must be an array, a sparse matrix of scipy or a BCOO, got {bulk!r}.")
+    return bulk

@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from overlap_learning.checks import count
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_model
 from overlap_learning.tasks.task import Task
 
 
@@ -127,6 +127,7 @@ def memory_traffic(model: Model, task: Task, n_neurons: int, dtype: DTypeLike = 
         >>> ol.training.memory_traffic(model, task, 1_000_000) / 1e9
         265.6
     """
+    check_model(model, "memory_traffic")
     layout = model.layout
     n_fields = layout.n_fields
     n_readers = layout.size - n_fields

@@ -44,8 +44,7 @@ class NeuronLearner(AbstractLearner):
     keeps_vectors: bool = eqx.field(static=True, default=False)
 
     def loss(self, position: Neurons, task: Task) -> jax.Array:
-        vectors = self._vectors(position)
-        bulk = self.bulk if position.bulk is None else position.bulk
+        vectors, bulk = self._vectors(position), self._bulk(position)
         if bulk is None:
             return neuron_loss(self.model, vectors, self.weights, task, self.state_dtype)
         return bulk_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
@@ -87,14 +86,16 @@ class NeuronLearner(AbstractLearner):
         return Neurons(moved.vectors, position.bulk + step)
 
     def final(self, position: Neurons) -> AbstractNetwork:
-        vectors, layout = self._vectors(position), self.model.layout
-        bulk = self.bulk if position.bulk is None else position.bulk
+        vectors, bulk, layout = self._vectors(position), self._bulk(position), self.model.layout
         if bulk is None:
             return network_of(vectors, layout, self.weights)
         return bulk_network_of(vectors, layout, self.weights, bulk)
 
     def _vectors(self, position: Neurons) -> jax.Array:
         return position.vectors if self.units is None else position.vectors * self.units
+
+    def _bulk(self, position: Neurons) -> Any:
+        return self.bulk if position.bulk is None else position.bulk
 
 
 def train(

@@ -127,7 +127,7 @@ def test_noise_of_one_temperature_moves_the_bulk_by_2d_over_n():
 def test_states_in_single_precision_change_the_gradient_by_their_rounding_only():
     def gradient(dtype):
         learner = NeuronLearner(MODEL, Neurons(jnp.ones(5), jnp.ones(())), NETWORK.weights, state_dtype=dtype)
-        return jax.jit(learner.gradient)(Neurons(NETWORK.vectors, NETWORK.bulk), TASK)[1]
+        return jax.jit(lambda at: learner.gradient(at, TASK)[1])(Neurons(NETWORK.vectors, NETWORK.bulk))
 
     double, mixed = gradient(None), gradient(jnp.dtype(jnp.float32))
     for a, b in zip(jax.tree.leaves(double), jax.tree.leaves(mixed), strict=True):

@@ -298,7 +298,7 @@ def _numbers_2(settings: Settings, name: str, g: float, rows: np.ndarray) -> lis
 
 MEASURES = {
     "step": "steps to 5 % of the loss",
-    "norm": r"$|\Delta W|$",
+    "norm": "norm of the change of W",
     "shuffled": "loss with W0 shuffled / first loss",
     "rank": "functional rank",
 }
