@@ -101,11 +101,11 @@ def learn_with_bulk(
     coarse: _Run | None = None
     fine: _Run | None = None
     error: Any = jnp.inf
-    for network, is_whole in _spaces(model, start, depth, traced):
+    for i, (network, is_whole) in enumerate(_spaces(model, start, depth, traced)):
         store = None
         if checkpoint is not None:
             arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key}
-            store = Store(checkpoint.part(f"directions-{len(network.initial)}"), "integrate", **arguments)
+            store = Store(checkpoint.part(f"run-{i}"), "integrate", **arguments)
         coarse, fine = fine, _run(network, task, rule, key, store, traced)
         if is_whole:
             # Weights are squares.
@@ -273,7 +273,8 @@ def _frame(network: BulkNetwork) -> tuple[np.ndarray, jax.Array]:
         )
     vectors = np.asarray(network.vectors, float) / np.sqrt(network.n_neurons)
     axes, sizes, _ = np.linalg.svd(vectors, full_matrices=False)
-    frame = axes[:, sizes > 1e-12 * max(sizes[0], 1e-300)]
+    # Of no vectors at all one direction is left, so that there is a neuron.
+    frame = axes[:, : max(1, int(np.sum(sizes > 1e-12 * sizes[0])))]
     return frame, jnp.asarray(frame.T @ vectors)
 
 

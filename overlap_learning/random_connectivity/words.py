@@ -54,7 +54,7 @@ class FreeWords(AbstractWords):
         g: strength.
         tau: correlation of W_ij with W_ji.
 
-    Source: Voiculescu, Dykema & Nica 1992, chapters 1, 2 (Fock space, asymptotic freeness); theory page, section 8.
+    Source: Voiculescu, Dykema & Nica 1992, chapters 1, 2 (Fock space, asymptotic freeness); theory page, section 9.
     """
 
     def __init__(self, g: float, tau: float):

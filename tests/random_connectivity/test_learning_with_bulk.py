@@ -120,7 +120,10 @@ def test_one_given_w0_learns_as_all_its_neurons_do(networks, trained):
 
 
 def test_learning_goes_on_from_what_was_learned_and_from_a_file(theory, tmp_path):
-    learned = theory["both"]
+    checkpoint = ol.Checkpoint(tmp_path / "runs", every=20)
+    learned, again = (ol.integrate(MODEL, TASK, START, rule(RATES["both"]), checkpoint=checkpoint) for _ in range(2))
+    np.testing.assert_array_equal(learned.overlaps.gram, again.overlaps.gram)
+    np.testing.assert_allclose(learned.overlaps.gram, theory["both"].overlaps.gram, atol=1e-12)
     learned.save(tmp_path / "learned.nc")
     read = ol.load(tmp_path / "learned.nc")
     later = [ol.integrate(MODEL, TASK, start.final, rule(RATES["both"])) for start in (learned, read)]

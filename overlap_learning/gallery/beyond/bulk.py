@@ -147,7 +147,7 @@ def figure_bulk(settings: Settings = STANDARD, *, progress: bool | None = None) 
     outputs = [float(each.loss[0]) for each in (*shown.solutions, twin_theory)]
     numbers = [
         Number("mean overlaps of full networks off the theory, largest, in standard errors", float(worst)),
-        Number("exponent of the scatter of networks in N", float(exponent), None, -0.5),
+        Number("exponent in N of the typical distance of a network", float(exponent), None, -0.5),
         Number("estimated error of the theory, largest",
                max(float(each.stats["bulk_error"]) for each in (*shown.solutions, both_theory, twin_theory))),
         Number("first loss, largest difference between strengths and twins", max(outputs) - min(outputs), None, 0.0),
@@ -161,7 +161,7 @@ def figure_bulk(settings: Settings = STANDARD, *, progress: bool | None = None) 
     ]  # fmt: skip
     arrays: dict[str, Any] = {
         "strength": (("strength",), np.asarray(settings.strengths), "g"),
-        "scatter": (("size",), list(scatter.values()), "root mean square of overlaps about the theory"),
+        "scatter": (("size",), list(scatter.values()), "typical distance of the overlaps of a network to the theory"),
         "full_values": (("network", "value"), both.values, "singular values of the change of W at full N"),
         "full_loss": (("network", "point"), last.loss, "loss of full networks"),
         "moments": (("shown", "phase", "order"), [[_moments(each) for each in s] for s in sequences.values()],
@@ -217,8 +217,9 @@ def _moments(run: Solution) -> np.ndarray:
 
 
 def _scatter(full: Solution, theory: Solution) -> float:
-    """The root mean square distance of networks to the theory, of overlaps at the end."""
-    return float(np.sqrt(np.mean(np.square(np.asarray(full.overlaps.gram[:, -1] - theory.overlaps.gram[-1])))))
+    """The typical distance of a network to the theory: the median over networks, root mean square over overlaps."""
+    apart = np.asarray(full.overlaps.gram[:, -1] - theory.overlaps.gram[-1])
+    return float(np.median(np.sqrt(np.mean(np.square(apart), axis=(1, 2)))))
 
 
 def _values(solution: Solution) -> np.ndarray:
