@@ -219,7 +219,7 @@ def _simulate(
         read = rates @ readers
         drive = x @ network.m.T + read[:, :rank] @ network.u.T
         if isinstance(network, BulkNetwork):
-            drive = drive + rates @ network.bulk.T  # type: ignore[operator]
+            drive = drive + rates @ network.bulk.T
         h = h + dt * (drive - h)
         if step_key is not None:
             h = h + noise.astype(dtype) * jax.random.normal(step_key, h.shape, dtype)
