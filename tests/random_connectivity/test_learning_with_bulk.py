@@ -77,8 +77,8 @@ def test_random_networks_agree_on_average_and_scatter_as_the_root_of_n(name, the
         # scatter of N^(-1/2); and the limit by its own error.
         allowed = 4 * error + error * N_NETWORKS**0.5 / n**0.5 + float(limit.stats["bulk_error"]) + 1e-12
         assert np.all(np.abs(mean) <= allowed), (n, mean / allowed)
-    # The distance of the typical network halves from first to last. Some networks of 48 neurons are far off, which a mean would
-    # see most of; the median of 24 distances is known to some 15 %, a ratio of two to 20 %.
+    # The distance of the typical network halves from first to last. Some networks of 48 neurons are far off, which a
+    # mean would see most of; the median of 24 distances is known to some 15 %, a ratio of two to 20 %.
     assert 0.5 / 1.6 < scatter[192] / scatter[48] < 0.5 * 1.6
 
 
