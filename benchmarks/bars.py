@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import bulk, full_n, setting, theory_many, theory_nonlinear, theory_one
+from benchmarks.cases import bulk, bulk_theory, full_n, setting, theory_many, theory_nonlinear, theory_one
 from benchmarks.machine import memory_seconds
 from benchmarks.memory import Peak, flip_flop_at
 from benchmarks.texts import factor, size
@@ -65,6 +65,13 @@ def judge(rows: Sequence[Row], peaks: Sequence[Peak], machine: Mapping[str, Any]
             for dtype in full_n.DTYPES
         ),
         *(_faster(rows, bulk.case(256, dtype), bulk.TRAIN, 2, f"W learns, N = 256, {dtype}") for dtype in bulk.DTYPES),
+        _measured(
+            "theory of a bulk, g = 0.6, 300 steps, compilation included",
+            "under 3 s",
+            [row.seconds for row in _find(rows, bulk_theory.case(300), bulk_theory.COLD)],
+            lambda seconds: seconds < 3,
+            lambda seconds: f"{seconds:.2f} s",
+        ),
         _memory(peaks),
         *(_exponent(rows, kind) for kind in full_n.MODELS),
         _measured(

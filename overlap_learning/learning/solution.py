@@ -45,9 +45,11 @@ class Solution(eqx.Module):
         saved: what the learner observed at each saved point, a pytree; of a network `gram` [S, d, d] and, in theory,
             `transfer`, at full N, if asked for, `vectors` and the `bulk` that learned. `overlaps`, `visible`,
             `invisible`, `transfer` and `networks` read it.
-        final: what was learned, of the kind that was passed in: `Overlaps`, `Populations`, `Network` or `BulkNetwork`.
+        final: what was learned, of the kind that was passed in: `Overlaps`, `Populations`, `Network` or `BulkNetwork`;
+            with a bulk, of the theory, a `ReducedNetwork`.
         stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps and the `end_time`; for a
-            nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there.
+            nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there; for that of
+            a bulk the number of `directions` and the `bulk_error`, how far fewer of them lead elsewhere.
         result: a member of `ol.RESULTS`.
         interpolation: the interpolant of M, if asked for with `GradientFlow(dense=True)`.
 
@@ -87,6 +89,19 @@ class Solution(eqx.Module):
         None where there is none (full N, direct descent, parameter noise).
         """
         return self.saved.get("transfer") if isinstance(self.saved, Mapping) else None
+
+    @property
+    def singular_values(self) -> jax.Array | None:
+        """Of the change of W, the largest eight, shape [S, 8]; None where a bulk did not learn in theory.
+
+        Derivatives do not pass through them; they do through `change_norm`.
+        """
+        return self.saved.get("singular_values") if isinstance(self.saved, Mapping) else None
+
+    @property
+    def change_norm(self) -> jax.Array | None:
+        """Of the change of W (Frobenius), shape [S]; None likewise."""
+        return self.saved.get("change_norm") if isinstance(self.saved, Mapping) else None
 
     @property
     def networks(self) -> AbstractNetwork | None:
