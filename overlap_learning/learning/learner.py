@@ -32,6 +32,10 @@ class AbstractLearner(eqx.Module):
     def gradient(self, position: Any, task: Task) -> tuple[jax.Array, Any]:
         """The loss, and its gradient as a change of position, scaled as the learner's learning rates ask for."""
 
+    def held_out(self, position: Any, task: Task) -> jax.Array:
+        """The loss on what a rule is not shown, by which it may stop, shape []; the loss itself if nothing is."""
+        return self.loss(position, task)
+
     def observe(self, position: Any) -> Any:
         """What is saved of a point, a pytree of arrays."""
         return position

@@ -14,6 +14,9 @@ class RESULTS(eqx.Enumeration):
 
     successful = "Learning ran to its end."
     loss_reached = "Learning stopped because the loss fell to stop_loss."
+    stalled = (
+        "Learning stopped because what was held out was no longer fitted better; the best point is what it returns."
+    )
     diverged = (
         "Learning diverged: the next step would give a loss or overlaps that are not finite, or overlaps more than 1e8 "
         "times the largest initial one. The solution ends with the last good state. Try a smaller "
