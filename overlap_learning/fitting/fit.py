@@ -115,11 +115,11 @@ def fit_low_tensor_rank(
     check_masks(masks, recordings, CALLER)
     n_seeds = count(n_seeds, f"{CALLER}: n_seeds")
     level = float(scalar(level, f"{CALLER}: level", "positive", 0))
-    learner = _learner(recordings, masks, time_constant, inputs, prior, likelihood, decoder, activation, solver)
+    learner = learner_of(recordings, masks, time_constant, inputs, prior, likelihood, decoder, activation, solver)
     n_units = _units(n_units, recordings, learner.decoder)
     rank = _rank(rank, recordings, masks, n_units)
     positions = starts(learner, recordings, masks, (n_units, rank), level, start_key, n_seeds)
-    rates = _rates(positions, float(recordings.activity.std()))
+    rates = rates_of(positions, float(recordings.activity.std()))
     learner = eqx.tree_at(lambda tree: tree.rates, learner, rates, is_leaf=lambda x: x is None)
     rule = EarlyStopping(_rule(rule), patience)
     store = None
@@ -131,7 +131,7 @@ def fit_low_tensor_rank(
     return fit_of(solution, learner, recordings, masks)
 
 
-def _learner(
+def learner_of(
     recordings: Recordings,
     masks: Masks,
     time_constant: float | None,
@@ -245,7 +245,7 @@ def _rule(rule: AbstractDescent | None) -> AbstractDescent:
     return rule
 
 
-def _rates(positions: Any, spread: float) -> Any:
+def rates_of(positions: Any, spread: float) -> Any:
     """The size of the numbers in each array, as a relative learning rate: Adam moves all numbers alike."""
     sizes = {"columns": positions["columns"].shape[1] ** -0.5, "rows": positions["rows"].shape[1] ** -0.5}
     rates = jax.tree.map(lambda array: jnp.ones((), array.dtype), positions)

@@ -49,11 +49,15 @@ class Euler(AbstractSolver):
         self.n_steps = count(n_steps, "Euler: n_steps")
 
     def follow(self, slope: Slope, start: jax.Array, inputs: jax.Array, times: jax.Array) -> jax.Array:
+        shares = jnp.arange(self.n_steps) / jnp.asarray(self.n_steps, times.dtype)
+
         def interval(state, at):
             duration, first, last = at
-            for i in range(self.n_steps):
-                share = i / self.n_steps
-                state = state + duration / self.n_steps * slope(state, (1 - share) * first + share * last)
+
+            def step(state, share):
+                return state + duration / self.n_steps * slope(state, first + share * (last - first)), None
+
+            state, _ = lax.scan(step, state, shares)
             return state, state
 
         _, states = lax.scan(interval, start, (jnp.diff(times), inputs[:-1], inputs[1:]))
