@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import full_n, setting, theory_many, theory_nonlinear, theory_one
+from benchmarks.cases import fit_tensor, full_n, setting, theory_many, theory_nonlinear, theory_one
 from benchmarks.machine import memory_seconds
 from benchmarks.memory import Peak, flip_flop_at
 from benchmarks.texts import factor, size
@@ -64,6 +64,17 @@ def judge(rows: Sequence[Row], peaks: Sequence[Peak], machine: Mapping[str, Any]
             _faster(rows, full_n.case("erf", 1000, 800, dtype), full_n.TRAIN, 10, f"full N, erf, N = 1,000, {dtype}")
             for dtype in full_n.DTYPES
         ),
+        *(
+            _faster(
+                rows,
+                fit_tensor.case(fit_tensor.SIZES, steps),
+                fit_tensor.FIT,
+                20,
+                f"fit of rank 5, {steps}",
+                "all weights made in PyTorch",
+            )
+            for steps in (fit_tensor.FIXED, fit_tensor.ADAPTIVE)
+        ),
         _memory(peaks),
         *(_exponent(rows, kind) for kind in full_n.MODELS),
         _measured(
@@ -86,9 +97,11 @@ def _share(rows: Sequence[Row], case: str, name: str, baseline: str, most: float
     return _measured(title, f"at most {most:g} of the C loop's time", values, lambda v: v <= most, factor)
 
 
-def _faster(rows: Sequence[Row], case: str, name: str, least: float, title: str) -> Bar:
+def _faster(
+    rows: Sequence[Row], case: str, name: str, least: float, title: str, baseline: str = "the PyTorch loop"
+) -> Bar:
     values = [row.speedup for row in _find(rows, case, name) if row.speedup]
-    bar = f"at least {least:,} times the PyTorch loop"
+    bar = f"at least {least:,} times {baseline}"
     return _measured(title, bar, values, lambda v: v >= least, factor)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -155,7 +156,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
 def _described(value: Any) -> Any:
     """An object as its kind and its settings."""
     if not isinstance(value, eqx.Module):
-        return value
+        return float(value) if isinstance(value, jax.Array) else value
     name = type(value).__name__
     if type(value).__module__.startswith("diffrax"):
         return {"diffrax": name}

@@ -1,5 +1,6 @@
 """Fit: a tensor network fitted to recordings, and what is known of how well."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -225,16 +226,22 @@ def _rank(rank: Any, recordings: Recordings, masks: Masks, n_units: int) -> int:
     return rank
 
 
+@functools.cache
+def _default_rule() -> Optimiser:
+    """The same object each time: another one would be another program."""
+    try:
+        import optax
+    except ImportError:
+        raise ImportError(
+            f"{CALLER}: the default rule needs optax: pip install optax. Or give a rule=ol.GradientDescent(...)."
+        ) from None
+    n_steps = 1500
+    return Optimiser(optax.adam(optax.cosine_decay_schedule(5e-2, n_steps), b2=0.99), n_steps, save_every=20)
+
+
 def _rule(rule: AbstractDescent | None) -> AbstractDescent:
     if rule is None:
-        try:
-            import optax
-        except ImportError:
-            raise ImportError(
-                f"{CALLER}: the default rule needs optax: pip install optax. Or give a rule=ol.GradientDescent(...)."
-            ) from None
-        n_steps = 1500
-        return Optimiser(optax.adam(optax.cosine_decay_schedule(5e-2, n_steps), b2=0.99), n_steps, save_every=20)
+        return _default_rule()
     if not isinstance(rule, AbstractDescent):
         raise ValueError(
             f"{CALLER}: rule must be one in steps, such as ol.Optimiser(optax.adam(1e-2), 3000), got {rule!r}."

@@ -1,6 +1,7 @@
 """Inputs: what drives a network from outside."""
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from overlap_learning.checks import count, scalar
@@ -26,19 +27,19 @@ class Inputs(eqx.Module):
     Source: Pellegrino et al. 2023 drive their network by one neural differential equation for each condition.
 
     Examples:
-        >>> ol.fitting.Inputs(until=0.0)
-        Inputs(until=0.0, scale=1.0, n_columns=0)
+        >>> ol.fitting.Inputs(until=0.0).acting(np.array([-0.1, 0.0, 0.1]))
+        array([ True, False, False])
     """
 
     until: float | None = eqx.field(static=True)
-    scale: float = eqx.field(static=True)
+    scale: jax.Array
     n_columns: int = eqx.field(static=True)
 
     def __init__(self, until: float | None = None, *, scale: float = 1.0, n_columns: int = 0):
         if until is not None and (not isinstance(until, (int, float, np.number)) or np.isnan(until)):
             raise ValueError(f"Inputs: until must be a time, or None for all times, got {until!r}.")
         self.until = None if until is None else float(until)
-        self.scale = float(scalar(scale, "Inputs: scale", "positive", 0))
+        self.scale = scalar(scale, "Inputs: scale", "positive", 0)
         self.n_columns = count(n_columns, "Inputs: n_columns", least=0)
 
     def acting(self, times: np.ndarray) -> np.ndarray:

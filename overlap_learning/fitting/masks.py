@@ -67,7 +67,7 @@ def block_masks(
     Examples:
         >>> recordings = ol.fitting.Recordings(np.random.default_rng(0).normal(size=(60, 20, 30)))
         >>> ol.fitting.block_masks(recordings, jax.random.key(0))
-        Masks: train 66.6 %, stop 2.94 %, report 5.84 %; 28 blocks reported
+        Masks: train 81.5 %, stop 1.69 %, report 5.01 %; 29 blocks reported
     """
     check_recordings(recordings, "block_masks")
     check_key(key, "block_masks")

@@ -39,15 +39,16 @@ class RationalQuadratic(AbstractKernel):
         array([1.   , 0.667])
     """
 
-    length: float = eqx.field(static=True)
-    alpha: float = eqx.field(static=True)
+    length: jax.Array
+    alpha: jax.Array
 
     def __init__(self, length: float = 15.0, alpha: float = 1.0):
-        self.length = float(scalar(length, "RationalQuadratic: length", "positive", 0))
-        self.alpha = float(scalar(alpha, "RationalQuadratic: alpha", "positive", 0))
+        self.length = scalar(length, "RationalQuadratic: length", "positive", 0)
+        self.alpha = scalar(alpha, "RationalQuadratic: alpha", "positive", 0)
 
     def __call__(self, distance: np.ndarray) -> np.ndarray:
-        return (1 + np.square(distance / self.length) / (2 * self.alpha)) ** -self.alpha
+        length, alpha = float(self.length), float(self.alpha)
+        return (1 + np.square(distance / length) / (2 * alpha)) ** -alpha
 
 
 class SquaredExponential(AbstractKernel):
@@ -64,13 +65,13 @@ class SquaredExponential(AbstractKernel):
         array([1.   , 0.607])
     """
 
-    length: float = eqx.field(static=True)
+    length: jax.Array
 
     def __init__(self, length: float = 15.0):
-        self.length = float(scalar(length, "SquaredExponential: length", "positive", 0))
+        self.length = scalar(length, "SquaredExponential: length", "positive", 0)
 
     def __call__(self, distance: np.ndarray) -> np.ndarray:
-        return np.exp(-np.square(distance / self.length) / 2)
+        return np.exp(-np.square(distance / float(self.length)) / 2)
 
 
 class GaussianProcess(eqx.Module):
@@ -100,8 +101,8 @@ class GaussianProcess(eqx.Module):
     """
 
     kernel: AbstractKernel
-    scale: float = eqx.field(static=True)
-    noise: float = eqx.field(static=True)
+    scale: jax.Array
+    noise: jax.Array
 
     def __init__(self, kernel: AbstractKernel | None = None, *, scale: float = 0.5, noise: float = 0.1):
         kernel = RationalQuadratic() if kernel is None else kernel
@@ -111,13 +112,13 @@ class GaussianProcess(eqx.Module):
                 f"ol.fitting.SquaredExponential(length), got {kernel!r}."
             )
         self.kernel = kernel
-        self.scale = float(scalar(scale, "GaussianProcess: scale", "at least 0", 0, open_low=False))
-        self.noise = float(scalar(noise, "GaussianProcess: noise", "positive", 0))
+        self.scale = scalar(scale, "GaussianProcess: scale", "at least 0", 0, open_low=False)
+        self.noise = scalar(noise, "GaussianProcess: noise", "positive", 0)
 
     def covariance(self, trial_ids: NumpyArrayLike) -> np.ndarray:
         """K, shape [K, K], of trials with these numbers."""
         ids = np.asarray(trial_ids, float)
-        return self.scale**2 * self.kernel(ids[:, None] - ids) + self.noise**2 * np.eye(len(ids))
+        return float(self.scale) ** 2 * self.kernel(ids[:, None] - ids) + float(self.noise) ** 2 * np.eye(len(ids))
 
     def factor(self, trial_ids: NumpyArrayLike) -> np.ndarray:
         """L, lower triangular, shape [K, K]."""

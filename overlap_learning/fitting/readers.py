@@ -87,7 +87,8 @@ def read_nwb(
 ) -> dict[str, Any]:
     """`Recordings.from_nwb`."""
     where = _existing(path, "from_nwb")
-    width = float(scalar(bin_width, "from_nwb: bin_width", "positive", 0))
+    scalar(bin_width, "from_nwb: bin_width", "positive", 0)
+    width = float(bin_width)
     n_bins = round((window[1] - window[0]) / width)
     if n_bins < 2:
         raise ValueError(f"from_nwb: window must hold at least two bins of {width:g} s, got {window!r}.")

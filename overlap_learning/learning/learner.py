@@ -42,7 +42,7 @@ class AbstractLearner(eqx.Module):
 
     def size(self, position: Any) -> jax.Array:
         """The size of a position, shape []: a run whose position outgrows that of its start has diverged."""
-        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(position)]))
+        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(position) if leaf.size]))
         # At least 1: many a start is 0.
         return jnp.maximum(largest, 1.0)
 
