@@ -239,6 +239,8 @@ def _seen(network: TensorNetwork) -> list[np.ndarray]:
 
 def _curvature(network: TensorNetwork, learner: TensorLearner, train: jax.Array, deviance: float) -> np.ndarray:
     """`sum J^T J` of the signal by the trial factors, weighted by the curvature of the likelihood, of what trains."""
+    solver = network.solver
+    network = eqx.tree_at(lambda n: n.solver, network, solver.forwards(), is_leaf=lambda leaf: leaf is solver)
 
     def signal(trials):
         return eqx.tree_at(lambda n: n.trials, network, trials).signal()

@@ -32,6 +32,10 @@ class AbstractSolver(eqx.Module):
             z, shape [T, K, p].
         """
 
+    def forwards(self) -> "AbstractSolver":
+        """The same, through which derivatives can be carried forwards."""
+        return self
+
 
 class Euler(AbstractSolver):
     """Steps of a fixed size: `n_steps` between two recorded times.
@@ -72,6 +76,7 @@ class Diffrax(AbstractSolver):
         rtol: relative tolerance of a step.
         atol: absolute tolerance of a step.
         max_steps: the most steps; where they do not suffice, states are not finite, and the fit has diverged.
+        adjoint: how gradients are carried back; None: `diffrax.RecursiveCheckpointAdjoint()`.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -81,9 +86,20 @@ class Diffrax(AbstractSolver):
     rtol: float = eqx.field(static=True)
     atol: float = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
+    adjoint: Any
 
-    def __init__(self, solver: Any = None, *, rtol: float = 1e-4, atol: float = 1e-5, max_steps: int = 4096):
+    def __init__(
+        self,
+        solver: Any = None,
+        *,
+        rtol: float = 1e-4,
+        atol: float = 1e-5,
+        max_steps: int = 4096,
+        adjoint: Any = None,
+    ):
         import diffrax
+
+        self.adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
 
         self.solver = diffrax.Tsit5() if solver is None else solver
         if not isinstance(self.solver, diffrax.AbstractSolver):
@@ -91,6 +107,12 @@ class Diffrax(AbstractSolver):
         self.rtol = float(scalar(rtol, "Diffrax: rtol", "positive", 0))
         self.atol = float(scalar(atol, "Diffrax: atol", "positive", 0))
         self.max_steps = count(max_steps, "Diffrax: max_steps")
+
+    def forwards(self) -> "Diffrax":
+        import diffrax
+
+        settings = {name: getattr(self, name) for name in ("rtol", "atol", "max_steps")}
+        return Diffrax(self.solver, adjoint=diffrax.ForwardMode(), **settings)
 
     def follow(self, slope: Slope, start: jax.Array, inputs: jax.Array, times: jax.Array) -> jax.Array:
         import diffrax
@@ -106,6 +128,7 @@ class Diffrax(AbstractSolver):
             saveat=diffrax.SaveAt(ts=times),
             stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
             max_steps=self.max_steps,
+            adjoint=self.adjoint,
             throw=False,
         )
         # Saved states that were not reached are infinite.

@@ -29,10 +29,10 @@ def fit_course(fit: Fit, *, ax: "Axes | None" = None) -> "Axes":
             is_best = start == fit.best
             ax.plot(
                 fit.step, values, color=colour, linewidth=1.6 if is_best else 0.8, alpha=1 if is_best else 0.4,
-                label=f"entries to {name}" if is_best else None,
+                label=name if is_best else None,
             )  # fmt: skip
     at = fit.step[np.nanargmin(fit.course["stop"][fit.best])]
-    ax.plot(at, fit.score, marker="o", linestyle="none", color=COLOURS[2], label="entries to report")
+    ax.plot(at, fit.score, marker="o", linestyle="none", color=COLOURS[2], label="report")
     ax.set_yscale("log")
     ax.set_xlabel("step of the fit")
     ax.set_ylabel("mean deviance per entry")

@@ -1,5 +1,7 @@
 """The fit: its network against a dense loop, its loss against differences, what it recovers, files, and bad input."""
 
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -115,6 +117,21 @@ def test_gradient_is_that_of_the_loss(likelihood):
     numerical = (loss(flat + step * direction) - loss(flat - step * direction)) / (2 * step)
     # Central differences: the third derivative times step^2, and rounding over step.
     np.testing.assert_allclose(slope, numerical, rtol=1e-6, atol=1e-9)
+
+
+def test_no_array_of_a_gradient_is_of_the_size_of_all_weights():
+    learner = learner_of(recordings(), MASKS, TAU, None, None, None, None, None, None)
+    start = starts(learner, recordings(), MASKS, (N, RANK), 0.5, jax.random.key(0), 1)
+    program = str(jax.make_jaxpr(learner.gradient)(jax.tree.map(lambda a: a[0], start), learner.task))
+    sizes = [np.prod([int(n) for n in shape.split(",")]) for shape in re.findall(r"f64\[([\d,]+)\]", program)]
+    assert max(sizes) == K * T * N < K * N * N
+
+
+def test_single_precision_stays_single():
+    given = recordings(activity=ACTIVITY.astype(np.float32))
+    rule = ol.Optimiser(optax.adam(1e-2), 2)
+    one = fitting.fit_low_tensor_rank(given, 1, jax.random.key(0), masks=MASKS, n_seeds=1, rule=rule, progress=False)
+    assert {leaf.dtype for leaf in jax.tree.leaves(one.networks) if leaf.dtype.kind == "f"} == {np.dtype("float32")}
 
 
 def test_fit_reaches_the_noise_and_finds_the_components(fit):
