@@ -46,7 +46,8 @@ def sorted_activity(
     order = np.argsort(ordering.argmax(axis=0), kind="stable")
     scaled = (values - low) / np.where(high > low, high - low, 1)
     ax.pcolormesh(times, np.arange(len(order)), scaled[:, order].T, cmap="Greys", vmin=0, vmax=1, shading="nearest")
-    ax.invert_yaxis()
+    # Axes that share this axis would turn it back.
+    ax.set_ylim(len(order) - 0.5, -0.5)
     ax.set_xlabel("time")
     ax.set_ylabel("neuron, by its peak")
     return ax
