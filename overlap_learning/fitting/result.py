@@ -129,8 +129,8 @@ class Fit(AbstractResult):
         """The standard deviation of each trial factor in the posterior, all else held fixed, shape [K, R].
 
         By Laplace's approximation: the inverse of the curvature of the log likelihood and of the prior together, with a
-        flat prior for the means. It knows neither of other columns and rows that fit as well nor of noise that neurons
-        share: `similarity` and a second fit do.
+        flat prior for the means. It knows neither of other columns and rows that fit as well, nor of noise that neurons
+        share, and so is too small: a lower bound.
 
         Raises:
             ValueError: without a prior, if the data of a trial do not determine its factors.
