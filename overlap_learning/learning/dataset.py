@@ -22,7 +22,10 @@ from overlap_learning.model.reduced_network import ReducedNetwork, as_arrays
 if TYPE_CHECKING:
     import xarray
 
-RESULT_NAMES = ("successful", "loss_reached", "diverged", "max_steps_reached", "solver_failed", "interrupted")
+RESULT_NAMES = (
+    "successful", "loss_reached", "diverged", "max_steps_reached", "solver_failed", "interrupted",
+    "gradient_not_finite", "stalled",
+)  # fmt: skip
 RESULT_ATTRIBUTES = {"flag_values": list(range(len(RESULT_NAMES))), "flag_meanings": " ".join(RESULT_NAMES)}
 #: The first letters of the variables that hold numbers about the run, and what else a learner saved and learned.
 STAT, SAVED, FINAL = "stat_", "saved_", "final_"

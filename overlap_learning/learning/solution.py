@@ -27,6 +27,8 @@ else:
     DenseInterpolation = Any
 
 
+#: How a run ends well.
+GOOD = (RESULTS.successful, RESULTS.loss_reached, RESULTS.stalled)
 #: Overlaps of each kind that a printed solution shows.
 MOST_ROWS = 20
 
@@ -240,10 +242,10 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
     result = outcome.result
     if is_traced(result):
         # Inside jit or vmap the outcome is known only when the program runs.
-        bad = (result != RESULTS.successful) & (result != RESULTS.loss_reached)
+        bad = (result != RESULTS.successful) & (result != RESULTS.loss_reached) & (result != RESULTS.stalled)
         message = "Learning ended badly in at least one member; pass throw=False to keep the good ones."
         return eqx.error_if(solution, bad, message) if throw else solution
-    if np.all(is_one_of(result, RESULTS.successful, RESULTS.loss_reached)):
+    if np.all(is_one_of(result, *GOOD)):
         return solution
     if np.any(is_one_of(result, RESULTS.interrupted)):
         # Whoever presses Ctrl-C wants the loop around this run to end too.
@@ -255,7 +257,7 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
 
 def _what_went_wrong(solution: Solution, caller: str) -> str:
     """How a run ended badly and where; of a batch, which members did, and how the first of them."""
-    good = is_one_of(solution.result, RESULTS.successful, RESULTS.loss_reached)
+    good = is_one_of(solution.result, *GOOD)
     bad = np.flatnonzero(~good)
     result, stats = solution.result, solution.stats
     if good.ndim:
