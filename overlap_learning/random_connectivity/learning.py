@@ -186,11 +186,6 @@ def _check(model: Model, start: Any, rule: AbstractRule) -> None:
             f"integrate: with a bulk, rules are GradientFlow and GradientDescent without parameter_noise, got "
             f"{type(rule).__name__}; whatever else moves neurons one by one needs all of them: {full}."
         )
-    if getattr(rule, "clip_norm", None) is not None and bulk_rate(rule.rates)[1] is not None:
-        raise ValueError(
-            "integrate: clip_norm with a W that learns has no limit of N to infinity: in the norm that ol.train clips, "
-            "the gradient of W counts N times. Leave one of them out, or train at full N."
-        )
     if rule.dense:
         raise ValueError("integrate: dense=True is not for a model with a bulk; save chosen times with save_at.")
 

@@ -22,7 +22,8 @@ RATES = {
 
 
 def rule(rates):
-    return ol.GradientDescent(3e-2, 40, rates=rates, save_every=20, momentum=0.3, weight_decay=0.01)
+    # Gradients are longer than this at the start, and shorter at the end.
+    return ol.GradientDescent(3e-2, 40, rates=rates, save_every=20, momentum=0.3, weight_decay=0.01, clip_norm=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +206,6 @@ def test_a_given_matrix_is_reduced_to_all_that_its_words_reach():
         (ol.Model(LAYOUT, ol.Tanh(), bulk=ol.RandomBulk(0.5)), {}, "at full N"),
         (ol.Model(LAYOUT, ol.Linear(), bulk=ol.model.DaleBulk(0.5)), {}, "no deterministic limit"),
         (MODEL, {"rule": ol.DirectDescent(0.1, 10)}, "GradientFlow and GradientDescent"),
-        (MODEL, {"rule": ol.GradientDescent(0.1, 10, rates={"W": 1.0}, clip_norm=1.0)}, "clip_norm"),
         (MODEL, {"depth": 1e-3}, "Depth"),
         (ol.Model(LAYOUT, ol.Linear()), {"rule": ol.GradientDescent(0.1, 10, rates={"W": 1.0})}, "W"),
         (ol.Model(LAYOUT, ol.Linear()), {"depth": ol.random_connectivity.Depth()}, "this model has none"),
