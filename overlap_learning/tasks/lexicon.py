@@ -77,7 +77,7 @@ def synthetic_corpus(
     mean_length: float = 20.0,
     shortest: int = 3,
     longest: int = 50,
-    strength: float = 3.0,
+    strength: float = 6.0,
     label_noise: float = 0.1,
 ) -> Corpus:
     """Sentences in place of the Stanford Sentiment Treebank, made without a file: what is positive follows a rule.
