@@ -85,7 +85,7 @@ def rank_of_gates(
 
     Examples:
         >>> corpus = ol.tasks.synthetic_corpus(jax.random.key(0), sizes=(50, 40, 50), longest=8, mean_length=6)
-        >>> start, other = (ol.training.LSTM.sample(100, 4, key=jax.random.key(i)) for i in (1, 2))
+        >>> start, other = (ol.training.LSTM.sample(100, 4, n_layers=1, key=jax.random.key(i)) for i in (1, 2))
         >>> learner = ol.training.LSTMLearner(start, corpus.embeddings)
         >>> found = ol.studies.rank_of_gates(start, other, learner, corpus.valid.task, ranks=5)
         >>> found.accuracy.shape, bool(found.accuracy[-1] == found.trained_accuracy)  # of rank 4 is all of the change

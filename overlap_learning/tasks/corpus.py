@@ -39,8 +39,6 @@ class Sentences:
         >>> sentences = ol.tasks.Sentences(words=[[3, 1, 2], [4, 0, 0]], lengths=[3, 1], labels=[1, 0])
         >>> sentences.task.weights[..., 0].tolist()
         [[0.0, 0.0, 0.5], [0.5, 0.0, 0.0]]
-        >>> ol.tasks.stream(sentences.draw, n_trials=5).sample(jax.random.key(0)).n_trials
-        5
     """
 
     words: np.ndarray
@@ -120,9 +118,10 @@ class Corpus:
         ValueError: if the embeddings are no finite matrix, or a sentence has a word without one.
 
     Examples:
-        >>> corpus = ol.tasks.synthetic_corpus(jax.random.key(0), sizes=(50, 20, 20), n_words=500)
-        >>> corpus.embeddings.shape, corpus.train.words.shape, len(corpus.test)
-        ((500, 100), (50, 50), 20)
+        >>> part = ol.tasks.Sentences(words=[[1, 2], [2, 0]], lengths=[2, 1], labels=[1, 0])
+        >>> corpus = ol.tasks.Corpus([[0.0, 0.0], [0.3, 1.0], [0.5, -1.0]], train=part, valid=part, test=part)
+        >>> corpus.embeddings.shape, len(corpus.train)
+        ((3, 2), 2)
     """
 
     embeddings: np.ndarray

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from overlap_learning.checks import check_key, count, floating, scalar
+from overlap_learning.checks import check_key, count, floating, is_zero, scalar
 from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.tasks.task import Task
 
@@ -33,8 +33,6 @@ class LSTM(eqx.Module):
 
     Examples:
         >>> lstm = ol.training.LSTM.sample(n_inputs=5, n_units=8, key=jax.random.key(0))
-        >>> lstm(jnp.zeros((2, 3, 5))).shape  # of 2 sentences of 3 words
-        (2, 3, 1)
         >>> {name: matrix.shape for name, matrix in lstm.matrices.items()}
         {'weight_hh_l0': (32, 8), 'weight_ih_l1': (32, 8), 'weight_hh_l1': (32, 8)}
     """
@@ -175,23 +173,21 @@ class LSTMLearner(AbstractLearner):
     Examples:
         >>> import optax
         >>> from overlap_learning.learning.driver import learn
-        >>> corpus = ol.tasks.synthetic_corpus(jax.random.key(0), sizes=(100, 50, 50), longest=8, mean_length=6)
-        >>> lstm = ol.training.LSTM.sample(100, 4, key=jax.random.key(1))
-        >>> learner = ol.training.LSTMLearner(lstm, corpus.embeddings, dropout=0.5, validation=corpus.valid.task)
+        >>> corpus = ol.tasks.synthetic_corpus(jax.random.key(0), sizes=(200, 50, 50), longest=8, mean_length=6)
+        >>> lstm = ol.training.LSTM.sample(100, 4, n_layers=1, key=jax.random.key(1))
+        >>> learner = ol.training.LSTMLearner(lstm, corpus.embeddings, validation=corpus.valid.task)
         >>> trials = ol.tasks.stream(corpus.train.draw, n_trials=16)
         >>> solution = learn(learner, trials, lstm, ol.Optimiser(optax.adam(1e-2), 20), jax.random.key(2))
         >>> solution.saved["validation_accuracy"].shape, sorted(solution.final)
-        ((21,), ['layer_0', 'layer_1', 'readout'])
+        ((21,), ['layer_0', 'readout'])
         >>> trained = ol.training.LSTM.from_arrays(solution.final)
-        >>> bool(learner.accuracy(trained, corpus.valid.task) == solution.saved["validation_accuracy"][-1])
-        True
     """
 
     skips: ClassVar[bool] = True
 
     rates: Any
     embeddings: jax.Array
-    dropout: jax.Array
+    dropout: jax.Array | None
     validation: Task | None
 
     def __init__(
@@ -212,7 +208,9 @@ class LSTMLearner(AbstractLearner):
                 f"LSTMLearner: embeddings must have shape [V, {lstm.n_inputs}], the LSTM's inputs, got "
                 f"{list(self.embeddings.shape)}."
             )
-        self.dropout = scalar(dropout, "LSTMLearner: dropout", "at least 0 and below 1", 0, 1 - 1e-6, open_low=False)
+        share = scalar(dropout, "LSTMLearner: dropout", "at least 0 and below 1", 0, 1 - 1e-6, open_low=False)
+        # Drawing what is to be kept takes as long as a small step.
+        self.dropout = None if is_zero(dropout) else share
         self.validation = None if validation is None else validation.astype(dtype)
         plain = isinstance(rates, (int, float))
         self.rates = jax.tree.map(lambda a: jnp.asarray(rates, a.dtype), lstm) if plain else rates
@@ -232,7 +230,9 @@ class LSTMLearner(AbstractLearner):
         vectors = self.embeddings.at[task.inputs[..., 0].astype(int)].get(
             mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
         )
-        return position(vectors, self._factors(position, task) if task.n_in == 2 else None)
+        if task.n_in == 1 or self.dropout is None:
+            return position(vectors)
+        return position(vectors, self._factors(position, task, self.dropout))
 
     def loss(self, position: LSTM, task: Task) -> jax.Array:
         return task.loss(self.outputs(position, task))
@@ -256,10 +256,10 @@ class LSTMLearner(AbstractLearner):
     def final(self, position: LSTM) -> dict[str, dict[str, jax.Array]]:
         return position.arrays
 
-    def _factors(self, position: LSTM, task: Task) -> jax.Array:
+    def _factors(self, position: LSTM, task: Task, dropout: jax.Array) -> jax.Array:
         """Of what each layer hands on, shape [layers, T, B, N]: 0 if it is dropped."""
         shape = (len(position.layers), task.n_steps, position.n_units)
-        kept = jnp.float32(1) - self.dropout.astype(jnp.float32)
+        kept = jnp.float32(1) - dropout.astype(jnp.float32)
 
         def of_trial(seed):
             return jax.random.bernoulli(jax.random.key(seed), kept, shape)
