@@ -73,40 +73,36 @@ class LSTM(eqx.Module):
         return cls(tuple(layers), eqx.nn.Linear(n_units, 1, dtype=dtype, key=of_readout))
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Mapping[str, ArrayLike]]) -> "LSTM":
+    def from_arrays(cls, arrays: Mapping[str, ArrayLike]) -> "LSTM":
         """The LSTM of these arrays, as `arrays` gives them, and `solution.final` and a file of it.
 
         Raises:
-            ValueError: if an array is missing, or shapes do not agree.
+            ValueError: if an array is missing or unknown, or shapes do not agree.
         """
-        n_layers = len(arrays) - 1
-        known = {}
-        for name, parts in [*((f"layer_{i}", ("weight_ih", "weight_hh", "bias")) for i in range(n_layers)),
-                            ("readout", ("weight", "bias"))]:  # fmt: skip
-            if sorted(arrays.get(name, {})) != sorted(parts):
-                raise ValueError(
-                    f"LSTM.from_arrays: arrays must be mappings layer_0, layer_1, ..., of weight_ih, weight_hh and "
-                    f"bias, and readout, of weight and bias; {name} has {sorted(arrays.get(name, {}))}."
-                )
-            known[name] = {part: floating(arrays[name][part], f"LSTM.from_arrays: {name}, {part}") for part in parts}
-        if n_layers < 1:
-            raise ValueError("LSTM.from_arrays: there is no layer.")
-        first = known["layer_0"]
-        blank = cls.sample(first["weight_ih"].shape[-1], first["weight_hh"].shape[-1], n_layers=n_layers,
-                           key=jax.random.key(0))  # fmt: skip
-        shapes = jax.tree.map(jnp.shape, (blank.arrays, known), is_leaf=lambda x: isinstance(x, jax.Array))
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"LSTM.from_arrays: shapes must be {shapes[0]}, got {shapes[1]}.")
-        return eqx.tree_at(_leaves, blank, [array for parts in known.values() for array in parts.values()])
+        known = {name: floating(array, f"LSTM.from_arrays: {name}") for name, array in arrays.items()}
+        shapes = {name: array.shape for name, array in known.items()}
+        n_layers = sum(name.startswith("weight_hh_l") for name in known)
+        first = [shapes.get(f"weight_{part}_l0", ()) for part in ("ih", "hh")]
+        if not all(len(shape) == 2 and 0 not in shape for shape in first):
+            raise ValueError(
+                f"LSTM.from_arrays: arrays must be weight_ih_l0 [4N, E], weight_hh_l0 [4N, N], bias_l0 [4N], those of "
+                f"further layers, readout_weight [1, N] and readout_bias [1]; got {shapes}."
+            )
+        blank = cls.sample(first[0][1], first[1][1], n_layers=n_layers, key=jax.random.key(0))
+        needed = {name: array.shape for name, array in blank.arrays.items()}
+        if shapes != needed:
+            raise ValueError(f"LSTM.from_arrays: arrays must have shapes {needed}, got {shapes}.")
+        return eqx.tree_at(lambda lstm: [*lstm.arrays.values()], blank, [known[name] for name in needed])
 
     @property
-    def arrays(self) -> dict[str, dict[str, jax.Array]]:
-        """All parameters by name: `layer_0`, `layer_1`, ..., each with `weight_ih`, `weight_hh`, `bias`; `readout`."""
+    def arrays(self) -> dict[str, jax.Array]:
+        """All parameters by name: `weight_ih_l0`, `weight_hh_l0`, `bias_l0`, ..., `readout_weight`, `readout_bias`."""
         found = {
-            f"layer_{i}": {name: getattr(cell, name) for name in ("weight_ih", "weight_hh", "bias")}
+            f"{part}_l{i}": getattr(cell, part)
             for i, cell in enumerate(self.layers)
+            for part in ("weight_ih", "weight_hh", "bias")
         }
-        return found | {"readout": {name: getattr(self.readout, name) for name in ("weight", "bias")}}
+        return found | {f"readout_{part}": getattr(self.readout, part) for part in ("weight", "bias")}
 
     @property
     def n_inputs(self) -> int:
@@ -178,8 +174,8 @@ class LSTMLearner(AbstractLearner):
         >>> learner = ol.training.LSTMLearner(lstm, corpus.embeddings, validation=corpus.valid.task)
         >>> trials = ol.tasks.stream(corpus.train.draw, n_trials=16)
         >>> solution = learn(learner, trials, lstm, ol.Optimiser(optax.adam(1e-2), 20), jax.random.key(2))
-        >>> solution.saved["validation_accuracy"].shape, sorted(solution.final)
-        ((21,), ['layer_0', 'readout'])
+        >>> solution.saved["validation_accuracy"].shape, list(solution.final)
+        ((21,), ['bias_l0', 'readout_bias', 'readout_weight', 'weight_hh_l0', 'weight_ih_l0'])
         >>> trained = ol.training.LSTM.from_arrays(solution.final)
     """
 
@@ -253,7 +249,7 @@ class LSTMLearner(AbstractLearner):
             "validation_accuracy": _accuracy(outputs, self.validation),
         }
 
-    def final(self, position: LSTM) -> dict[str, dict[str, jax.Array]]:
+    def final(self, position: LSTM) -> dict[str, jax.Array]:
         return position.arrays
 
     def _factors(self, position: LSTM, task: Task, dropout: jax.Array) -> jax.Array:
@@ -267,10 +263,6 @@ class LSTMLearner(AbstractLearner):
         # What a trial drops depends on its own seed alone, not on the others of its batch.
         is_kept = jax.vmap(of_trial, out_axes=2)(task.inputs[:, 0, 1].astype(jnp.uint32))
         return is_kept.astype(task.inputs.dtype) / kept.astype(task.inputs.dtype)
-
-
-def _leaves(lstm: LSTM) -> list[Any]:
-    return [array for parts in lstm.arrays.values() for array in parts.values()]
 
 
 def _states(cell: eqx.nn.LSTMCell, inputs: jax.Array) -> jax.Array:

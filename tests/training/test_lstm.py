@@ -31,16 +31,16 @@ def output_by_hand(words, factors):
     """The output after the last word of a sentence that is not padded, with factors of each layer and step."""
     arrays = jax.tree.map(np.asarray, LSTM_.arrays)
     inputs = [EMBEDDINGS[word] for word in words]
-    for layer, of_layer in zip(("layer_0", "layer_1"), factors, strict=True):
+    for layer, of_layer in zip(("l0", "l1"), factors, strict=True):
         h, c, states = np.zeros(4), np.zeros(4), []
         for x in inputs:
-            pre = arrays[layer]["weight_ih"] @ x + arrays[layer]["weight_hh"] @ h + arrays[layer]["bias"]
+            pre = arrays[f"weight_ih_{layer}"] @ x + arrays[f"weight_hh_{layer}"] @ h + arrays[f"bias_{layer}"]
             i, f, g, o = pre[:4], pre[4:8], pre[8:12], pre[12:]
             c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
             h = sigmoid(o) * np.tanh(c)
             states.append(h)
         inputs = [h * factor for h, factor in zip(states, of_layer, strict=False)]
-    return (arrays["readout"]["weight"] @ inputs[-1] + arrays["readout"]["bias"])[0]
+    return (arrays["readout_weight"] @ inputs[-1] + arrays["readout_bias"])[0]
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +130,12 @@ def test_arrays_make_the_lstm_again_and_others_are_refused():
         np.testing.assert_array_equal(a, b)
     swapped = LSTM_.with_matrices({"weight_ih_l1": LSTM_.layers[1].weight_hh})
     np.testing.assert_array_equal(swapped.layers[1].weight_ih, LSTM_.layers[1].weight_hh)
-    missing = {name: part for name, part in LSTM_.arrays.items() if name != "layer_1"} | {"layer_2": {}}
-    with pytest.raises(ValueError, match="layer_1 has \\[\\]"):
-        LSTM.from_arrays(missing)
-    wrong = LSTM_.arrays | {"readout": {"weight": jnp.zeros((1, 5)), "bias": jnp.zeros(1)}}
-    with pytest.raises(ValueError, match="shapes must be"):
-        LSTM.from_arrays(wrong)
+    for change in ({"bias_l1": None}, {"readout_bias": jnp.zeros(2)}, {"more": jnp.zeros(1)}):
+        wrong = {name: array for name, array in (LSTM_.arrays | change).items() if array is not None}
+        with pytest.raises(ValueError, match="arrays must have shapes"):
+            LSTM.from_arrays(wrong)
+    with pytest.raises(ValueError, match=r"arrays must be weight_ih_l0 \[4N, E\]"):
+        LSTM.from_arrays({})
 
 
 def test_what_is_no_learner_of_sentences_is_refused():
