@@ -26,7 +26,7 @@ SHOWN = "weight_hh_l1"
 
 @dataclass(frozen=True)
 class Settings:
-    """A size that two cores learn in some minutes; the published one is in the comments.
+    """A size that two cores learn in some minutes; the published one in brackets.
 
     Args:
         n_units: N of each layer (256).
