@@ -118,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
         "the figures of Ger & Barak 2026 and what goes beyond, by theory and full networks",
         "Make figures of the gallery: run the theory and full networks on the same trials, print the numbers behind "
         "each figure, and write the figure (NAME.png) and its data (NAME.nc). Settings are the published ones, but for "
-        "fig9, fig10 and the second sheet of fig4, which take a GPU and are reduced here. A figure takes from seconds "
-        "to some minutes.",
+        "fig9, fig10, the second sheet of fig4 and s20-fig5, which take a GPU and are reduced here. A figure takes "
+        "from seconds to some minutes.",
     )
     command.add_argument(
         "figures", metavar="FIGURE", nargs="+", choices=[*FIGURES, "all"], help=f"{', '.join(FIGURES)}, or all"

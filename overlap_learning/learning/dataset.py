@@ -30,7 +30,7 @@ RESULT_ATTRIBUTES = {"flag_values": list(range(len(RESULT_NAMES))), "flag_meanin
 #: The first letters of the variables that hold numbers about the run, and what else a learner saved and learned.
 STAT, SAVED, FINAL = "stat_", "saved_", "final_"
 #: Between the names of a mapping within a mapping.
-WITHIN = "/"
+WITHIN = "."
 
 _MATRIX = ("vector", "vector_2")
 _PAIR = ("neuron", "neuron_2")

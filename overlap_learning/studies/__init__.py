@@ -24,6 +24,7 @@ from overlap_learning.studies.equivalence import (
     members,
     output_noise,
 )
+from overlap_learning.studies.gates import GateRanks, rank_of_gates
 from overlap_learning.studies.memory import (
     Decoding,
     Drift,
@@ -105,6 +106,7 @@ __all__ = [
     "Decoding",
     "Drift",
     "EquivalenceClass",
+    "GateRanks",
     "History",
     "Interval",
     "LearningSpeed",
@@ -154,6 +156,7 @@ __all__ = [
     "random_connectivity",
     "random_starts",
     "rank_of_change",
+    "rank_of_gates",
     "relaxation_rates",
     "savings",
     "shuffled_bulk_loss",

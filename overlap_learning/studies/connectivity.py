@@ -28,7 +28,7 @@ class ConnectivityChange(eqx.Module):
     """The change of connectivity as its singular value decomposition, `Delta W = L diag(s) R^T`.
 
     Attributes:
-        left: L, shape [N, r].
+        left: L, shape [N, r] (of the gates of an LSTM [4N, r]).
         singular_values: s, the largest first, shape [r].
         right: R, shape [N, r].
     """
@@ -46,6 +46,16 @@ class ConnectivityChange(eqx.Module):
         """The nearest matrix of a rank, shape [N, N]; the rank may be a traced number."""
         kept = jnp.where(jnp.arange(len(self.singular_values)) < rank, self.singular_values, 0)
         return (self.left * kept) @ self.right.T
+
+    def rank_holding(self, share: float = 0.95) -> int:
+        """The least rank R that holds a share of the squared norm, `sum_(k <= R) s_k^2 >= share |Delta W|^2`.
+
+        Raises:
+            ValueError: if share is not between 0 and 1.
+        """
+        share = float(scalar(share, "rank_holding: share", "between 0 and 1", 0, 1))
+        held = np.cumsum(np.square(np.asarray(self.singular_values, dtype=float)))
+        return 1 + int(np.sum(held < share * held[-1]))
 
 
 class RankOfChange(eqx.Module):
@@ -120,14 +130,30 @@ def connectivity_change(
         >>> ol.studies.connectivity_change(start, learned.final).singular_values.shape  # u v^T before and after
         (2,)
     """
-    before, after = _pair(start, final, "connectivity_change")
-    left, values, right = np.linalg.svd(after - before)
+    share = scalar(0.0 if rtol is None else rtol, "connectivity_change: rtol", "at least 0", 0, open_low=False)
+    return change_between(*_pair(start, final, "connectivity_change"), float(share))
+
+
+def change_between(before: np.ndarray, after: np.ndarray, share: float = 0.0) -> ConnectivityChange:
+    """The change from a matrix to another without singular values of the size of rounding, or below a share."""
+    left, values, right = np.linalg.svd(after - before, full_matrices=False)
     # Both matrices are rounded, and the difference no more than they are.
     rounding = len(after) * np.finfo(after.dtype).eps * np.linalg.norm(after, 2)
-    share = scalar(0.0 if rtol is None else rtol, "connectivity_change: rtol", "at least 0", 0, open_low=False)
-    least = max(rounding, float(share) * values[0])
-    rank = max(1, int(np.sum(values > least)))
+    rank = max(1, int(np.sum(values > max(rounding, share * values[0]))))
     return ConnectivityChange(jnp.asarray(left[:, :rank]), jnp.asarray(values[:rank]), jnp.asarray(right[:rank].T))
+
+
+def chosen_ranks(ranks: Sequence[int] | int, caller: str) -> np.ndarray:
+    """Ranks, given as such or as how many of them from 0 on.
+
+    Raises:
+        ValueError: if there is none, or one is none.
+    """
+    given = range(count(ranks, f"{caller}: ranks")) if isinstance(ranks, (int, np.integer)) else ranks
+    chosen = np.array([count(rank, f"{caller}: a rank", 0) for rank in given])
+    if chosen.size == 0:
+        raise ValueError(f"{caller}: ranks must be ranks, or how many of them from 0 on, got none.")
+    return chosen
 
 
 def rank_of_change(
@@ -175,16 +201,13 @@ def rank_of_change(
     task, vectors, small = _known(start, final, model, task, "rank_of_change")
     change = connectivity_change(start, final)
     before, after = (jnp.asarray(w) for w in _pair(start, final, "rank_of_change"))
-    n_ranks = range(count(ranks, "rank_of_change: ranks")) if isinstance(ranks, (int, np.integer)) else ranks
-    chosen = np.array([count(rank, "rank_of_change: a rank", 0) for rank in n_ranks])
-    if chosen.size == 0:
-        raise ValueError("rank_of_change: ranks must be ranks, or how many of them from 0 on, got none.")
+    chosen = chosen_ranks(ranks, "rank_of_change")
     losses = _losses(small, task, vectors, before, change, jnp.asarray(chosen))
     of_whole = None
     if whole:
-        left, values, right = np.linalg.svd(np.asarray(after))
-        all_of_it = ConnectivityChange(jnp.asarray(left), jnp.asarray(values), jnp.asarray(right.T))
-        of_whole = _losses(small, task, vectors, jnp.zeros_like(after), all_of_it, jnp.asarray(chosen))
+        nothing = jnp.zeros_like(after)
+        all_of_it = change_between(np.asarray(nothing), np.asarray(after))
+        of_whole = _losses(small, task, vectors, nothing, all_of_it, jnp.asarray(chosen))
     reference = losses[0] if reference is None else floating(reference, "rank_of_change: reference")
     trained = _loss_with(small, task, vectors, after)
     return RankOfChange(jnp.asarray(chosen), losses, of_whole, trained, reference, change)

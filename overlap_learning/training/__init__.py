@@ -1,7 +1,8 @@
 """Training: gradient descent on every neuron of a full network."""
 
 from overlap_learning.training.arrays import Arrays
+from overlap_learning.training.lstm import LSTM, LSTMLearner
 from overlap_learning.training.neurons import memory_traffic
 from overlap_learning.training.train import train
 
-__all__ = ["Arrays", "memory_traffic", "train"]
+__all__ = ["LSTM", "Arrays", "LSTMLearner", "memory_traffic", "train"]

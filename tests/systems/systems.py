@@ -28,7 +28,7 @@ class Regression(AbstractLearner):
     scale: jax.Array
 
     def loss(self, position, task):
-        return self.scale * task.loss(task.inputs @ position["weights"] + position["bias"])
+        return self.scale * task.loss(task.inputs @ position["layer"]["weights"] + position["bias"])
 
     def gradient(self, position, task):
         return jax.value_and_grad(self.loss)(position, task)
@@ -58,7 +58,7 @@ class System:
 
 
 def regression():
-    position = {"bias": jnp.zeros(1), "weights": jnp.array([[0.3], [-0.2]])}
+    position = {"bias": jnp.zeros(1), "layer": {"weights": jnp.array([[0.3], [-0.2]])}}
     rates = jax.tree.map(jnp.ones_like, position)
     random = np.random.default_rng(0)
     inputs = random.normal(size=(3, 5, 2))

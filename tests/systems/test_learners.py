@@ -136,14 +136,14 @@ class TestAPlainPytree:
 
     @staticmethod
     def flat(position):
-        return np.concatenate([np.ravel(position["bias"]), np.ravel(position["weights"])])
+        return np.concatenate([np.ravel(position["bias"]), np.ravel(position["layer"]["weights"])])
 
     @pytest.mark.parametrize("name", RULES)
     def test_it_learns_by_every_rule_and_its_files_give_it_back(self, made, name):
         learner, position, task = made
         solution = learn(learner, task, position, RULES[name], jax.random.key(0), progress=False)
         assert np.all(np.isfinite(solution.loss))
-        assert set(solution.saved) == {"bias", "weights"}
+        assert set(solution.saved) == {"bias", "layer"}
         with tempfile.TemporaryDirectory() as folder:
             solution.save(f"{folder}/run.nc")
             loaded = ol.load(f"{folder}/run.nc")
@@ -204,7 +204,7 @@ class TestAPlainPytree:
             solution = learn(frozen, task, position, RULES[name], jax.random.key(0), progress=False)
             # Decay moves what is frozen no more than gradients do.
             assert np.array_equal(solution.final["bias"], position["bias"])
-            assert not np.array_equal(solution.final["weights"], position["weights"])
+            assert not np.array_equal(solution.final["layer"]["weights"], position["layer"]["weights"])
 
     def test_divergence_is_told_with_the_last_good_state(self, made):
         learner, position, task = made

@@ -89,6 +89,9 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     },
     "s20-fig3": {"s20-fig3": Sheet("a linear task: loss and singular values", ".schuessler.linear", "figure_3")},
     "s20-fig4": {"s20-fig4": Sheet("a linear task: what a random bulk changes", ".schuessler.linear", "figure_4")},
+    "s20-fig5": {
+        "s20-fig5": Sheet("an LSTM: a change of low rank, of a W that is not", ".schuessler.lstm", "figure_5", "lstm")
+    },
     # Pellegrino et al. 2023.
     "p23-washout": {
         "p23-washout": Sheet("a reach learned and washed out: one tensor", ".pellegrino.washout", "figure_washout")
