@@ -315,7 +315,9 @@ def _known(start: Any, final: Any, model: Model, task: Task, caller: str) -> tup
     check_channels(model.layout, task, caller, network=final)
     layout = model.layout
     small = Model(Layout(layout.n_in, 0, layout.n_out), model.activation)
-    return task.astype(final.vectors.dtype), jnp.concatenate([final.m, final.z], axis=1), small
+    # Neurons of unequal weights are read by their shares, and each weighs 1/N here.
+    readout = final.n_neurons * final.weights[:, None] * final.z
+    return task.astype(final.vectors.dtype), jnp.concatenate([final.m, readout], axis=1), small
 
 
 @eqx.filter_jit
