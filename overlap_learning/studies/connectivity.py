@@ -292,9 +292,10 @@ def _pair(start: Any, final: Any, caller: str) -> tuple[np.ndarray, np.ndarray]:
     """
     for name, network in (("start", start), ("final", final)):
         if not isinstance(network, AbstractNetwork) or network.vectors.ndim != 2:
+            batch = f" of vectors {list(network.vectors.shape)}" if isinstance(network, AbstractNetwork) else ""
             raise ValueError(
                 f"{caller}: {name} must be one ol.BulkNetwork or ol.Network, before training and after "
-                f"(solution.final), got {type(network).__name__}."
+                f"(solution.final), got {type(network).__name__}{batch}."
             )
     if start.layout != final.layout or start.n_neurons != final.n_neurons:
         raise ValueError(
