@@ -120,7 +120,7 @@ def fit_low_tensor_rank(
     n_units = _units(n_units, recordings, learner.decoder)
     rank = _rank(rank, recordings, masks, n_units)
     positions = starts(learner, recordings, masks, (n_units, rank), level, start_key, n_seeds)
-    rates = rates_of(positions, float(recordings.activity.std()))
+    rates = rates_of(positions, float(recordings.activity[masks.train].std()))
     learner = eqx.tree_at(lambda tree: tree.rates, learner, rates, is_leaf=lambda x: x is None)
     rule = EarlyStopping(_rule(rule), patience)
     store = None

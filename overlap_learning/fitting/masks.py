@@ -110,7 +110,9 @@ def check_masks(masks: object, recordings: Recordings, caller: str) -> None:
     for name, part in zip(masks._fields, masks, strict=True):
         if np.shape(part) != shape:
             raise ValueError(f"{caller}: masks.{name} must have shape {list(shape)}, got {list(np.shape(part))}.")
-    train, stop, report = (np.asarray(part, bool) & recordings.mask for part in masks[:3])
+        if name != "blocks" and np.asarray(part).dtype != bool:
+            raise ValueError(f"{caller}: masks.{name} must hold True and False, got dtype {np.asarray(part).dtype}.")
+    train, stop, report = (np.asarray(part) & recordings.mask for part in masks[:3])
     if (train & (stop | report)).any() or (stop & report).any():
         raise ValueError(f"{caller}: an entry is in two parts of the masks; train, stop and report must not overlap.")
     _check_left(masks, recordings)

@@ -96,6 +96,8 @@ class Solution(eqx.Module):
     def singular_values(self) -> jax.Array | None:
         """Of the change of W, the largest eight, shape [S, 8]; None where a bulk did not learn in theory.
 
+        With weight decay, of `W - kept W0`: the share of W0 that decay has taken (`final.kept` is left) is no part of
+        it, as its norm grows with N.
         Derivatives do not pass through them; they do through `change_norm`.
         """
         return self.saved.get("singular_values") if isinstance(self.saved, Mapping) else None

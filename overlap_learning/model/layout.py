@@ -159,7 +159,7 @@ class Layout:
         if rates is None:
             return np.ones(self.size)
         allowed = (
-            f"rates must be a mapping with keys from {', '.join(BLOCKS)} or {', '.join(self.vector_names)}, "
+            f"rates must be a mapping with keys from {', '.join(dict.fromkeys((*BLOCKS, *self.vector_names)))}, "
             f'such as {{"m": 0.0}}, or an array of shape [{self.size}]'
         )
         if isinstance(rates, Mapping):

@@ -232,13 +232,15 @@ class Network(AbstractNetwork):
         caller = "Network.from_weights"
         matrices = {"inputs": inputs, "recurrence": recurrence, "readout": readout}
         given = {name: np.asarray(floating(value, f"{caller}: {name}")) for name, value in matrices.items()}
-        n = len(given["recurrence"])
-        wanted = {"inputs": (n, -1), "recurrence": (n, n), "readout": (-1, n)}
+        n = len(np.atleast_1d(given["recurrence"]))
+        wanted = {"recurrence": (n, n), "inputs": (n, -1), "readout": (-1, n)}
         for name, shape in wanted.items():
             found = given[name].shape
             if len(found) != 2 or any(size not in (-1, there) for size, there in zip(shape, found, strict=True)):
                 text = str(list(shape)).replace("-1", "n_in" if name == "inputs" else "n_out")
                 raise ValueError(f"{caller}: {name} must have shape {text}, got {list(found)}.")
+            if bad := int(np.sum(~np.isfinite(given[name]))):
+                raise ValueError(f"{caller}: {name} must be finite; {bad} of {given[name].size} values are not.")
         rank = count(rank, f"{caller}: rank", most=n)
         left, values, right = np.linalg.svd(given["recurrence"])
         rest = np.sqrt(np.cumsum(values[::-1] ** 2))[::-1]

@@ -113,6 +113,8 @@ class Populations(eqx.Module):
             known = np.asarray(labels)
             if known.shape != (len(vectors),):
                 raise ValueError(f"{caller}: labels must have shape [{len(vectors)}], got {list(known.shape)}.")
+            if unlabelled := int(np.sum(known != known)):
+                raise ValueError(f"{caller}: labels must say something of each neuron; {unlabelled} are NaN.")
             shares = 1.0 * (known[:, None] == np.unique(known))
         shares = weights[:, None] * shares
         fractions = shares.sum(axis=0)

@@ -315,9 +315,10 @@ def _pair(start: Any, final: Any, caller: str) -> tuple[np.ndarray, np.ndarray]:
     """
     for name, network in (("start", start), ("final", final)):
         if not isinstance(network, AbstractNetwork) or network.vectors.ndim != 2:
+            batch = f" of vectors {list(network.vectors.shape)}" if isinstance(network, AbstractNetwork) else ""
             raise ValueError(
                 f"{caller}: {name} must be one ol.BulkNetwork or ol.Network, before training and after "
-                f"(solution.final), got {type(network).__name__}."
+                f"(solution.final), got {type(network).__name__}{batch}."
             )
     if start.layout != final.layout or start.n_neurons != final.n_neurons:
         raise ValueError(
@@ -338,7 +339,9 @@ def _known(start: Any, final: Any, model: Model, task: Task, caller: str) -> tup
     check_channels(model.layout, task, caller, network=final)
     layout = model.layout
     small = Model(Layout(layout.n_in, 0, layout.n_out), model.activation)
-    return task.astype(final.vectors.dtype), jnp.concatenate([final.m, final.z], axis=1), small
+    # Neurons of unequal weights are read by their shares, and each weighs 1/N here.
+    readout = final.n_neurons * final.weights[:, None] * final.z
+    return task.astype(final.vectors.dtype), jnp.concatenate([final.m, readout], axis=1), small
 
 
 @eqx.filter_jit

@@ -1,7 +1,7 @@
 """Streams: a fresh batch of trials at every learning step."""
 
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +11,9 @@ import numpy as np
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.tasks.task import Task, check_task
+
+#: Keys that give the same trials if a generator is to ignore its key: of one that tosses a coin, 1 in 30,000 do.
+N_KEYS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +71,16 @@ def stream(generator: Callable[..., Task], **settings: Any) -> TaskStream:
         raise ValueError(f"stream: the generator must be called as generator(key=..., **settings): {error}.") from None
     if not isinstance(batch, Task):
         raise ValueError(f"stream: the generator must return an ol.Task, got {batch!r}.")
-    _check_draws(result)
+    _check_draws(result, batch)
     return result
 
 
-def _check_draws(trials: TaskStream) -> None:
-    """Refuse a generator whose trials do not come from its key alone, by what it leaves when it is compiled.
+def _check_draws(trials: TaskStream, batch: Task) -> None:
+    """Refuse a generator whose trials do not come from its key alone, by its compiled program and by a few batches.
+
+    Args:
+        trials: of the generator.
+        batch: its trials for `jax.random.key(0)`.
 
     Raises:
         ValueError: if they would be frozen in a compiled run, or differ between two runs with one key.
@@ -96,24 +103,19 @@ def _check_draws(trials: TaskStream) -> None:
             f"stream: {name} gave other trials for the same key: it draws from a generator of its own, or changes what "
             f"it reads. In a compiled run its trials would be frozen, and others in theory than at full N. {advice}"
         )
-    if not _reached_from_inputs(first.jaxpr):
+    # By values, as a program within the program (jit, scan) may be given the key and not use it.
+    if all(_are_same(batch, trials.sample(jax.random.key(seed))) for seed in range(1, N_KEYS)):
         raise ValueError(f"stream: {name} ignores its key: every step would have the same trials. {advice}")
+
+
+def _are_same(one: Task, other: Task) -> bool:
+    return all(map(np.array_equal, jax.tree.leaves(one), jax.tree.leaves(other)))
 
 
 def _known(constant: Any) -> np.ndarray:
     """A constant of a program, of a random key its numbers."""
     is_key = jnp.issubdtype(constant.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(constant) if is_key else constant)
-
-
-def _reached_from_inputs(jaxpr: Any) -> bool:
-    """Whether any result of a program depends on its arguments."""
-    reached = set(jaxpr.invars)
-    for equation in jaxpr.eqns:
-        # A literal is a number written into the program, and can't be looked up in a set.
-        if any(isinstance(var, Hashable) and var in reached for var in equation.invars):
-            reached.update(equation.outvars)
-    return any(isinstance(var, Hashable) and var in reached for var in jaxpr.outvars)
 
 
 def check_trials(model: Model, task: Task | TaskStream, caller: str, *, with_bulk: bool = False) -> None:

@@ -142,8 +142,9 @@ class Task(eqx.Module):
                 raise ValueError("Task: weights are a mask that lets nothing through; True is where an error counts.")
             arrays["weights"] = arrays["weights"] / arrays["weights"].sum()
         # What is not counted may be anything, and is not to reach a gradient.
-        reads = jnp.any(arrays["weights"] != 0, axis=-1, keepdims=True) if errors[2] == 1 else arrays["weights"] != 0
-        arrays["targets"] = jnp.where(reads | jnp.isfinite(arrays["targets"]), arrays["targets"], 0)
+        reads = jnp.broadcast_to(arrays["weights"] != 0, shapes["targets"])
+        fill = 0 if loss is None else _counted(arrays["targets"], reads)
+        arrays["targets"] = jnp.where(reads | jnp.isfinite(arrays["targets"]), arrays["targets"], fill)
         self.trials = GivenTrials(**arrays)
         self.dt = jax.lax.convert_element_type(dt, dtype)
         self.error = loss
@@ -316,7 +317,16 @@ def _channels_of(loss: Error | None, shape: tuple[int, ...]) -> int:
         raise ValueError(f"{said}, by jax operations; it failed: {str(error).splitlines()[0]}") from None
     if getattr(found, "shape", None) not in {shape, (*shape[:2], 1)}:
         raise ValueError(f"{said}; for shape {list(shape)} it gave {getattr(found, 'shape', found)!r}.")
+    if not jnp.issubdtype(found.dtype, jnp.floating):
+        raise ValueError(f"{said}, a real number; it gave {found.dtype}.")
     return found.shape[2]
+
+
+def _counted(targets: jax.Array, reads: jax.Array) -> jax.Array:
+    """A target of each output that counts, shape [n_out], at which an error of one's own is defined; 0 if none does."""
+    first = jnp.argmax(reads.reshape(-1, reads.shape[-1]), axis=0)
+    found = targets.reshape(-1, reads.shape[-1])[first, jnp.arange(reads.shape[-1])]
+    return jnp.where(jnp.isfinite(found), found, 0)
 
 
 def check_squares(task: Task, caller: str) -> None:

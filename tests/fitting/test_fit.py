@@ -279,6 +279,7 @@ def test_bad_recordings_are_refused(changed, message):
         ({"likelihood": fitting.Poisson()}, "is for spike counts"),
         ({"time_constant": 0.05}, r"an Euler step of 0.111111 is too long.*Euler\(n_steps\)"),
         ({"masks": MASKS._replace(stop=MASKS.train)}, "an entry is in two parts"),
+        ({"masks": MASKS._replace(stop=1.0 * MASKS.stop)}, "masks.stop must hold True and False, got dtype float64"),
         ({"rule": ol.GradientFlow(1.0)}, "rule must be one in steps"),
         ({"decoder": fitting.OneToOne(), "n_units": 5}, "one unit for each of 20 neurons"),
     ],
@@ -305,6 +306,16 @@ def test_masked_values_are_never_read():
         start = starts(learner, given, masks, (N, RANK), 0.5, jax.random.key(0), 1)
         losses.append(float(learner.loss(jax.tree.map(lambda a: a[0], start), learner.task)))
     assert losses[0] == losses[1]
+
+
+def test_what_is_reported_and_its_guard_are_seen_by_nothing_else(fit):
+    unseen = ~(MASKS.train | MASKS.stop)
+    given = recordings(activity=np.where(unseen, 50 + ACTIVITY, ACTIVITY))
+    again = fitting.fit_low_tensor_rank(
+        given, RANK, jax.random.key(0), masks=MASKS, n_seeds=2, time_constant=TAU, rule=RULE, progress=False
+    )
+    assert eqx.tree_equal(again.networks, fit.networks)
+    assert again.score > 1000 * fit.score
 
 
 def test_pictures_are_drawn(fit):

@@ -239,3 +239,7 @@ def test_vectors_and_matrices_that_do_not_fit_are_refused():
         ol.Network.from_weights(**given | {"readout": w_out.T}, rank=2)
     with pytest.raises(ValueError, match=r"recurrence is not of rank 1: .* rank 2 leaves less than rtol=1e-06"):
         ol.Network.from_weights(**given, rank=1)
+    with pytest.raises(ValueError, match=r"recurrence must be finite; 1600 of 1600 values are not"):
+        ol.Network.from_weights(**given | {"recurrence": np.full((n, n), np.nan)}, rank=2)
+    with pytest.raises(ValueError, match=r"recurrence must have shape"):
+        ol.Network.from_weights(**given | {"recurrence": 3.0}, rank=2)

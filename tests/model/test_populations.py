@@ -149,6 +149,7 @@ def test_one_population_with_a_mean_does_what_neurons_of_one_sign_do_and_overlap
     [
         ({}, "a mixture begins at random and needs a key"),
         ({"labels": [0, 1]}, r"labels must have shape \[50\], got \[2\]"),
+        ({"labels": [np.nan] + 49 * [0.0]}, "labels must say something of each neuron; 1 are NaN"),
         ({"key": jax.random.key(0), "most": 0}, "most must be an integer of at least 1"),
     ],
 )

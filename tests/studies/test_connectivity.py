@@ -73,6 +73,15 @@ def test_low_rank_networks_have_a_change_of_low_rank():
     np.testing.assert_allclose(found.loss, [loss_with(w, ends), loss_with(3 * w, ends)], rtol=1e-11)
 
 
+def test_neurons_of_unequal_weights_are_read_by_their_shares():
+    model, shares = ol.Model(ol.Layout(), ol.Tanh()), np.repeat([1.0, 3.0], N // 2) / (2 * N)
+    vectors = RANDOM.standard_normal((2, N, 4))
+    start, final = (ol.Network(each, model.layout, shares) for each in vectors)
+    found = ol.studies.rank_of_change(start, final, model, TASK, ranks=1)
+    # 12 steps of sums over 30 neurons.
+    np.testing.assert_allclose(found.trained_loss, TASK.loss(ol.simulate(model, final, TASK)), rtol=1e-13)
+
+
 def test_shuffling_permutes_the_entries_of_the_start_alone():
     key = jax.random.key(2)
     flat = ol.BulkNetwork(START.vectors, LAYOUT, np.full((N, N), 0.01))

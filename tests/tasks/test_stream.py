@@ -116,6 +116,15 @@ def with_a_key_of_its_own(*, key):
     return _task(jax.random.normal(jax.random.key(0), (1, 5, 1)))
 
 
+@jax.jit
+def compiled(*, key):
+    return _task(jax.random.normal(jax.random.key(0), (1, 5, 1)))
+
+
+def multiplied_by_zero(*, key):
+    return _task(0 * jax.random.normal(key, (1, 5, 1)))
+
+
 def through_numpy(*, key):
     return _task(np.random.default_rng(int(jax.random.randint(key, (), 0, 99))).normal(size=(1, 5, 1)))
 
@@ -128,6 +137,8 @@ def through_numpy(*, key):
         (counting, "other trials for the same key"),
         (seeded, "ignores its key"),
         (with_a_key_of_its_own, "ignores its key"),
+        (compiled, "ignores its key"),
+        (multiplied_by_zero, "ignores its key"),
         (through_numpy, "uses its key outside of jax"),
     ],
 )

@@ -147,6 +147,19 @@ def test_learning_of_another_error_is_that_of_full_linear_networks(error):
     assert float(theory.loss[-1]) < 0.97 * float(theory.loss[0])
 
 
+def relative(outputs, targets):
+    return jnp.square(outputs / targets - 1)
+
+
+def test_targets_that_do_not_count_may_be_nan_for_an_error_that_is_infinite_at_0():
+    targets, mask = np.array([[[np.nan, np.nan], [2.0, np.nan], [np.nan, 4.0]]]), np.array([[[0, 0], [1, 0], [0, 1]]])
+    task = ol.Task(np.ones((1, 3, 1)), targets, mask.astype(bool), dt=0.5, loss=relative)
+    value, slope = jax.value_and_grad(task.loss)(jnp.ones((1, 3, 2)))
+    # (1/2 - 1)^2 and (1/4 - 1)^2, a half of each; slopes (y / t - 1) / t. All of them are binary fractions.
+    assert float(value) == (0.25 + 0.5625) / 2
+    assert slope[0].tolist() == [[0, 0], [-0.25, 0], [0, -0.1875]]
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
@@ -154,6 +167,7 @@ def test_learning_of_another_error_is_that_of_full_linear_networks(error):
         (jnp.sin, "it failed"),
         (lambda y, t: (y - t).sum(), r"for shape \[2, 5, 2\] it gave \(\)"),
         (lambda y, t: np.abs(y - t), "by jax operations; it failed"),
+        (lambda y, t: y > t, "a real number; it gave bool"),
     ],
 )
 def test_an_error_that_is_none_is_refused(loss, message):
