@@ -89,6 +89,15 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     },
     "s20-fig3": {"s20-fig3": Sheet("a linear task: loss and singular values", ".schuessler.linear", "figure_3")},
     "s20-fig4": {"s20-fig4": Sheet("a linear task: what a random bulk changes", ".schuessler.linear", "figure_4")},
+    "s20-supplement": {
+        "s20-cosine": Sheet("a linear network learns to oscillate", ".schuessler.cosine", "figure_cosine"),
+        "s20-scan": Sheet(
+            "a flip-flop at several numbers of neurons", ".schuessler.scan", "figure_scan", "random-bulk-scan"
+        ),
+        "s20-divergence": Sheet(
+            "a linear task near the edge of stability", ".schuessler.divergence", "figure_divergence"
+        ),
+    },
     # Pellegrino et al. 2023.
     "p23-washout": {
         "p23-washout": Sheet("a reach learned and washed out: one tensor", ".pellegrino.washout", "figure_washout")
