@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import bulk, full_n, setting, theory_many, theory_nonlinear, theory_one
+from benchmarks.cases import (
+    bulk,
+    bulk_theory,
+    fit_tensor,
+    full_n,
+    setting,
+    theory_many,
+    theory_nonlinear,
+    theory_one,
+)
 from benchmarks.machine import memory_seconds
 from benchmarks.memory import Peak, flip_flop_at
 from benchmarks.texts import factor, size
@@ -65,6 +74,24 @@ def judge(rows: Sequence[Row], peaks: Sequence[Peak], machine: Mapping[str, Any]
             for dtype in full_n.DTYPES
         ),
         *(_faster(rows, bulk.case(256, dtype), bulk.TRAIN, 2, f"W learns, N = 256, {dtype}") for dtype in bulk.DTYPES),
+        _measured(
+            "theory of a bulk, g = 0.6, 300 steps, compilation included",
+            "under 3 s",
+            [row.seconds for row in _find(rows, bulk_theory.case(300), bulk_theory.COLD)],
+            lambda seconds: seconds < 3,
+            lambda seconds: f"{seconds:.2f} s",
+        ),
+        *(
+            _faster(
+                rows,
+                fit_tensor.case(fit_tensor.SIZES, steps),
+                fit_tensor.FIT,
+                20,
+                f"fit of rank 5, {steps}",
+                "all weights made in PyTorch",
+            )
+            for steps in (fit_tensor.FIXED, fit_tensor.ADAPTIVE)
+        ),
         _memory(peaks),
         *(_exponent(rows, kind) for kind in full_n.MODELS),
         _measured(
@@ -87,9 +114,11 @@ def _share(rows: Sequence[Row], case: str, name: str, baseline: str, most: float
     return _measured(title, f"at most {most:g} of the C loop's time", values, lambda v: v <= most, factor)
 
 
-def _faster(rows: Sequence[Row], case: str, name: str, least: float, title: str) -> Bar:
+def _faster(
+    rows: Sequence[Row], case: str, name: str, least: float, title: str, baseline: str = "the PyTorch loop"
+) -> Bar:
     values = [row.speedup for row in _find(rows, case, name) if row.speedup]
-    bar = f"at least {least:,} times the PyTorch loop"
+    bar = f"at least {least:,} times {baseline}"
     return _measured(title, bar, values, lambda v: v >= least, factor)
 
 

@@ -38,7 +38,7 @@ def flip_flop_at(n_neurons: int, n_times: int = 800) -> str:
 def runs(quick: bool) -> dict[str, Callable[[], Callable[[], object]]]:
     """Each run's name, and what prepares it."""
     import overlap_learning as ol
-    from benchmarks.cases import full_n, setting, theory_many
+    from benchmarks.cases import fit_tensor, full_n, setting, theory_many
 
     n_times, n_networks, n_middle, n_large = (100, 10, 50, 100) if quick else (800, 1000, 1000, 100_000)
 
@@ -66,6 +66,10 @@ def runs(quick: bool) -> dict[str, Callable[[], Callable[[], object]]]:
         flip_flop_at(n_middle, n_times): lambda: train("erf", n_middle, n_times),
         flip_flop_at(n_large, n_times): lambda: train("erf", n_large, n_times),
     }
+    sizes = (20, 2, 30, 8) if quick else fit_tensor.SIZES
+    found[f"{fit_tensor.case(sizes, fit_tensor.FIXED).split(', dense')[0]}: ol.fitting"] = lambda: (
+        fit_tensor.fit_side(sizes, 1).run
+    )
     if setting.HAS_TORCH:
         for n_neurons in (n_middle, 10 * n_middle):
             name = f"PyTorch loop, erf flip-flop, 10 trials, N = {n_neurons:,}, T = {n_times}, float32"

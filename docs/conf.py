@@ -74,6 +74,7 @@ PUBLIC_MODULES = ["overlap_learning"] + [
         "sweeps",
         "studies",
         "studies.random_connectivity",
+        "fitting",
         "plot",
     )
 ]
@@ -110,7 +111,8 @@ def link_names(app, what, name, obj, options, lines):
 
     def link(match):
         text, path = match.group(0)[1:-1], match.group(1)
-        for prefix in ("overlap_learning.", "overlap_learning.model.", "overlap_learning.studies."):
+        for prefix in ("", "model.", "studies.", "fitting."):
+            prefix = f"overlap_learning.{prefix}"
             if (text.startswith("ol.") or text[0].isupper()) and pydoc.locate(prefix + path) is not None:
                 return f":py:obj:`{text} <{prefix}{path}>`"
         return match.group(0)

@@ -41,12 +41,12 @@ from overlap_learning.training import train
 from overlap_learning.validation import ClosureReport, Limit, Validation, closure_error, limit, validate
 
 if TYPE_CHECKING:
+    from overlap_learning import fitting, plot, studies
     from overlap_learning import gallery as gallery
-    from overlap_learning import plot, studies
     from overlap_learning.studies import Comparison, compare, equivalent, feasible, protocol
 else:
     # What few programs need is imported when it is asked for (PEP 562).
-    _MODULES = ("gallery", "plot", "studies")
+    _MODULES = ("fitting", "gallery", "plot", "studies")
     _STUDIES = ("Comparison", "compare", "equivalent", "feasible", "protocol")
 
     def __getattr__(name):
@@ -98,6 +98,7 @@ __all__ = [
     "conserved",
     "equivalent",
     "feasible",
+    "fitting",
     "integrate",
     "invariants",
     "limit",

@@ -17,11 +17,15 @@ from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
+from overlap_learning.model.reduced_network import ReducedNetwork, as_arrays
 
 if TYPE_CHECKING:
     import xarray
 
-RESULT_NAMES = ("successful", "loss_reached", "diverged", "max_steps_reached", "solver_failed", "interrupted")
+RESULT_NAMES = (
+    "successful", "loss_reached", "diverged", "max_steps_reached", "solver_failed", "interrupted",
+    "gradient_not_finite", "stalled",
+)  # fmt: skip
 RESULT_ATTRIBUTES = {"flag_values": list(range(len(RESULT_NAMES))), "flag_meanings": " ".join(RESULT_NAMES)}
 #: The first letters of the variables that hold numbers about the run, and what else a learner saved and learned.
 STAT, SAVED, FINAL = "stat_", "saved_", "final_"
@@ -90,6 +94,10 @@ def _of_overlaps(solution: Solution, model: Model, point: tuple[str, ...]) -> Va
         what = "(1, V)" if of_each else "V"
         attributes = {"long_name": f"M of {what}(tau) = {what}(0) M(tau)", "units": "1"}
         found["transfer"] = ((*point, *(_AFFINE if of_each else _MATRIX)), transfer, attributes)
+    if solution.singular_values is not None and solution.change_norm is not None:
+        dims = (*point, "singular_value")
+        found["singular_values"] = (dims, solution.singular_values, {"long_name": "singular values of the change of W"})
+        found["change_norm"] = (point, solution.change_norm, {"long_name": "Frobenius norm of the change of W"})
     if "vectors" in solution.saved:
         attributes = {"long_name": "vectors V at each saved point", "units": "1"}
         found["vectors"] = ((*point, "neuron", "vector"), solution.saved["vectors"], attributes)
@@ -121,6 +129,7 @@ def _of_final(final: Any, batch: tuple[str, ...]) -> Variables:
     elif isinstance(final, Overlaps):
         named = {"gram": (_MATRIX, "learned Gram matrix")}
     else:
+        final = as_arrays(final) if isinstance(final, ReducedNetwork) else final
         return _arrays(FINAL, final, batch)
     return _named(final, named, batch)
 

@@ -156,10 +156,11 @@ def descend(
             pace.store.write(begins[n_done], state, records, n_done)
     named = _interrupt if interrupted else _named
     result = (named if fields is None else jax.vmap(named))(state)
+    position = (rule.chosen if fields is None else jax.vmap(rule.chosen))(state.position, state.memory)
     record = join(records)
     if not interrupted:
         record = pad(record, 1 + sum(call.n_points for call in plan))
-    return Outcome(record, state.position, result, {"n_steps": state.step})
+    return Outcome(record, position, result, {"n_steps": state.step})
 
 
 def _plan(n_steps: int, stride: int, steps_per_call: int | None) -> list[Call]:
@@ -250,6 +251,8 @@ def _advance(
         def one_point(packed, at):
             # Of the call and not of the state: a batch then draws its trials once for all members.
             packed, _ = lax.scan(one_step, packed, at[0] + jnp.arange(n_steps))
+            if run.rule.reviews:
+                packed, _ = _packed(_reviewed(learner, run, unpacked(packed)))
             return packed, _save(learner, run, unpacked(packed), at[1])
 
         if n_points == 0:
@@ -288,6 +291,16 @@ def _step(learner: AbstractLearner, run: Run, limits: Limits, state: State, step
     moved = State(position, memory, slope, loss, lowest, state.step + 1, state.time + rate, result)
     stayed = eqx.tree_at(lambda s: s.result, state, RESULTS.where(running, RESULTS.diverged, state.result))
     return jax.tree.map(lambda new, old: jnp.where(running & good, new, old), moved, stayed)
+
+
+def _reviewed(learner: AbstractLearner, run: Run, state: State) -> State:
+    """The state at a saved point, after the rule has looked at it."""
+    batch, _ = run.trials.draw(run.rule, state.step, _dtype(state.position))
+    reviewed, is_over = run.rule.review(learner, state.position, state.memory, batch)
+    running = state.result == RESULTS.successful
+    memory = jax.tree.map(lambda new, old: jnp.where(running, new, old), reviewed, state.memory)
+    result = RESULTS.where(running & is_over, RESULTS.stalled, state.result)
+    return eqx.tree_at(lambda s: (s.memory, s.result), state, (memory, result))
 
 
 def _reached(rule: AbstractDescent, loss: jax.Array) -> RESULTS:

@@ -32,13 +32,17 @@ class AbstractLearner(eqx.Module):
     def gradient(self, position: Any, task: Task) -> tuple[jax.Array, Any]:
         """The loss, and its gradient as a change of position, scaled as the learner's learning rates ask for."""
 
+    def held_out(self, position: Any, task: Task) -> jax.Array:
+        """The loss on what a rule is not shown, by which it may stop, shape []; the loss itself if nothing is."""
+        return self.loss(position, task)
+
     def observe(self, position: Any) -> Any:
         """What is saved of a point, a pytree of arrays."""
         return position
 
     def size(self, position: Any) -> jax.Array:
         """The size of a position, shape []: a run whose position outgrows that of its start has diverged."""
-        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(position)]))
+        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(position) if leaf.size]))
         # At least 1: many a start is 0.
         return jnp.maximum(largest, 1.0)
 

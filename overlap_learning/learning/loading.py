@@ -22,6 +22,7 @@ from overlap_learning.model.network import AbstractNetwork, Network
 from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.quadrature import GaussHermite, Trapezoid
+from overlap_learning.model.reduced_network import ReducedNetwork, from_arrays
 
 if TYPE_CHECKING:
     import xarray
@@ -109,11 +110,18 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None,
 
 
 def _observed(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    return {name: arrays[name] for name in ("gram", "transfer", "vectors", "bulk") if name in arrays}
+    return {
+        name: arrays[name]
+        for name in ("gram", "transfer", "vectors", "bulk", "singular_values", "change_norm")
+        if name in arrays
+    }
 
 
-def _final(arrays: dict[str, jax.Array], layout: Layout) -> Overlaps | Populations | AbstractNetwork:
+def _final(arrays: dict[str, jax.Array], layout: Layout) -> Overlaps | Populations | AbstractNetwork | ReducedNetwork:
     """What was learned, of the kind that the names of the arrays tell."""
+    learned = {name.removeprefix(FINAL): array for name, array in arrays.items() if name.startswith(FINAL)}
+    if (reduced := from_arrays(learned, layout)) is not None:
+        return reduced
     if f"{FINAL}bulk" in arrays:
         return BulkNetwork(arrays[f"{FINAL}vectors"], layout, arrays[f"{FINAL}bulk"])
     if f"{FINAL}bulk_data" in arrays:

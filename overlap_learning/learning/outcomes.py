@@ -33,6 +33,9 @@ class RESULTS(eqx.Enumeration):
         "look for a phi or a loss whose derivative is infinite where it is evaluated, such as a square root or a "
         "logarithm at 0, or jnp.where around one (keep its argument away from 0 inside, too)."
     )
+    stalled = (
+        "Learning stopped because what was held out was no longer fitted better; the best point is what it returns."
+    )
 
 
 def is_one_of(result: RESULTS, *members: RESULTS) -> np.ndarray:

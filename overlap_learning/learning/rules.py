@@ -3,7 +3,7 @@
 import abc
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from diffrax import AbstractSolver
 
     from overlap_learning.learning.learner import AbstractLearner
+    from overlap_learning.tasks.task import Task
 else:
     # Diffrax takes as long to import as all the rest, and descent does without; signatures are evaluated.
     AbstractSolver = Any
@@ -72,6 +73,9 @@ class AbstractRule(eqx.Module):
 class AbstractDescent(AbstractRule):
     """A rule that learns in steps. The same object drives any learner."""
 
+    #: Whether the rule looks at saved points, and may end a run there.
+    reviews: ClassVar[bool] = False
+
     @abc.abstractmethod
     def init(self, position: Any) -> Any:
         """What the rule remembers between steps, at the start."""
@@ -85,6 +89,14 @@ class AbstractDescent(AbstractRule):
     @abc.abstractmethod
     def rate(self, step: jax.Array, lowest: jax.Array) -> jax.Array:
         """The learning time that a step takes, before which the lowest loss was `lowest`."""
+
+    def review(self, learner: "AbstractLearner", position: Any, memory: Any, task: "Task") -> tuple[Any, jax.Array]:
+        """At a saved point, of a rule that `reviews`: what is remembered from here on, and whether the run ends."""
+        return memory, jnp.zeros((), bool)
+
+    def chosen(self, position: Any, memory: Any) -> Any:
+        """Where a run has led: to its last position, or to one that the rule remembers."""
+        return position
 
     def error(self, size: float) -> float:
         return 0.0

@@ -27,6 +27,8 @@ else:
     DenseInterpolation = Any
 
 
+#: How a run ends well.
+GOOD = (RESULTS.successful, RESULTS.loss_reached, RESULTS.stalled)
 #: Overlaps of each kind that a printed solution shows.
 MOST_ROWS = 20
 
@@ -45,9 +47,11 @@ class Solution(eqx.Module):
         saved: what the learner observed at each saved point, a pytree; of a network `gram` [S, d, d] and, in theory,
             `transfer`, at full N, if asked for, `vectors` and the `bulk` that learned. `overlaps`, `visible`,
             `invisible`, `transfer` and `networks` read it.
-        final: what was learned, of the kind that was passed in: `Overlaps`, `Populations`, `Network` or `BulkNetwork`.
+        final: what was learned, of the kind that was passed in: `Overlaps`, `Populations`, `Network` or `BulkNetwork`;
+            with a bulk, of the theory, a `ReducedNetwork`.
         stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps and the `end_time`; for a
-            nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there.
+            nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there; for that of
+            a bulk the number of `directions` and the `bulk_error`, how far fewer of them lead elsewhere.
         result: a member of `ol.RESULTS`.
         interpolation: the interpolant of M, if asked for with `GradientFlow(dense=True)`.
 
@@ -87,6 +91,19 @@ class Solution(eqx.Module):
         None where there is none (full N, direct descent, parameter noise).
         """
         return self.saved.get("transfer") if isinstance(self.saved, Mapping) else None
+
+    @property
+    def singular_values(self) -> jax.Array | None:
+        """Of the change of W, the largest eight, shape [S, 8]; None where a bulk did not learn in theory.
+
+        Derivatives do not pass through them; they do through `change_norm`.
+        """
+        return self.saved.get("singular_values") if isinstance(self.saved, Mapping) else None
+
+    @property
+    def change_norm(self) -> jax.Array | None:
+        """Of the change of W (Frobenius), shape [S]; None likewise."""
+        return self.saved.get("change_norm") if isinstance(self.saved, Mapping) else None
 
     @property
     def networks(self) -> AbstractNetwork | None:
@@ -225,10 +242,10 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
     result = outcome.result
     if is_traced(result):
         # Inside jit or vmap the outcome is known only when the program runs.
-        bad = (result != RESULTS.successful) & (result != RESULTS.loss_reached)
+        bad = (result != RESULTS.successful) & (result != RESULTS.loss_reached) & (result != RESULTS.stalled)
         message = "Learning ended badly in at least one member; pass throw=False to keep the good ones."
         return eqx.error_if(solution, bad, message) if throw else solution
-    if np.all(is_one_of(result, RESULTS.successful, RESULTS.loss_reached)):
+    if np.all(is_one_of(result, *GOOD)):
         return solution
     if np.any(is_one_of(result, RESULTS.interrupted)):
         # Whoever presses Ctrl-C wants the loop around this run to end too.
@@ -240,7 +257,7 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
 
 def _what_went_wrong(solution: Solution, caller: str) -> str:
     """How a run ended badly and where; of a batch, which members did, and how the first of them."""
-    good = is_one_of(solution.result, RESULTS.successful, RESULTS.loss_reached)
+    good = is_one_of(solution.result, *GOOD)
     bad = np.flatnonzero(~good)
     result, stats = solution.result, solution.stats
     if good.ndim:

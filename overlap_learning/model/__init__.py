@@ -6,6 +6,7 @@ from overlap_learning.model.bulk import AbstractBulk, DaleBulk, RandomBulk, Spar
 from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
+from overlap_learning.model.moments import visible_moments
 from overlap_learning.model.network import Network
 from overlap_learning.model.nodes import (
     AbstractNodes,
@@ -18,6 +19,7 @@ from overlap_learning.model.nodes import (
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.quadrature import GaussHermite, Trapezoid
+from overlap_learning.model.reduced_network import ReducedNetwork
 
 __all__ = [
     "AbstractActivation",
@@ -39,6 +41,7 @@ __all__ = [
     "Populations",
     "RandomBulk",
     "ReLU",
+    "ReducedNetwork",
     "SobolNodes",
     "SparseBulk",
     "Tanh",
@@ -47,4 +50,5 @@ __all__ = [
     "field_variance",
     "rollout",
     "simulate",
+    "visible_moments",
 ]

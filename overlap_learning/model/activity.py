@@ -16,6 +16,7 @@ from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 from overlap_learning.model.populations import Populations
+from overlap_learning.model.reduced_network import ReducedNetwork, driven
 
 
 class Stimulus(Protocol):
@@ -42,7 +43,7 @@ class Moments(eqx.Module):
     fractions: jax.Array | None = None
 
 
-def rollout(model: Model, overlaps: Overlaps | Populations, task: Stimulus) -> jax.Array:
+def rollout(model: Model, overlaps: Overlaps | Populations | ReducedNetwork, task: Stimulus) -> jax.Array:
     """Outputs of the reduced activity: all that the network does, from its overlaps alone.
 
     With `k = (k_m, k_u)`, field variance `D = k^T G_BB k` and gain `g(D) = < phi'(sqrt(D) zeta) >`::
@@ -55,7 +56,7 @@ def rollout(model: Model, overlaps: Overlaps | Populations, task: Stimulus) -> j
 
     Args:
         model: the `Model`.
-        overlaps: the network's `Overlaps`, or its `Populations`.
+        overlaps: the network's `Overlaps`, or its `Populations`; with a bulk, the `final` of `ol.integrate`.
         task: an `ol.Task` (its inputs [B, T, n_in] and its step dt are used).
 
     Returns:
@@ -72,12 +73,20 @@ def rollout(model: Model, overlaps: Overlaps | Populations, task: Stimulus) -> j
         >>> ol.rollout(model, ol.Overlaps.from_entries(model.layout, zm=1.0, zu=0.0), task)[0, :3, 0]
         Array([0.  , 1.  , 0.95], dtype=float64)
     """
+    if isinstance(overlaps, ReducedNetwork):
+        check_model(model, "rollout", with_bulk=True)
+        check_channels(model.layout, task, "rollout", reduced=overlaps)
+        outputs, _ = _driven(overlaps.layout, overlaps.vectors, overlaps.bulk, task)
+        return outputs
     check_model(model, "rollout")
     if isinstance(overlaps, Populations):
         check_channels(model.layout, task, "rollout", populations=overlaps)
         return mixture_outputs(model, Moments(overlaps.covariances, overlaps.means, overlaps.fractions), task)
     check_channels(model.layout, task, "rollout", overlaps=overlaps)
     return reduced_outputs(model, overlaps.gram, task)
+
+
+_driven = eqx.filter_jit(driven)
 
 
 @eqx.filter_jit
@@ -223,14 +232,14 @@ def _simulate(
 
 
 def check_channels(
-    layout: Layout, task: Stimulus, caller: str, **parts: Overlaps | Populations | AbstractNetwork
+    layout: Layout, task: Stimulus, caller: str, **parts: Overlaps | Populations | AbstractNetwork | ReducedNetwork
 ) -> None:
     """Refuse a task or a network of another layout than the model's.
 
     Raises:
         ValueError: naming the argument, what it was, and what the model allows.
     """
-    kinds = {"overlaps": Overlaps, "populations": Populations, "network": AbstractNetwork}
+    kinds = {"overlaps": Overlaps, "populations": Populations, "network": AbstractNetwork, "reduced": ReducedNetwork}
     for name, part in parts.items():
         if not isinstance(part, kinds[name]):
             kind = kinds[name].__name__.removeprefix("Abstract")

@@ -269,7 +269,7 @@ class Task(eqx.Module):
             return jnp.pad(array, ((0, 0), (1, 0), (0, 0)))
 
         inputs = jnp.concatenate([impulse, self.inputs], axis=1)
-        return Task(inputs, after_silence(self.targets), after_silence(self.weights), self.dt)
+        return self.replace(inputs=inputs, targets=after_silence(self.targets), weights=after_silence(self.weights))
 
     def astype(self, dtype) -> "Task":
         """The same task in another floating-point dtype."""

@@ -13,6 +13,9 @@ from dynamics_helpers import make_task
 import overlap_learning as ol
 from overlap_learning.dynamics.learners import DirectLearner, FactorLearner, MixtureLearner, TransferLearner
 from overlap_learning.learning.learner import AbstractLearner
+from overlap_learning.model.reduced_network import ReducedNetwork
+from overlap_learning.random_connectivity.learner import ReducedLearner
+from overlap_learning.random_connectivity.words import FreeWords, reduce
 from overlap_learning.training.arrays import Neurons
 from overlap_learning.training.train import NeuronLearner
 from overlap_learning.validation.expansion import ExpansionLearner, polynomials
@@ -80,6 +83,16 @@ def _bulk():
     return NeuronLearner(ERF, Neurons(RATES, jnp.array(0.5)), jnp.full(12, 1 / 12)), position, TASK
 
 
+def _reduced():
+    """A bulk in a few directions: vectors, what W has learned, and what weight decay has left of W0."""
+    bulk = jnp.asarray(reduce(FreeWords(0.5, 0.0), 4).bulk)
+    vectors = jnp.zeros((16, 4)).at[:4].set(ol.model.factor.gram_factor(START.gram))
+    network = ReducedNetwork(vectors, LAYOUT, bulk, jnp.ones(()), jnp.zeros((16, 16)))
+    position = {"vectors": vectors, "change": network.change, "kept": network.kept}
+    rates = {"vectors": RATES, "change": jnp.array(0.5), "kept": jnp.array(0.5)}
+    return ReducedLearner(rates, network), position, TASK
+
+
 def _expansion():
     nodes = ol.model.HermiteGrid(3, 2, folded=True)
     points, weights = (np.asarray(a) for a in nodes.standard(4, 2))
@@ -100,6 +113,7 @@ SYSTEMS = [
     System("populations", _theory(MixtureLearner, ERF, POPULATIONS, TASK), ("start",)),
     System("neurons", _neurons, ("weights",)),
     System("bulk", _bulk, ("weights",)),
+    System("reduced bulk", _reduced, ("rates",)),
     System("expansion", _expansion, ("weights",)),
 ]
 

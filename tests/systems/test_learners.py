@@ -76,7 +76,7 @@ def test_members_of_a_batch_are_runs_alone(system):
     learners, positions, task = batch_of(system)
     batch = learn(learners, task, positions, rule(momentum=0.5), fields=system.per_member, progress=False)
     for i in range(2):
-        own = [getattr(learners, name)[i] for name in system.per_member]
+        own = [every(getattr(learners, name), i) for name in system.per_member]
         alone = eqx.tree_at(lambda t: [getattr(t, name) for name in system.per_member], learners, own)
         single = learn(alone, task, every(positions, i), rule(momentum=0.5), progress=False)
         assert_close(every((batch.loss, batch.saved, batch.final), i), (single.loss, single.saved, single.final),

@@ -104,6 +104,7 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     },
     "p23-ranks": {"p23-ranks": Sheet("how many components learning has", ".pellegrino.ranks", "figure_ranks")},
     # Beyond the papers.
+    "bulk-learning": {"bulk-learning": Sheet("low rank learned in a random bulk", ".beyond.bulk", "figure_bulk")},
     "drift": {"drift": Sheet("what moves conserved numbers, predicted and measured", ".beyond.drift", "figure_drift")},
     "holonomy": {"holonomy": Sheet("a loop of tasks leaves a trace", ".beyond.holonomy", "figure_holonomy")},
     "savings": {"savings": Sheet("learning again: what history saves", ".beyond.savings", "figure_savings")},

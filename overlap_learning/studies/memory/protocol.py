@@ -13,6 +13,8 @@ from overlap_learning.model.model import Model, check_model
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
+from overlap_learning.model.reduced_network import ReducedNetwork
+from overlap_learning.random_connectivity.learning import Depth
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.train import train
@@ -21,10 +23,11 @@ from overlap_learning.training.train import train
 def protocol(
     model: Model,
     tasks: Sequence[Task | TaskStream],
-    start: Overlaps | AbstractNetwork,
+    start: Overlaps | AbstractNetwork | ReducedNetwork,
     rule: AbstractRule | Sequence[AbstractRule],
     key: jax.Array | None = None,
     *,
+    depth: Depth | None = None,
     throw: bool = True,
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
@@ -35,9 +38,11 @@ def protocol(
     Args:
         model: the `Model`.
         tasks: the task of each phase, such as `[task_a, task_b, task_a]`.
-        start: `Overlaps` for the theory (`ol.integrate`), or a `Network` for full N (`ol.train`), also a batch of them.
+        start: `Overlaps` for the theory (`ol.integrate`), or a `Network` for full N (`ol.train`), also a batch of them;
+            with a bulk `Overlaps`, what the theory of one has learned (`final`), or a `BulkNetwork` for full N.
         rule: one rule for all phases, or one per phase.
         key: a jax random key; phase p draws from `fold_in(key, p)`, in theory and at full N alike.
+        depth: with a bulk, of the theory, as in `ol.integrate`; errors add up over phases.
         throw: as in `ol.integrate`.
         progress: at full N, show a progress bar for each phase; None: if a person is watching.
         checkpoint: where to write down, every so many steps, where the run is, each phase in a folder of its
@@ -63,7 +68,7 @@ def protocol(
         True
     """
     check_model(model, "protocol", with_bulk=True)
-    if not isinstance(start, (Overlaps, Populations, AbstractNetwork)):
+    if not isinstance(start, (Overlaps, Populations, AbstractNetwork, ReducedNetwork)):
         raise ValueError(
             f"protocol: start must be ol.Overlaps (theory) or an ol.Network (full N), got {type(start).__name__}."
         )
@@ -92,7 +97,7 @@ def protocol(
                 throw=throw, progress=progress, checkpoint=part, save_vectors=save_vectors,
             )  # fmt: skip
         else:
-            solution = integrate(model, task, learned, each, phase_key, throw=throw, checkpoint=part)
+            solution = integrate(model, task, learned, each, phase_key, depth=depth, throw=throw, checkpoint=part)
         solutions.append(solution)
         learned = solution.final
     return solutions

@@ -8,6 +8,7 @@ from overlap_learning.studies.random_connectivity.learning import (
     gradient_descent,
     without_bulk,
 )
+from overlap_learning.studies.random_connectivity.strengths import StrengthLearning, strength_learning
 from overlap_learning.studies.random_connectivity.trials import TrialLearning, trial_learning
 
 __all__ = [
@@ -15,11 +16,13 @@ __all__ = [
     "FiniteNetwork",
     "FixedPointLearning",
     "InfiniteNetwork",
+    "StrengthLearning",
     "TrialLearning",
     "convergence",
     "fixed_point_learning",
     "gradient_descent",
     "shuffled_loss",
+    "strength_learning",
     "trial_learning",
     "without_bulk",
 ]

@@ -106,8 +106,8 @@ def fit_components(
         trials=trials * flip,
         unexplained=float(errors.min()),
         reached=errors,
-        similarity=np.array([_similarity(fit, best) for fit in unit]),
-        congruence=_congruence(best, best),
+        similarity=np.array([similarity(fit, best) for fit in unit]),
+        congruence=congruence(best, best),
         freedom=_freedom(best),
     )
 
@@ -236,7 +236,7 @@ def _normalised(factors: Factors) -> Factors:
     return [f[:, order] for f in (first, *others)]
 
 
-def _congruence(factors: Factors, others: Factors) -> np.ndarray:
+def congruence(factors: Factors, others: Factors) -> np.ndarray:
     """The product over the three vectors of the cosines between each two terms."""
 
     def unit(f: np.ndarray) -> np.ndarray:
@@ -246,11 +246,12 @@ def _congruence(factors: Factors, others: Factors) -> np.ndarray:
     return np.prod([unit(f).T @ unit(g) for f, g in zip(factors, others, strict=True)], axis=0)
 
 
-def _similarity(factors: Factors, others: Factors) -> float:
+def similarity(factors: Factors, others: Factors) -> float:
+    """The mean congruence of terms, matched as well as can be (tensortools, Williams et al. 2018)."""
     # Takes longer to import than all of studies.
     from scipy.optimize import linear_sum_assignment
 
-    cosines = _congruence(factors, others)
+    cosines = congruence(factors, others)
     return float(cosines[linear_sum_assignment(-cosines)].mean())
 
 
