@@ -113,7 +113,7 @@ def figure_cosine(settings: Settings = STANDARD, *, progress: bool | None = None
 
 
 def neutral_pair(period: float, dt: float) -> complex:
-    """The eigenvalue of W whose mode turns once in a period and keeps its size: `1 + (exp(2 pi i dt / period) - 1) / dt`.
+    """The eigenvalue of W whose mode turns once a period and keeps its size, `1 + (exp(2 pi i dt / period) - 1) / dt`.
 
     Args:
         period: in neuronal time constants.
@@ -165,7 +165,7 @@ def _numbers(settings: Settings, g: float, run: Solution, last: complex) -> list
 
 
 _NOTES = (
-    "Input and readout are one vector. Without a bulk states stay along it, and so does the gradient: one real eigenvalue "
-    "is all that learning can move, and a cosine needs a pair.",
+    "Input and readout are one vector. Without a bulk states stay along it, and so does the gradient: one real "
+    "eigenvalue is all that learning can move, and a cosine needs a pair.",
     "Expected: read off the published figure, one network each; given for the published size only.",
 )

@@ -108,7 +108,7 @@ def figure_divergence(settings: Settings = STANDARD, *, progress: bool | None = 
 
 
 def constant_output(target: float, duration: float) -> Task:
-    """The published linear task: a constant input from 1 on; the output is to be the target in the last unit of time."""
+    """The published linear task: a constant input from 1 on; the output is the target in the last unit of time."""
     n, silent, window = (round(time / DT) for time in (duration, ONSET, WINDOW))
     now = jnp.arange(n)[None, :, None]
     inputs, mask = ((now >= first).astype(float) for first in (silent, n - window))
@@ -167,8 +167,8 @@ def _numbers(
 
 
 _NOTES = (
-    "N to infinity: gradient descent of infinitely many neurons at their fixed point, in the same steps. It ends where a "
-    "step would put the outlier beyond 1.",
+    "N to infinity: gradient descent of infinitely many neurons at their fixed point, in the same steps. It ends where "
+    "a step would put the outlier beyond 1.",
     "Published: read off the figure, one network for each g and target, and 1 where its learning blew up.",
     "Networks learn by backpropagation through trials, and read out in the last unit of time, as published.",
 )
