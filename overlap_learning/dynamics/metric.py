@@ -50,13 +50,13 @@ def metric(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:
     return change[:, rows, columns].T
 
 
-def check_layout(model: Model, overlaps: Overlaps, caller: str) -> Layout:
-    """The layout of both.
+def check_layout(model: Model, overlaps: Overlaps, caller: str, *, with_bulk: bool = False) -> Layout:
+    """The layout of both; `with_bulk` as for `check_model`.
 
     Raises:
         ValueError: if they differ, or the overlaps are a batch.
     """
-    check_model(model, caller)
+    check_model(model, caller, with_bulk=with_bulk)
     if not isinstance(overlaps, Overlaps):
         raise ValueError(
             f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {what_has_overlaps(overlaps)}."

@@ -45,7 +45,7 @@ def validation(result: Validation, *, ax: "Axes | None" = None) -> "Axes":
     time = np.asarray(result.theory.time)
     early, _ = result.rms(result.early)
     # First, so that it is drawn behind.
-    if result.model.is_linear:
+    if result.is_exact:
         ax.plot(
             sizes,
             result.tolerance,

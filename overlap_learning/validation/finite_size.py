@@ -12,8 +12,9 @@ from overlap_learning.learning.checkpoint import Checkpoint, part_of
 from overlap_learning.learning.outcomes import RESULTS, LearningError, is_one_of
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution
+from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network, network_of
+from overlap_learning.model.network import AbstractNetwork, Network, network_of
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
@@ -82,6 +83,21 @@ class FiniteSize(eqx.Module):
         freedom = len(x) - 2
         scatter = np.sum(weight * np.square(residual)) / freedom if freedom > 0 else 1.0
         return float(slope), float(np.sqrt(max(scatter, 1.0) / information))
+
+    def bias(self, index: int = -1) -> tuple[np.ndarray, np.ndarray]:
+        """What of each deviation does not fall with N at a saved point, with its standard error, shape [p] each.
+
+        The mean over all networks, weighted by N: that of least variance for deviations of order N^(-1/2) about it. NaN
+        with one network.
+        """
+        weight = np.repeat(np.asarray(self.n_neurons, dtype=float), self.n_seeds)
+        values = self.deviation[:, :, index].reshape(len(weight), -1)
+        bias = np.average(values, axis=0, weights=weight)
+        if len(weight) == 1:
+            return bias, np.full_like(bias, np.nan)
+        # N times the variance of each network, which all of them share.
+        shared = np.sum(weight[:, None] * np.square(values - bias), axis=0) / (len(weight) - 1)
+        return bias, np.sqrt(shared / weight.sum())
 
 
 def entries(solution: Solution) -> np.ndarray:
@@ -166,10 +182,10 @@ def finite_size(
     keys = [key for size_key in size_keys for key in jax.random.split(size_key, n_seeds)]
     disable = None if progress is None else not progress
     with tqdm(total=len(keys), disable=disable, unit="network", desc=title) as bar:
-        for first, last in _side_by_side(all_sizes, MOST_ADDED / max(1, _readings(task, rule))):
+        for first, last in _side_by_side(all_sizes, MOST_ADDED / max(1, _readings(model, task, rule, sizes[-1]))):
             members = all_sizes[first:last]
             bar.set_postfix_str(f"N={', '.join(map(str, np.unique(members)))}")
-            networks = _networks(overlaps, members, keys[first:last], exact)
+            networks = _networks(model, overlaps, members, keys[first:last], exact)
             part = part_of(checkpoint, f"{first}-{last}")
             full = train(model, task, networks, rule, trial_key, throw=False, progress=False, checkpoint=part)
             _check_good(full, members)
@@ -184,10 +200,13 @@ def finite_size(
     )
 
 
-def _readings(task: Task | TaskStream, rule: AbstractRule) -> float:
-    """How often a neuron is read in all learning; of a flow, whose steps are not known, endlessly."""
-    batch = task.outline
-    return np.inf if rule.n_steps is None else rule.n_steps * batch.n_steps * (rule.batch_size or batch.n_trials)
+def _readings(model: Model, task: Task | TaskStream, rule: AbstractRule, largest: int) -> float:
+    """How often a neuron is read in all learning, with a bulk by each other one; of a flow, whose steps are not known,
+    endlessly.
+    """
+    batch, readers = task.outline, 1 if model.bulk is None else largest
+    trials = rule.batch_size or batch.n_trials
+    return np.inf if rule.n_steps is None else rule.n_steps * batch.n_steps * trials * readers
 
 
 def _side_by_side(sizes: np.ndarray, most_added: float) -> Iterator[tuple[int, int]]:
@@ -202,22 +221,31 @@ def _side_by_side(sizes: np.ndarray, most_added: float) -> Iterator[tuple[int, i
         first = last
 
 
-def _networks(overlaps: Overlaps, sizes: np.ndarray, keys: Sequence[jax.Array], exact: bool) -> Network:
+def _networks(
+    model: Model, overlaps: Overlaps, sizes: np.ndarray, keys: Sequence[jax.Array], exact: bool
+) -> AbstractNetwork:
     """Networks of increasing sizes from the same overlaps, one for each key.
 
     The smaller ones are filled up with neurons of weight 0. All of them are then one program, which takes longer to
     compile than small networks take to learn.
     """
-    drawn = [Network.sample(overlaps, int(n), key=key, exact=exact) for n, key in zip(sizes, keys, strict=True)]
 
-    def filled(array: jax.Array) -> np.ndarray:
-        return np.pad(array, [(0, sizes[-1] - len(array)), *[(0, 0)] * (array.ndim - 1)])
+    def sample(n: int, key: jax.Array) -> AbstractNetwork:
+        if model.bulk is None:
+            return Network.sample(overlaps, n, key=key, exact=exact)
+        return BulkNetwork.sample(model, overlaps, n, key=key, exact=exact)
 
-    vectors, weights = (
-        jax.device_put(np.stack([filled(getattr(network, name)) for network in drawn]))
-        for name in ("vectors", "weights")
-    )
-    return network_of(vectors, overlaps.layout, weights)
+    drawn = [sample(int(n), key) for n, key in zip(sizes, keys, strict=True)]
+
+    def filled(name: str, n_axes: int) -> jax.Array:
+        arrays = [np.asarray(getattr(network, name)) for network in drawn]
+        rest = [(0, 0)] * (arrays[0].ndim - n_axes)
+        return jax.device_put(np.stack([np.pad(a, [(0, sizes[-1] - len(a))] * n_axes + rest) for a in arrays]))
+
+    vectors, weights = filled("vectors", 1), filled("weights", 1)
+    if model.bulk is None:
+        return network_of(vectors, overlaps.layout, weights)
+    return bulk_network_of(vectors, overlaps.layout, weights, filled("bulk", 2))
 
 
 def _check_good(full: Solution, sizes: np.ndarray) -> None:

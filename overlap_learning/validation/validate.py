@@ -37,6 +37,9 @@ NUDGE, HOPELESS = 1e-10, 1e-3
 #: The part of the learning by which the theory of a nonlinear network may be off and still count as good.
 CLOSURE_TOLERANCE = 0.05
 
+#: Of networks with a bulk without a bias, the share that is said to have one.
+FALSE_ALARM = 0.01
+
 
 class Verdict(NamedTuple):
     """Whether theory and full N agree as they should, and why.
@@ -61,7 +64,7 @@ class Validation(AbstractResult):
         loss: the loss at full N, shape [len(n_neurons), n_seeds, S].
         early: index of the saved point that stands for early training.
         tolerance: for linear networks, the largest deviation that rounding (and a flow's solver) explains, per N, shape
-            [len(n_neurons)].
+            [len(n_neurons)]; with a bulk, the estimated error of the theory.
         closure: for nonlinear networks, the `ClosureReport`: the theory against the limit of infinite N, which tells
             what of the deviation does not fall with N.
     """
@@ -80,6 +83,11 @@ class Validation(AbstractResult):
         return self.theory.model
 
     @property
+    def is_exact(self) -> bool:
+        """Whether theory and full networks are equal at every N: linear ones without a bulk are."""
+        return self.model.is_linear and self.model.bulk is None
+
+    @property
     def n_seeds(self) -> int:
         """Networks per N."""
         return self.deviation.shape[1]
@@ -95,7 +103,13 @@ class Validation(AbstractResult):
 
     @property
     def finite(self) -> FiniteSize:
-        """The finite-N part: full N minus the limit of infinite N (which is the theory for linear networks)."""
+        """The finite-N part: full N minus the limit of infinite N (which is the theory for linear networks).
+
+        With a bulk the last of its p + 1 columns is the loss, which tells a network apart whose overlaps do not learn.
+        """
+        if self.model.bulk is not None:
+            loss = self.loss - np.asarray(self.theory.loss)
+            return FiniteSize(self.n_neurons, np.concatenate([self.deviation, loss[..., None]], axis=-1), self.loss)
         closure = 0.0 if self.closure is None else self.closure.closure
         return FiniteSize(self.n_neurons, self.deviation - closure, self.loss)
 
@@ -114,9 +128,10 @@ class Validation(AbstractResult):
     def verdict(self) -> Verdict:
         """The verdict: for a linear network rounding at every N, for others the finite-N part of early training.
 
+        With a bulk also what does not fall with N, at the end of learning, which is to be no more than chance explains.
         The closure error of the theory is no failure of a check: it is in the sentence.
         """
-        if self.model.is_linear:
+        if self.is_exact:
             largest = self.largest.max(axis=1)
             worst = int(np.argmax(largest / self.tolerance))
             if self.tolerance.max() > HOPELESS * np.abs(self.theory.overlaps.gram).max():
@@ -141,7 +156,31 @@ class Validation(AbstractResult):
         else:
             passed = False
             finite = f"Undecided: {found}, too uncertain to tell -1/2 from 0; use more seeds or other N."
+        if self.model.bulk is not None:
+            passed, bias = passed and self._bias.passed, self._bias.sentence
+            return Verdict(passed, f"{finite} {bias}")
         return Verdict(passed, finite if self.closure is None else f"{finite} {self.closure.sentence}")
+
+    @property
+    def _bias(self) -> Verdict:
+        """Whether what does not fall with N is explained by chance and by the error of the theory."""
+        from scipy.stats import t
+
+        bias, error = self.finite.bias()
+        # An overlap that does not learn has no deviation and no error.
+        moved = error > 0
+        if not moved.any():
+            return Verdict(False, "Undecided: there are no deviations to find a bias in.")
+        names = np.array([*self.model.layout.entry_names, "loss"])[moved]
+        excess = np.maximum(np.abs(bias[moved]) - self.tolerance.max(), 0) / error[moved]
+        most = t.isf(FALSE_ALARM / (2 * len(names)), len(self.n_neurons) * self.n_seeds - 1)
+        worst = int(np.argmax(excess))
+        passed = bool(excess[worst] <= most)
+        return Verdict(
+            passed,
+            f"What does not fall with N at the end is {'explained by chance' if passed else 'A BIAS'}: the largest, "
+            f"of {names[worst]}, is {bias[moved][worst]:.2g} +- {error[moved][worst]:.2g}.",
+        )
 
     def to_xarray(self) -> "xarray.Dataset":
         """A labelled dataset: the theory's, with `deviation` and `full_loss` over `n_neurons` and `seed`."""
@@ -198,7 +237,7 @@ class Validation(AbstractResult):
         if self.closure is not None:
             rows += self.closure.split_rows(self.finite)
         verdict = self.verdict
-        word = ("confirmed: " if verdict.passed else "NOT confirmed: ") if self.model.is_linear else ""
+        word = ("confirmed: " if verdict.passed else "NOT confirmed: ") if self.is_exact else ""
         rows.append(f"  {word}{verdict.sentence}")
         return "\n".join(rows)
 
@@ -223,6 +262,9 @@ def validate(
       sum over T times and N neurons, a path of length L that the overlaps move along in n steps, and overlaps of size
       |G|, rounding explains a deviation of `eps ((T + N) L + n |G|)`; a flow's solver adds its tolerance `rtol |G| +
       atol` per step.
+    * Linear networks with a bulk: the theory is the limit of infinitely many neurons, which the overlaps and the loss
+      of networks, each with a W0 of its own, approach as N^(-1/2). That is fitted; and what does not fall with N at the
+      end of learning, a bias, is held against its standard error.
     * Nonlinear networks: the deviation is split, `network - theory = (network - limit) + (limit - theory)`, with the
       limit of infinitely many neurons from `ol.limit`. The first part comes from finite N and falls as N^(-1/2), which
       is fitted. The second, the closure error, is there at every N, because neurons stop being Gaussian: it is given as
@@ -233,7 +275,7 @@ def validate(
         task: a `Task`, or for rules in steps a `TaskStream`.
         overlaps: the start.
         rule: `GradientDescent` or `GradientFlow`, without stop_loss.
-        n_neurons: the N to run.
+        n_neurons: the N to run; with a bulk N^2 numbers for each network.
         n_seeds: networks per N.
         key: a jax random key: networks and trials.
         exact: whether each network starts from exactly these overlaps (else from a Gaussian sample, off by O(N^-1/2)).
@@ -250,7 +292,7 @@ def validate(
         LearningInterrupted: on Ctrl-C; `.solution` holds what was saved of the run at hand.
         RuntimeError: if jax is not in 64-bit mode.
 
-    Source: Ger & Barak 2026, Figs. 1, 4; theory page, section 7.
+    Source: Ger & Barak 2026, Figs. 1, 4; theory page, sections 7 and 9.
 
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Linear())
@@ -266,7 +308,12 @@ def validate(
     if not 0 < early <= 1:
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")
     refuse_traced("validate", overlaps, key)
-    check_layout(model, overlaps, "validate")
+    check_layout(model, overlaps, "validate", with_bulk=True)
+    if model.bulk is not None and not model.is_linear:
+        raise ValueError(
+            f"validate: the theory of a bulk is that of linear networks, and this model has {model.activation!r}; use "
+            "ol.Linear(), or ol.train at full N alone."
+        )
     check_comparable(rule, "validate")
     check_checkpoint(checkpoint, rule, "validate")
     trial_key, network_key = jax.random.split(key)
@@ -274,10 +321,10 @@ def validate(
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
     theory = integrate(model, task, overlaps, rule, trial_key, checkpoint=part_of(checkpoint, "theory"))
     nudged = closure = None
-    if model.is_linear:
+    if model.bulk is None and model.is_linear:
         part, moved = part_of(checkpoint, "nudged"), _nudge(overlaps)
         nudged = integrate(model, task, moved, rule, trial_key, checkpoint=part)
-    else:
+    elif model.bulk is None:
         part = part_of(checkpoint, "limit")
         exact_limit = limit(model, task, overlaps, rule, trial_key, progress=progress, checkpoint=part)
         closure = report(theory, exact_limit, task, trial_key, jnp.asarray(CLOSURE_TOLERANCE), None)
@@ -292,7 +339,11 @@ def validate(
         deviation=full.deviation,
         loss=full.loss,
         early=max(1, int(np.argmin(np.abs(time - early * time[-1])))),
-        tolerance=_rounding(theory, nudged, rule, task, np.asarray(sizes)),
+        tolerance=(
+            _rounding(theory, nudged, rule, task, np.asarray(sizes))
+            if model.bulk is None
+            else np.full(len(sizes), float(theory.stats["bulk_error"]))
+        ),
         closure=closure,
     )
 

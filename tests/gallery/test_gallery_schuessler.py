@@ -3,8 +3,9 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
-from overlap_learning.gallery.schuessler import linear, nonlinear
+from overlap_learning.gallery.schuessler import cosine, divergence, linear, nonlinear, scan
 
 SMALL = dataclasses.replace(
     linear.QUICK, n_neurons=200, n_instances=4, targets=(0.5,), learning_rates=(0.015,), curves=(0.6,),
@@ -51,3 +52,43 @@ def test_a_bulk_speeds_up_tasks_and_the_change_has_low_rank():
     assert 2 < rank[1] < 8
     assert shuffled[0] < 0.05
     assert shuffled[1] > 0.5
+
+
+def test_a_cosine_is_learned_by_a_pair_of_eigenvalues_which_needs_a_bulk():
+    small = dataclasses.replace(
+        cosine.QUICK, n_neurons=40, strengths=(0.0, 0.8), learning_rates=(0.2, 0.1), n_steps=400, spectrum_every=80
+    )
+    data = cosine.figure_cosine(small, progress=False).data
+    neutral = cosine.neutral_pair(5.0, 0.1)
+    # The mode of an Euler step keeps its size, and is itself again after 50 of them.
+    np.testing.assert_allclose((1 + 0.1 * (neutral - 1)) ** 50, 1, atol=1e-13)
+    loss = {g: data[f"g{g}_loss"].values for g in ("0", "0.8")}
+    assert loss["0"][-1] > 0.9 * loss["0"][0]
+    assert loss["0.8"][-1] < 0.1 * loss["0.8"][0]
+    # Errors of growth and turning add up over two periods: a tenth of the loss is an error of some 0.1 of 10 units.
+    assert abs(data["g0.8_pair_real"].values[-1] - neutral.real) < 0.1
+    assert abs(data["g0.8_pair_imaginary"].values[-1] - neutral.imag) < 0.1
+    assert np.all(np.abs(data["g0_pair_imaginary"].values) < 1e-12)
+
+
+def test_an_eigenvalue_leaves_the_bulk_as_the_theory_says():
+    small = dataclasses.replace(
+        divergence.QUICK, n_neurons=64, n_instances=1, strengths=(0.6,), targets=(2.0,), learning_rates=(0.002,),
+        duration=41.0, save_every=50,
+    )  # fmt: skip
+    data = divergence.figure_divergence(small, progress=False).data
+    loss, eigenvalue, exact = (
+        data[f"g0.6_target2_{name}"].values for name in ("loss", "eigenvalue", "eigenvalue_exact")
+    )
+    # 200 steps are ten times the time constant of the last ones.
+    assert np.all(loss[:, -1] < 1e-3 * loss[:, 0])
+    # The edge of a bulk of 64 neurons varies by some N^(-1/2); what it leads to at the end, by a third of it.
+    assert np.all(np.abs(eigenvalue[:, 0] - 0.6) < 0.2)
+    assert np.all(np.abs(eigenvalue[:, -1] - exact[-1]) < 0.1)
+
+
+def test_the_power_of_n_is_that_of_the_norms():
+    sizes = (64, 128, 256)
+    norms = np.array(sizes)[:, None] ** 0.25 * np.array([[1.0, np.nan]])
+    assert scan._exponent(sizes, norms) == pytest.approx((0.25, 0.0), abs=1e-7)
+    assert scan._exponent(sizes, np.full((3, 2), np.nan)) is None

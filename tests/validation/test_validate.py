@@ -392,3 +392,28 @@ def test_a_task_without_steps_is_named():
     task = ol.tasks.impulse_response([[[1.0]]], [0.2], dt=0)
     with pytest.raises(ValueError, match="continuous time"):
         ol.validate(LINEAR, task, START, RULE, (12,), 1, key=KEY, progress=False)
+
+
+def test_networks_with_a_bulk_approach_the_theory_without_a_bias():
+    layout = ol.Layout()
+    model = ol.Model(layout, ol.Linear(), bulk=ol.RandomBulk(0.3))
+    start = ol.Overlaps.from_entries(layout, zu=0.3, vm=0.3, vu=0.2)
+    task = ol.tasks.exponential_filter(decay=0.3, duration=2.5, dt=0.5)
+    rule = ol.GradientDescent(0.02, 10, save_every=5, rates={"W": 1.0})
+    found = ol.validate(model, task, start, rule, (16, 128), 24, key=jax.random.key(1), progress=False)
+    slope, error = found.exponent()
+    # Three standard errors; with no more than 0.125 of them -1/2 is told from 0.
+    assert error < 0.15
+    assert abs(slope + 0.5) < 3 * error
+    assert found._bias.passed
+    # A theory that is off by as much as the smallest networks are.
+    off = eqx.tree_at(lambda v: v.deviation, found, found.deviation + found.rms()[0][0])
+    assert not off.verdict.passed
+    assert "A BIAS" in off.verdict.sentence
+
+
+def test_a_nonlinear_model_with_a_bulk_is_refused():
+    model = ol.Model(ol.Layout(), ol.Tanh(), bulk=ol.RandomBulk(0.4))
+    start = ol.Overlaps.from_entries(model.layout, zu=0.3)
+    with pytest.raises(ValueError, match="the theory of a bulk is that of linear networks"):
+        ol.validate(model, ol.tasks.exponential_filter(), start, ol.GradientDescent(1e-2, 2), key=jax.random.key(0))

@@ -92,6 +92,15 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     "s20-fig5": {
         "s20-fig5": Sheet("an LSTM: a change of low rank, of a W that is not", ".schuessler.lstm", "figure_5", "lstm")
     },
+    "s20-supplement": {
+        "s20-cosine": Sheet("a linear network learns to oscillate", ".schuessler.cosine", "figure_cosine"),
+        "s20-scan": Sheet(
+            "a flip-flop at several numbers of neurons", ".schuessler.scan", "figure_scan", "random-bulk-scan"
+        ),
+        "s20-divergence": Sheet(
+            "a linear task near the edge of stability", ".schuessler.divergence", "figure_divergence"
+        ),
+    },
     # Pellegrino et al. 2023.
     "p23-washout": {
         "p23-washout": Sheet("a reach learned and washed out: one tensor", ".pellegrino.washout", "figure_washout")

@@ -195,7 +195,7 @@ def figure_2(
     arrays: dict[str, Any] = {}
     for name, strengths, colour in zip(settings.tasks, settings.strengths, COLOURS, strict=False):
         found = np.stack([
-            [_measured(settings, name, g, i, progress, checkpoint) for i in range(settings.n_instances)]
+            [measured(settings, name, g, i, progress, checkpoint) for i in range(settings.n_instances)]
             for g in strengths
         ])  # fmt: skip
         arrays[f"{name}_g"] = ((f"{name}_g",), np.asarray(strengths), "strength of W0")
@@ -231,7 +231,7 @@ def _test_trials(settings: Settings, name: str) -> Task:
     return GENERATORS[name](key=key, n_trials=settings.n_test_trials)
 
 
-def _measured(
+def measured(
     settings: Settings, name: str, g: float, instance: int, progress: bool | None, checkpoint: Checkpoint | None
 ) -> list[float]:
     """The `MEASURES` of one network, by the definitions of the authors' program; NaN if it did not learn."""

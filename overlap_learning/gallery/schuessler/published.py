@@ -35,3 +35,11 @@ PUBLISHED_VALUES: Mapping[str, Mapping[float, tuple[float, ...]]] = {
     "mante": {0.0: (1.66, 0.71, 0.57, 0.47), 0.9: (0.66, 0.42, 0.34, 0.30)},
     "romo": {0.0: (2.2, 1.61, 1.28, 0.91), 0.9: (1.18, 0.92, 0.87, 0.66)},
 }
+#: Read off the published scan of N for the flip-flop, by g and N; of some curves only the ends.
+PUBLISHED_SCAN: Mapping[str, Mapping[float, Mapping[int, float]]] = {
+    "step": {0.0: {64: 220, 128: 165, 256: 115, 512: 110, 1024: 105}, 0.9: {64: 70, 1024: 42},
+             1.8: {64: 230, 1024: 180}},
+    "norm": {0.0: dict.fromkeys((64, 128, 256, 512, 1024), 1.85), 0.9: dict.fromkeys((64, 128, 256, 512, 1024), 1.2),
+             1.8: {64: 0.75, 1024: 0.6}},
+    "rank": {0.0: dict.fromkeys((64, 128, 256, 512, 1024), 2.0), 1.8: {64: 6.4, 1024: 9.6}},
+}  # fmt: skip
