@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from overlap_learning.gallery.kit.page import page
 from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
@@ -78,10 +79,8 @@ def figure_cosine(settings: Settings = STANDARD, *, progress: bool | None = None
         start = BulkNetwork(np.repeat(m, 2, axis=1), layout, RandomBulk(g).sample(n, of_bulk))
         run = learn_bulk(task, start, rate, settings.n_steps, settings.save_every, progress)
         spectra = _spectra(run, settings.spectrum_every)
-        steps, pair = (
-            np.asarray(run.step)[:: settings.spectrum_every],
-            spectra[np.arange(len(spectra)), leading(spectra)],
-        )
+        steps = np.asarray(run.step)[:: settings.spectrum_every]
+        pair = np.take_along_axis(spectra, leading(spectra)[:, None], axis=1)[:, 0]
         y = np.asarray(simulate(Model(layout, Linear()), run.final, task))[0, :, 0]
         relative = np.asarray(run.loss / run.loss[0])
         losses.plot(np.asarray(run.step), relative, color=colour, label=f"g = {g:g}")
@@ -122,18 +121,20 @@ def neutral_pair(period: float, dt: float) -> complex:
     return 1 + (np.exp(2j * math.pi * dt / period) - 1) / dt
 
 
-def leading(spectra: np.ndarray) -> np.ndarray:
+def leading(spectra: NDArray[np.complex128]) -> np.ndarray:
     """Which eigenvalue of each spectrum [S, N] has the largest imaginary part; if all are real, the largest one."""
     return np.lexsort((spectra.real, spectra.imag), axis=-1)[:, -1]
 
 
-def _spectra(run: Solution, every: int) -> np.ndarray:
+def _spectra(run: Solution, every: int) -> NDArray[np.complex128]:
     """Eigenvalues of W at every so many saved points, shape [S, N]."""
     assert run.networks is not None
-    return np.linalg.eigvals(np.asarray(run.networks.connectivity)[::every]).astype(complex)
+    return np.linalg.eigvals(np.asarray(run.networks.connectivity)[::every]).astype(np.complex128)
 
 
-def _plane(ax: "Axes", g: float, spectra: np.ndarray, pair: np.ndarray, neutral: complex, colour: str) -> None:
+def _plane(
+    ax: "Axes", g: float, spectra: NDArray[np.complex128], pair: NDArray[np.complex128], neutral: complex, colour: str
+) -> None:
     first, last = spectra[0], spectra[-1]
     ax.plot(first.real, first.imag, ".", color="0.75", markersize=4, label="before learning")
     ax.plot(last.real, last.imag, ".", color=colour, markersize=3, label="after learning")

@@ -113,11 +113,9 @@ def _numbers(settings: Settings, g: float, found: np.ndarray) -> list[Number]:
             table = PUBLISHED_SCAN.get(measure, {}).get(g, {}) if settings.n_steps == PUBLISHED_STEPS else {}
             numbers.append(Number(f"{name}, {case}", learned[:, k].mean(), error, table.get(n)))
     exponent = _exponent(settings.sizes, found[..., list(MEASURES).index("norm")])
-    return (
-        numbers
-        if exponent is None
-        else [*numbers, Number(f"norm of the change as a power of N, g = {g:g}", *exponent, 0)]
-    )
+    if exponent is not None:
+        numbers.append(Number(f"norm of the change as a power of N, g = {g:g}", *exponent, 0))
+    return numbers
 
 
 def _exponent(sizes: Sequence[int], norms: np.ndarray) -> tuple[float, float] | None:
@@ -125,10 +123,8 @@ def _exponent(sizes: Sequence[int], norms: np.ndarray) -> tuple[float, float] | 
     at, instance = np.nonzero(np.isfinite(norms))
     if len(at) < 3 or np.unique(at).size < 2:
         return None
-    from scipy.stats import linregress
-
-    fit: Any = linregress(np.log(np.asarray(sizes)[at]), np.log(norms[at, instance]))
-    return float(fit.slope), float(fit.stderr)
+    (slope, _), covariance = np.polyfit(np.log(np.asarray(sizes)[at]), np.log(norms[at, instance]), 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0]))
 
 
 _NOTES = (
