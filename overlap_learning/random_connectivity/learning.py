@@ -39,7 +39,7 @@ class Depth:
 
     Directions are words in W0 and W0^T applied to the vectors. Runs in 16 directions for each vector, 24, 36, ... are
     compared, until the largest difference of an overlap (and of the size of the change of W) is at most the tolerance.
-    That is the error of the last but one; the last one, which is returned, is closer.
+    That is an estimate and no bound: the run that is returned was closer than stated in most cases that were looked at.
 
     Args:
         tolerance: the largest error, of overlaps in absolute terms.
