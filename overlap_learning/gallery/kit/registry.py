@@ -93,11 +93,11 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
         "s20-fig5": Sheet("an LSTM: a change of low rank, of a W that is not", ".schuessler.lstm", "figure_5", "lstm")
     },
     "s20-supplement": {
-        "s20-cosine": Sheet("a linear network learns to oscillate", ".schuessler.cosine", "figure_cosine"),
-        "s20-scan": Sheet(
+        "s20-supplement_cosine": Sheet("a linear network learns to oscillate", ".schuessler.cosine", "figure_cosine"),
+        "s20-supplement_scan": Sheet(
             "a flip-flop at several numbers of neurons", ".schuessler.scan", "figure_scan", "random-bulk-scan"
         ),
-        "s20-divergence": Sheet(
+        "s20-supplement_divergence": Sheet(
             "a linear task near the edge of stability", ".schuessler.divergence", "figure_divergence"
         ),
     },
