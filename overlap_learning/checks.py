@@ -69,7 +69,8 @@ def floating(value: Any, name: str) -> jax.Array:
 
 def is_mask(value: Any) -> bool:
     """Whether an array, or what one can be made of, says True or False."""
-    return np.dtype(getattr(value, "dtype", None) or np.asarray(value).dtype) == np.dtype(bool)
+    dtype = getattr(value, "dtype", None)
+    return bool((np.asarray(value).dtype if dtype is None else dtype) == np.dtype(bool))
 
 
 def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf, open_low: bool = True) -> jax.Array:

@@ -13,6 +13,7 @@ from scipy.special import gammainc
 
 import overlap_learning as ol
 from overlap_learning.tasks.impulse import FASTEST
+from overlap_learning.tasks.stream import TaskStream
 
 EPS = np.finfo(float).eps
 LINEAR = ol.Model(ol.Layout(), ol.Linear())
@@ -265,6 +266,6 @@ def test_what_needs_steps_says_so(use):
 
 def test_a_stream_draws_tasks_in_continuous_time():
     rule = ol.GradientDescent(1e-3, 20)
-    stream = ol.integrate(LINEAR, ol.tasks.stream(lambda key: FILTER), START, rule, jax.random.key(0))
+    stream = ol.integrate(LINEAR, TaskStream(lambda key: FILTER), START, rule, jax.random.key(0))
     fixed = ol.integrate(LINEAR, FILTER, START, rule)
     assert float(jnp.max(jnp.abs(stream.overlaps.gram - fixed.overlaps.gram))) <= 20 * EPS

@@ -133,5 +133,5 @@ def test_impossible_rates_are_refused_with_what_is_allowed(rates, said):
     with pytest.raises(ValueError, match=said) as caught:
         LAYOUT.rates(rates)
     message = str(caught.value)
-    assert "keys from m, u, v, z or m, u1, u2, v1, v2, z" in message
+    assert "keys from m, u, v, z, u1, u2, v1, v2, such as" in message
     assert "an array of shape [6]" in message

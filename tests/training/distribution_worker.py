@@ -49,21 +49,23 @@ def refusal(function):
 def on_devices(out):
     """Learning on several devices; the collective operations in the compiled gradient, and its largest array."""
     import overlap_learning as ol
+    from overlap_learning.training.arrays import Neurons
     from overlap_learning.training.train import NeuronLearner
 
     solution, numbers = learn(lambda network: network.sharded())
     model, task, network, rule = parts()
     # Of a mesh with more axes, of the kind that jax makes by default.
     spread = network.sharded(jax.make_mesh((2, 2), ("a", "b")))
-    learner = NeuronLearner(model, model.layout.rates(None), spread.weights)
+    learner = NeuronLearner(model, Neurons(model.layout.rates(None)), spread.weights)
 
     @jax.jit
     def step(learner, position):
         loss, gradient = learner.gradient(position, task)
-        position, _ = rule.update(learner, position, gradient, jnp.zeros_like(position), jnp.asarray(0.5), loss)
+        memory = jax.tree.map(jnp.zeros_like, position)
+        position, _ = rule.update(learner, position, gradient, memory, jnp.asarray(0.5), loss)
         return loss, position, learner.observe(position)
 
-    program = step.lower(learner, spread.vectors).compile().as_text()
+    program = step.lower(learner, Neurons(spread.vectors)).compile().as_text()
     kinds = "all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter|all-reduce"
     learned = solution.final.vectors
     found = {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
+from overlap_learning.training.arrays import Neurons
 from overlap_learning.training.train import NeuronLearner
 from overlap_learning.validation.expansion import ExpansionLearner, expand, polynomials
 
@@ -38,14 +39,14 @@ def test_as_many_polynomials_as_nodes_are_the_training_of_the_nodes():
     root = jnp.sqrt(network.weights)[:, None]
     # Indicators of the nodes: as orthonormal as any basis.
     expansion = ExpansionLearner(MODEL, jnp.ones(4), jnp.diag(1 / root[:, 0]), network.weights)
-    neurons = NeuronLearner(MODEL, jnp.ones(4), network.weights)
+    neurons, at = NeuronLearner(MODEL, Neurons(jnp.ones(4)), network.weights), Neurons(network.vectors)
     position = root * network.vectors
-    assert largest(expansion.observe(position)["gram"] - neurons.observe(network.vectors)["gram"]) < 100 * EPS
+    assert largest(expansion.observe(position)["gram"] - neurons.observe(at)["gram"]) < 100 * EPS
     value, slope = expansion.gradient(position, TASK)
-    expected_value, expected = neurons.gradient(network.vectors, TASK)
+    expected_value, expected = neurons.gradient(at, TASK)
     # Sums over 25 times and 8 nodes.
     assert abs(value - expected_value) < 200 * EPS
-    assert largest(slope / root - expected) < 200 * EPS * largest(expected)
+    assert largest(slope / root - expected.vectors) < 200 * EPS * largest(expected.vectors)
 
 
 @pytest.mark.parametrize(("degree", "size"), [(2, 4), (3, 8), (5, 26)])
