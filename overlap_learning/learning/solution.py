@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -27,6 +28,8 @@ else:
     DenseInterpolation = Any
 
 
+#: The number of the result of most runs, which are asked about nothing else: each question takes time.
+SUCCESSFUL = int(jax.tree.leaves(RESULTS.successful)[0])
 #: How a run ends well.
 GOOD = (RESULTS.successful, RESULTS.loss_reached, RESULTS.stalled)
 #: Overlaps of each kind that a printed solution shows.
@@ -228,7 +231,10 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
         LearningError: if throw, and the run ended badly (of a batch: at least one member).
         LearningInterrupted: if the run was interrupted.
     """
-    record = trim(outcome.record)
+    number = jax.tree.leaves(outcome.result)[0]
+    # Such a run has reached every point.
+    is_whole = not isinstance(number, jax.core.Tracer) and bool(np.all(np.asarray(number) == SUCCESSFUL))
+    record = outcome.record if is_whole else trim(outcome.record)
     solution = assembled(
         Solution,
         model=model,
@@ -241,6 +247,8 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
         result=outcome.result,
         interpolation=outcome.interpolation,
     )
+    if is_whole:
+        return solution
     result = outcome.result
     if is_traced(result):
         # Inside jit or vmap the outcome is known only when the program runs.
