@@ -19,7 +19,7 @@ from overlap_learning.fitting.result import Fit
 from overlap_learning.fitting.solver import Diffrax, Euler
 from overlap_learning.fitting.tensor_network import TensorNetwork
 from overlap_learning.learning.dataset import versions
-from overlap_learning.learning.files import check_seal
+from overlap_learning.learning.files import read
 from overlap_learning.model.activations import Erf, Linear, ReLU, Tanh
 
 if TYPE_CHECKING:
@@ -106,14 +106,8 @@ def load(path: str | os.PathLike[str]) -> Fit:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not, to the last bit, as it was written, or of another kind or version.
     """
-    import xarray
-
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"fitting.load: there is no file {str(path)!r}.")
-    check_seal(path)
-    with xarray.open_dataset(path, engine="h5netcdf") as opened:
-        data = opened.load()
+    data = read(path, "fitting.load")
     schema = data.attrs.get("overlap_learning_fit_schema")
     if schema is None or int(schema) != SCHEMA:
         found = "is no fit" if schema is None else f"has file version {int(schema)}"

@@ -70,6 +70,23 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
         raise
 
 
+def read(path: str | os.PathLike[str], caller: str) -> "xarray.Dataset":
+    """A dataset that `write` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file; it names the caller.
+        ValueError: if it is not, to the last bit, as it was written.
+    """
+    import xarray
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{caller}: there is no file {str(path)!r}.")
+    check_seal(path)
+    with xarray.open_dataset(path, engine="h5netcdf") as opened:
+        return opened.load()
+
+
 def check_seal(path: Path) -> None:
     """Refuse a file that is not, to the last bit, as `write` wrote it; before HDF5 sees it, whose parser may hang.
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
-from overlap_learning.learning.files import check_seal, write
+from overlap_learning.learning.files import read, write
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import AbstractActivation, Erf, Linear, ReLU, Tanh
@@ -72,14 +72,8 @@ def load(
         >>> bool(jnp.all(same.overlaps.gram == solution.overlaps.gram))
         True
     """
-    import xarray
-
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"load: there is no file {str(path)!r}.")
-    check_seal(path)
-    with xarray.open_dataset(path, engine="h5netcdf") as opened:
-        data = opened.load()
+    data = read(path, "load")
     schema = data.attrs.get("overlap_learning_schema")
     if schema is None:
         raise ValueError(f"load: {str(path)!r} is a file of results, but none that Solution.save wrote.")

@@ -1,5 +1,7 @@
 """Solution: the course of learning, the same for the theory and for full N."""
 
+import functools
+import operator
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -252,7 +254,7 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
     result = outcome.result
     if is_traced(result):
         # Inside jit or vmap the outcome is known only when the program runs.
-        bad = (result != RESULTS.successful) & (result != RESULTS.loss_reached) & (result != RESULTS.stalled)
+        bad = functools.reduce(operator.and_, (result != good for good in GOOD))
         message = "Learning ended badly in at least one member; pass throw=False to keep the good ones."
         return eqx.error_if(solution, bad, message) if throw else solution
     if np.all(is_one_of(result, *GOOD)):
