@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from overlap_learning.learning.files import check_seal, replace, write
+from overlap_learning.learning.files import read, replace, write
 from overlap_learning.learning.fingerprint import changes, fingerprint
 from overlap_learning.sweeps.pieces import ERROR, Piece, join
 from overlap_learning.sweeps.tables import FLAT, Results
@@ -145,13 +145,7 @@ class Folder:
         return data
 
     def _read(self, file: Path) -> Piece:
-        import xarray
-
-        check_seal(file)
-        with xarray.open_dataset(
-            file, engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
-        ) as opened:
-            data = opened.load()
+        data = read(file, "sweep")
         attributes = dict(data.attrs)
         if attributes["sweep"] != self.sweep:
             raise ValueError("it belongs to another sweep")
