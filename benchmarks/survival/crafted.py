@@ -17,7 +17,8 @@ from overlap_learning.learning.files import SEAL
 #: More elements than any memory holds.
 HUGE = 10**13
 NOT_POSSIBLE = (
-    AttributeError, ArithmeticError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError, Warning
+    AttributeError, ArithmeticError, IndexError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError,
+    Warning,
 )  # fmt: skip
 SECRET = b"what stands in another file of this machine"
 
