@@ -78,6 +78,7 @@ class TensorNetwork(eqx.Module):
         silent = jnp.zeros((*recurrent.shape[:-1], self.extra.shape[1]), recurrent.dtype)
         return (jnp.concatenate([recurrent, silent], axis=-1) + drive - states) / self.time_constant
 
+    @eqx.filter_jit
     def states(self) -> jax.Array:
         """z, shape [K, T, R + m]."""
         drive = jnp.swapaxes(self.inputs, 0, 1)[:, self.conditions]
@@ -89,6 +90,7 @@ class TensorNetwork(eqx.Module):
         )
         return jnp.swapaxes(found, 0, 1)
 
+    @eqx.filter_jit
     def signal(self) -> jax.Array:
         """y, shape [K, T, N]."""
         return self.decoder.read(self.readout, self._rates(self.states()))

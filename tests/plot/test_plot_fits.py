@@ -45,7 +45,7 @@ def invented_fit(rank, gain=3.0):
         decoder=fitting.OneToOne(),
         solver=fitting.Euler(),
     )
-    few = np.ones((1, 2))
+    few, nothing = np.ones((1, 2)), np.zeros((K, T, N), bool)
     return fitting.Fit(
         networks=jax.tree.map(lambda array: array[None], network),
         best=0,
@@ -60,6 +60,8 @@ def invented_fit(rank, gain=3.0):
         prior=fitting.GaussianProcess(),
         likelihood=fitting.Gaussian(),
         inputs=fitting.Inputs(until=0.0),
+        masks=fitting.Masks(~nothing, nothing, nothing, np.full(nothing.shape, -1)),
+        level=0.5,
         trial_ids=np.arange(10.0, 10 + K),
         condition_names=("left", "right"),
         epochs=tuple(np.repeat(EPOCHS, K // 2).tolist()),
