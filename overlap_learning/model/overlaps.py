@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, check_key, floating, in_numpy, is_traced, scalar, with_values
+from overlap_learning.checks import assembled, check_key, floating, in_numpy, is_traced, listed, scalar, with_values
 from overlap_learning.model.layout import Layout
 
 
@@ -132,7 +132,7 @@ class Overlaps(eqx.Module):
             if block.shape != shape:
                 raise ValueError(
                     f"Overlap {name!r} must have shape {list(shape)} in {layout}, got {list(block.shape)}. "
-                    f"One entry of it is set by its own name: {', '.join(layout.entry_names)}."
+                    f"One entry of it is set by its own name: {listed(layout.entry_names)}."
                 )
             mirror = block.swapaxes(-1, -2)
             if rows == columns and not is_traced(block) and not np.array_equal(block, mirror):

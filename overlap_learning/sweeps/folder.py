@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from overlap_learning.checks import as_path
 from overlap_learning.learning.checkpoint import changes, fingerprint
 from overlap_learning.learning.files import check_seal, replace, write
 from overlap_learning.sweeps.pieces import ERROR, Piece, join
@@ -39,7 +40,7 @@ class Folder:
     def __init__(self, path: str | os.PathLike[str], **arguments: Any):
         if not isinstance(path, (str, os.PathLike)):
             raise ValueError(f"sweep: folder must be a path, such as 'runs/rates', got {path!r}.")
-        self.path = Path(path)
+        self.path = as_path(path)
         self.waiting: list[Piece] = []
         self.written = time.monotonic()
         about = {"schema": str(SCHEMA), **fingerprint(arguments)}

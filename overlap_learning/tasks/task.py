@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, floating, in_jax, is_mask, is_traced, is_zero, scalar
+from overlap_learning.checks import assembled, described, floating, in_jax, is_mask, is_traced, is_zero, scalar
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.tasks.sums import Sums
 
@@ -348,6 +348,9 @@ class Task(eqx.Module):
         share = 1 + 1 / self.n_steps
         penalty = None if self.activity_penalty is None else share * self.activity_penalty
         return self.replace(inputs=inputs, targets=targets, weights=weights, activity_penalty=penalty)
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def with_noise_from(self, key: jax.Array) -> "Task":
         """The same trials, the noise of whose states is drawn from this key."""

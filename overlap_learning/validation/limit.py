@@ -259,7 +259,7 @@ def limit(
         >>> bool(jnp.max(jnp.abs(exact.overlaps.gram - theory.overlaps.gram)) < 1e-12)
         True
     """
-    require_float64("ol.limit")
+    require_float64("ol.limit", model=model, task=task, overlaps=overlaps, rule=rule)
     check_run(model, task, rule, key, "limit")
     check_plain(task.outline, "limit")
     check_comparable(rule, "limit")
