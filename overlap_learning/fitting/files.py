@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.checks import as_path
 from overlap_learning.fitting.decoder import FreeLinear, OneToOne, Orthonormal
 from overlap_learning.fitting.inputs import Inputs
 from overlap_learning.fitting.likelihood import Gaussian, Poisson
@@ -109,7 +109,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not, to the last bit, as it was written, or of another kind or version.
     """
-    path = Path(path)
+    path = as_path(path)
     data = read(path, "fitting.load")
     schema = data.attrs.get("overlap_learning_fit_schema")
     if schema is None or int(schema) != SCHEMA:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from overlap_learning.checks import as_path
 from overlap_learning.learning.files import check_seal, replace, write
 from overlap_learning.learning.fingerprint import changes, fingerprint
 from overlap_learning.sweeps.pieces import ERROR, Piece, join
@@ -41,7 +42,7 @@ class Folder:
     def __init__(self, path: str | os.PathLike[str], version: str | None, **arguments: Any):
         if not isinstance(path, (str, os.PathLike)):
             raise ValueError(f"sweep: folder must be a path, such as 'runs/rates', got {path!r}.")
-        self.path = Path(path)
+        self.path = as_path(path)
         self.waiting: list[Piece] = []
         self.written = time.monotonic()
         about = {"schema": str(SCHEMA), **fingerprint(arguments, "sweep", version)}
