@@ -22,9 +22,9 @@ from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, MinimalNodes, SobolNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.model.quadrature import Trapezoid
+from overlap_learning.neurons.loss import neuron_loss
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
-from overlap_learning.training.neurons import neuron_loss
 from overlap_learning.training.train import train
 from overlap_learning.validation.finite_size import check_comparable, entries
 
