@@ -32,6 +32,12 @@ class NeuronLearner(AbstractLearner):
     state_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
     keeps_vectors: bool = eqx.field(static=True, default=False)
 
+    @classmethod
+    def begin(cls, model: Model, start: AbstractNetwork, rates: jax.Array) -> tuple["NeuronLearner", Neurons]:
+        """The learner of a network without a bulk, in double precision, and its position at the start."""
+        start = jax.tree.map(lambda array: array.astype(float), start)
+        return cls(model=model, rates=Neurons(rates), weights=start.weights), Neurons(start.vectors)
+
     def loss(self, position: Neurons, task: Task) -> jax.Array:
         vectors, bulk = self._vectors(position), self._bulk(position)
         if bulk is None:

@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -13,6 +14,7 @@ from overlap_learning.learning.driver import check_run, run
 from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
+from overlap_learning.learning.stability import rise
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import BULK, bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
@@ -110,6 +112,8 @@ def train(
     traced = is_traced(network, rule, task, key)
     with contextlib.nullcontext(Pace(is_whole=True)) if traced else watched(rule, progress, title, store) as pace:
         outcome, final = run(learner, rule, task, position, key, fields if is_batch else None, pace)
+    if found := rise(outcome.record, learner, rule, task, None):
+        outcome = eqx.tree_at(lambda o: o.stats, outcome, outcome.stats | found)
     return finish(model, outcome, final, "train", throw=throw)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import is_traced, require_float64
+from overlap_learning.dynamics.closures import check_folding
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.learning.dataset import to_dataset
@@ -325,11 +326,7 @@ def _chosen(
             f"ol.model.HermiteGrid(5)), got {nodes!r}."
         )
     for one in nodes:
-        if one.folded and not model.activation.is_odd:
-            raise ValueError(
-                f"limit: {one!r} stands for mirror images, too, which is wrong for {type(model.activation).__name__}: "
-                "it is not odd. Use folded=False."
-            )
+        check_folding(model, one, "limit")
     return nodes
 
 
