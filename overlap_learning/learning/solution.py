@@ -17,7 +17,7 @@ from overlap_learning.checks import assembled, in_numpy, is_traced
 from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
 from overlap_learning.learning.record import Outcome, trim
 from overlap_learning.learning.stability import rise_sentence
-from overlap_learning.learning.trust import Trust, compared, not_estimated
+from overlap_learning.learning.trust import ADVICE, MORE, Trust, compared, not_estimated
 from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork, Network, network_of
@@ -150,15 +150,13 @@ class Solution(eqx.Module):
         if self.model is None:
             raise ValueError("Solution.trust: this learner has no overlaps that a theory could be wrong about.")
         if "beside_gram" in self.saved:
-            return compared(self.time, self.loss, self.saved)
+            advice = MORE if isinstance(self.final, AbstractNetwork) else ADVICE
+            return compared(self.time, self.loss, self.saved, advice)
         off, reason = 0.0, "Exact: linear phi, whose overlaps learn by themselves."
         if isinstance(self.final, AbstractNetwork):
             reason = "Exact: every neuron of this network was trained."
         elif isinstance(self.final, ReducedNetwork):
-            off, reason = (
-                self.stats["bulk_error"],
-                "The limit of infinitely many neurons, off by at most the bulk_error.",
-            )
+            off, reason = self.stats["bulk_error"], "The limit of infinitely many neurons, known to the bulk_error."
         elif not self.model.is_linear:
             off, reason = np.nan, "Not estimated: ol.integrate(..., trust=True) estimates it for rules of networks."
         return not_estimated(self.time, self.loss, off, reason)

@@ -11,8 +11,9 @@ from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace
 TRUSTED, FAILED = 0.1, 0.5
 #: The verdicts, from good to bad, and that on what was not estimated.
 TRUST, DOUBT, FAILS, UNKNOWN = "trust", "doubt", "the theory fails here", "not known"
-#: What to do where a theory is not trusted.
-ADVICE = "ol.integrate(..., closure=ol.Cheapest(0.05)) looks for a closure that holds"
+#: What to do where a theory is not trusted, and where neurons are not that were to do better.
+ADVICE = "Use closure=ol.Cheapest(0.05), which looks for one that holds, or ol.train."
+MORE = "Use more neurons; where the loss rises, a smaller learning rate."
 #: The names, in what a solution saved, of the overlaps and the loss of the neurons that learned beside it.
 BESIDE = ("beside_gram", "beside_loss")
 
@@ -29,6 +30,7 @@ class Trust(eqx.Module):
         loss: of the run, shape [S].
         loss_beside: of the neurons beside it, shape [S].
         reason: why nothing is estimated; empty where something is.
+        advice: what to do where the verdict is another than "trust".
     """
 
     time: Any
@@ -37,6 +39,7 @@ class Trust(eqx.Module):
     loss: Any
     loss_beside: Any
     reason: str = eqx.field(static=True, default="")
+    advice: str = eqx.field(static=True, default=ADVICE)
 
     @property
     def relative(self) -> Any:
@@ -78,7 +81,7 @@ class Trust(eqx.Module):
         if float(self.largest) <= TRUSTED:
             return f"{found}."
         good = max(0, int(np.argmax(np.nan_to_num(relative) > TRUSTED)) - 1)
-        return f"{found}; good to {TRUSTED:.0%} until {float(self.time[good]):.4g}. {ADVICE}."
+        return f"{found}; good to {TRUSTED:.0%} until {float(self.time[good]):.4g}. {self.advice}"
 
     def __repr__(self) -> str:
         if is_traced(self.deviation) or np.ndim(self.largest):
@@ -93,7 +96,7 @@ def verdict_of(relative: Any) -> Any:
     return words.item() if words.ndim == 0 else words
 
 
-def compared(time: Any, loss: Any, saved: Any) -> Trust:
+def compared(time: Any, loss: Any, saved: Any, advice: str = ADVICE) -> Trust:
     """The trust in saved overlaps, from the neurons that were saved beside them."""
     time, loss, gram, beside, loss_beside = in_numpy((time, loss, saved["gram"], *(saved[name] for name in BESIDE)))
     xp = namespace(gram)
@@ -101,7 +104,7 @@ def compared(time: Any, loss: Any, saved: Any) -> Trust:
     # A change by rounding is none.
     moved = change > 100 * np.finfo(float).eps * xp.max(xp.abs(beside[..., 0, :, :]), axis=(-2, -1))
     deviation = xp.max(xp.abs(gram - beside), axis=(-2, -1))
-    return Trust(time, deviation, xp.where(moved, change, 0.0), loss, loss_beside)
+    return Trust(time, deviation, xp.where(moved, change, 0.0), loss, loss_beside, advice=advice)
 
 
 def not_estimated(time: Any, loss: Any, off: Any, reason: str) -> Trust:
