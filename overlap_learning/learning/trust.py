@@ -7,8 +7,11 @@ import numpy as np
 
 from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace
 
-#: Deviations of overlaps, as parts of the largest change of one, up to which a run is trusted, and from which it fails.
+#: Deviations of overlaps, as parts of the largest change of one, up to which a run is trusted, and from which it fails;
+#: and of the losses at the end, as parts of their sum.
 TRUSTED, FAILED = 0.1, 0.5
+#: Losses at the end that differ by more than this part of the first loss are held against each other.
+SEEN = 0.05
 #: The verdicts, from good to bad, and that on what was not estimated.
 TRUST, DOUBT, FAILS, UNKNOWN = "trust", "doubt", "the theory fails here", "not known"
 #: What to do where a theory is not trusted, and where neurons are not that were to do better.
@@ -59,12 +62,30 @@ class Trust(eqx.Module):
         return _largest(self.loss - self.loss_beside) / _largest(self.loss_beside)
 
     @property
-    def verdict(self) -> Any:
-        """The verdict on `largest`: "trust" up to a tenth, "the theory fails here" from a half, between them "doubt".
+    def end(self) -> Any:
+        """The index of the last saved point at which the error is known, shape []."""
+        xp = namespace(self.deviation)
+        return self.deviation.shape[-1] - 1 - xp.argmax(xp.isfinite(self.deviation)[..., ::-1], axis=-1)
 
-        "not known" where nothing was estimated. Of a batch an array of them.
+    @property
+    def loss_parted(self) -> Any:
+        """The difference of the two losses at the end as a part of their sum, shape []; 0 where it is hardly seen.
+
+        That is, below a twentieth of the first loss. Overlaps may be near where the loss is not: 0.5 is a factor of 3.
         """
-        return verdict_of(self.largest)
+        xp = namespace(self.loss, self.loss_beside)
+        own, other = (xp.take_along_axis(a, self.end[..., None], -1)[..., 0] for a in (self.loss, self.loss_beside))
+        off, size = xp.abs(own - other), own + other
+        return xp.where(off > SEEN * self.loss_beside[..., 0], off / xp.where(size > 0, size, 1.0), 0.0)
+
+    @property
+    def verdict(self) -> Any:
+        """The verdict: "trust", "the theory fails here", or between them "doubt"; "not known" without an estimate.
+
+        Trusted are errors of overlaps (`largest`) and of the loss at the end (`loss_parted`) of a tenth, and from a
+        half of either the theory fails. Of a batch an array of verdicts.
+        """
+        return verdict_of(np.maximum(self.largest, self.loss_parted))
 
     @property
     def sentence(self) -> str:
@@ -72,14 +93,16 @@ class Trust(eqx.Module):
         if self.reason:
             return self.reason
         relative = np.asarray(self.relative)
-        last = int(np.flatnonzero(np.isfinite(relative))[-1])
+        last = int(self.end)
         found = (
             f"overlaps are off those of neurons that learned beside by up to {float(self.largest):.2g} of the largest "
             f"change ({float(self.change):.3g}); at learning time {float(self.time[last]):.4g} by "
             f"{relative[last]:.2g}, with loss {float(self.loss[last]):.3g} against {float(self.loss_beside[last]):.3g}"
         )
-        if float(self.largest) <= TRUSTED:
+        if self.verdict == TRUST:
             return f"{found}."
+        if float(self.largest) <= TRUSTED:
+            return f"{found}. {self.advice}"
         good = max(0, int(np.argmax(np.nan_to_num(relative) > TRUSTED)) - 1)
         return f"{found}; good to {TRUSTED:.0%} until {float(self.time[good]):.4g}. {self.advice}"
 
