@@ -22,9 +22,11 @@ from overlap_learning.learning.rules import Motion
 from overlap_learning.model.activity import reduced_variance
 from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.populations import Populations, from_moments
 from overlap_learning.model.products import product
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.tasks.task import Task
 
 
@@ -228,8 +230,13 @@ _COUPLED = (
     "momentum=0, or run it at full N: ol.train(model, task, network, rule, key)."
 )
 
+_NO_NEURONS = (
+    "weighted neurons learn by GradientFlow, GradientDescent without parameter_noise, or Optimiser; of a whole network "
+    "ol.train follows noise too, and direct descent is for ol.Overlaps."
+)
+
 #: Which learner follows which start under which motion of the vectors; or why there is none.
-LEARNERS: Mapping[tuple[type, Motion], type[AbstractGramLearner] | type[MixtureLearner] | str] = {
+LEARNERS: Mapping[tuple[type, Motion], type[AbstractGramLearner] | type[MixtureLearner] | type[NeuronLearner] | str] = {
     (Overlaps, Motion.LINEAR): TransferLearner,
     (Overlaps, Motion.DIFFUSING): FactorLearner,
     (Overlaps, Motion.BARE): DirectLearner,
@@ -240,10 +247,15 @@ LEARNERS: Mapping[tuple[type, Motion], type[AbstractGramLearner] | type[MixtureL
     (Populations, Motion.BARE): _NOT_ALONE,
     (Populations, Motion.COUPLED): _COUPLED,
     (Populations, Motion.ELEMENTWISE): _ELEMENTWISE,
+    (Network, Motion.LINEAR): NeuronLearner,
+    (Network, Motion.DIFFUSING): _NO_NEURONS,
+    (Network, Motion.BARE): _NO_NEURONS,
+    (Network, Motion.COUPLED): _NO_NEURONS,
+    (Network, Motion.ELEMENTWISE): NeuronLearner,
 }
 
 
-def learner_of(start: Overlaps | Populations, motion: Motion, caller: str) -> Any:
+def learner_of(start: Overlaps | Populations | Network, motion: Motion, caller: str) -> Any:
     """The class of learner that follows a start.
 
     Raises:

@@ -113,5 +113,8 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     "drift": {"drift": Sheet("what moves conserved numbers, predicted and measured", ".beyond.drift", "figure_drift")},
     "holonomy": {"holonomy": Sheet("a loop of tasks leaves a trace", ".beyond.holonomy", "figure_holonomy")},
     "savings": {"savings": Sheet("learning again: what history saves", ".beyond.savings", "figure_savings")},
-    "trust": {"trust": Sheet("when to trust the Gaussian theory", ".beyond.trust", "figure_trust")},
+    "trust": {
+        "trust": Sheet("when to trust the Gaussian theory", ".beyond.trust", "figure_trust"),
+        "trust_calibration": Sheet("what a solution says it is off by", ".beyond.calibration", "figure_calibration"),
+    },
 })  # fmt: skip
