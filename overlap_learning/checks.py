@@ -1,6 +1,9 @@
-"""Checks of arguments that every entry point shares: numbers, arrays, keys, precision."""
+"""Checks of arguments that every entry point shares: numbers, arrays, keys, paths, precision."""
 
+import os
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -9,10 +12,15 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.memory import refuse_too_large
+
 T = TypeVar("T")
 
 #: The longest axis of an array: beyond any memory, and before sizes overflow inside XLA, which then ends the program.
 MOST = 2**31 - 1
+_SINGLE = np.dtype(np.float32)
+#: The most names that a message lists.
+MOST_NAMES = 45
 
 
 def is_traced(*arrays: Any) -> bool:
@@ -162,16 +170,17 @@ def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf
     return later(array, lambda x: ((x > low) if open_low else (x >= low)) & (x <= high) & jnp.isfinite(x))
 
 
-def count(value: Any, name: str, least: int = 1, most: int = MOST) -> int:
-    """`value` as an integer from `least` to `most`.
+def count(value: Any, name: str, least: int = 1, most: int = MOST, each: float = 0) -> int:
+    """`value` as an integer from `least` to `most`, of things that take `each` bytes.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is something else, or they would take more memory than is free.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     if value > most:
         raise ValueError(f"{name} must be at most {most:,}, got {value:,}.")
+    refuse_too_large(value * each, f"{name} must be smaller: {value:,}", "make it smaller")
     return int(value)
 
 
@@ -185,6 +194,28 @@ def check_key(key: Any, caller: str) -> None:
     is_new = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
     if not (is_new or (is_array and key.dtype == np.uint32 and key.ndim == 1)):
         raise ValueError(f"{caller}: key must be one jax random key, such as jax.random.key(0), got {key!r}.")
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """A path, in which `~` is the home of a person, as in a shell."""
+    return Path(os.path.expanduser(path))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a message, the first `MOST_NAMES` of them."""
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_NAMES])}, ... ({len(names):,} in all)"
+
+
+def described(module: eqx.Module) -> str:
+    """A module as it is printed, with its numbers: equinox shows their types alone."""
+
+    def shown(leaf: Any) -> Any:
+        is_number = isinstance(leaf, (jax.Array, np.ndarray)) and leaf.ndim == 0 and not is_traced(leaf)
+        return float(f"{float(leaf):.6g}") if is_number and jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return eqx.tree_pformat(jax.tree.map(shown, module), width=120)
 
 
 def assembled(kind: type[T], **fields: Any) -> T:
@@ -208,8 +239,12 @@ def refuse_traced(caller: str, *arrays: Any) -> None:
         )
 
 
-def require_float64(caller: str) -> None:
-    """Refuse to compute theory in single precision.
+def require_float64(caller: str, **given: Any) -> None:
+    """Refuse to compute theory in single precision, and warn of what was made in it.
+
+    Args:
+        caller: the function that a person called.
+        **given: what it was called with, by name.
 
     Raises:
         RuntimeError: if jax is not in 64-bit mode; the message gives the line to add.
@@ -219,3 +254,14 @@ def require_float64(caller: str) -> None:
             f"{caller} computes in float64, and jax is in 32-bit mode. Add this line before any jax call:\n"
             '    jax.config.update("jax_enable_x64", True)'
         )
+    for name, value in given.items():
+        # Its own arrays and no pytree: to flatten one takes as long as a short run.
+        for field, array in getattr(value, "__dict__", {}).items():
+            if getattr(array, "dtype", None) == _SINGLE:
+                warnings.warn(
+                    f"{caller}: {name}.{field} is float32: it was made before jax_enable_x64 was switched on, or of "
+                    f"single precision, and has 7 digits. Make {name} after that line; or, if they will do, say so: "
+                    f"{name} = jax.tree.map(lambda array: array.astype(float), {name}).",
+                    stacklevel=3,
+                )
+                break

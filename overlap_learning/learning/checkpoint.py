@@ -8,14 +8,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, is_traced
+from overlap_learning.checks import as_path, count, is_traced
 from overlap_learning.learning.files import replace
 from overlap_learning.learning.fingerprint import changes, check_version, digest_of, fingerprint, is_key
 from overlap_learning.learning.lock import held, is_left_over
@@ -76,7 +75,7 @@ class Checkpoint:
 
     def part(self, name: str) -> "Checkpoint":
         """The checkpoints of one part of a longer run, in a folder within this one."""
-        return dataclasses.replace(self, folder=Path(self.folder) / name)
+        return dataclasses.replace(self, folder=as_path(self.folder) / name)
 
 
 def part_of(checkpoint: Checkpoint | None, name: str) -> Checkpoint | None:
@@ -123,7 +122,7 @@ class Store:
             )
         self.caller = caller
         self.every = checkpoint.every
-        self.folder = Path(checkpoint.folder).absolute()
+        self.folder = as_path(checkpoint.folder).absolute()
         self.about = fingerprint({**arguments, "checkpoint.every": checkpoint.every}, caller, checkpoint.version)
         self.written = -1
 

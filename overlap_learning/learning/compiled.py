@@ -31,10 +31,15 @@ class _Constant:
 
 def _parts(tree: Any) -> tuple[_Outline, list[Any]]:
     leaves, structure = jax.tree.flatten(tree)
-    # By their dtype: to ask whether a leaf is a jax.Array takes twenty times as long.
-    arrays = [leaf for leaf in leaves if hasattr(leaf, "dtype")]
-    # With their types, as 1, 1.0 and True are equal.
-    rest = [jax.Array if hasattr(leaf, "dtype") else (type(leaf), leaf) for leaf in leaves]
+    arrays, rest = [], []
+    for leaf in leaves:
+        # By its dtype: to ask whether a leaf is a jax.Array takes twenty times as long.
+        if hasattr(leaf, "dtype"):
+            arrays.append(leaf)
+            rest.append(jax.Array)
+        else:
+            # With its type, as 1, 1.0 and True are equal.
+            rest.append((type(leaf), leaf))
     return _Outline(structure, tuple(rest)), arrays
 
 

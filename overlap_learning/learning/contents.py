@@ -65,6 +65,7 @@ def _check_shapes(data: "xarray.Dataset", batch: tuple[int, ...], points: tuple[
     if about is not None:
         d = _size(about["layout"])
         expected |= {"gram": (*points, d, d), f"{FINAL}gram": (*batch, d, d), "change_norm": points}
+        expected |= {"beside_gram": (*points, d, d), "beside_loss": points}
         for vectors in ("vectors", f"{FINAL}vectors"):
             expected[vectors] = (*(points if vectors == "vectors" else batch), None, d)
         expected["vector"] = expected["vector_2"] = (d,)

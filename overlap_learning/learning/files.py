@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from overlap_learning.checks import as_path
 from overlap_learning.learning.hdf5 import check_parts
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def path_of(path: Any, caller: str) -> Path:
     longest = max((os.fsencode(part) for part in Path(text).parts), key=len, default=b"")
     if len(longest) > MOST_BYTES:
         raise ValueError(f"{allowed}, each part of it of at most {MOST_BYTES} bytes, got one of {len(longest)}.")
-    return Path(text)
+    return as_path(text)
 
 
 def write(dataset: "xarray.Dataset", path: str | os.PathLike[str]) -> None:
@@ -73,7 +74,8 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
         ValueError: if there is no such folder.
         OSError: if it can't be written, as on a full disk. An older file of this name is intact.
     """
-    target = path_of(path, "save")
+    # A link stays: what it points to is written.
+    target = Path(os.path.realpath(path_of(path, "save")))
     if not target.parent.is_dir():
         raise ValueError(f"save: there is no folder {str(target.parent)!r}; make it first.")
     draft = None

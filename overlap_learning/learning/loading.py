@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -10,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.checks import as_path
 from overlap_learning.learning.contents import check_contents
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
 from overlap_learning.learning.files import NotInFileError, of_a_stranger, read, write
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
+from overlap_learning.learning.trust import BESIDE
 from overlap_learning.model.activations import AbstractActivation, Erf, Linear, ReLU, Tanh
 from overlap_learning.model.bulk import AbstractBulk, DaleBulk, RandomBulk, SparseBulk
 from overlap_learning.model.bulk_network import BulkNetwork
@@ -75,7 +76,7 @@ def load(
         True
     """
     data = read(path, "load")
-    path = Path(path)
+    path = as_path(path)
     schema = data.attrs.get("overlap_learning_schema")
     if schema is None:
         raise ValueError(f"load: {str(path)!r} is a file of results, but none that Solution.save wrote.")
@@ -110,7 +111,7 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None,
 def _observed(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return {
         name: arrays[name]
-        for name in ("gram", "transfer", "vectors", "bulk", "singular_values", "change_norm")
+        for name in ("gram", "transfer", "vectors", "bulk", "singular_values", "change_norm", *BESIDE)
         if name in arrays
     }
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import count, floating, is_traced, is_zero, later, scalar
+from overlap_learning.checks import count, described, floating, is_traced, is_zero, later, scalar
 from overlap_learning.learning.schedule import LossSchedule
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ class AbstractRule(eqx.Module):
     batch_size: eqx.AbstractVar[Any]
     label_noise: eqx.AbstractVar[Any]
     parameter_noise: eqx.AbstractVar[Any]
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @property
     @abc.abstractmethod

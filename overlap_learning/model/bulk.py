@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, is_traced, later, scalar
+from overlap_learning.checks import check_key, count, described, is_traced, later, scalar
 
 #: The name of the bulk among the rates of a rule.
 BULK = "W"
@@ -25,6 +25,9 @@ class AbstractBulk(eqx.Module):
     """
 
     g: eqx.AbstractVar[jax.Array]
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def sample(self, n_neurons: int, key: jax.Array) -> jax.Array:
         """W0, shape [N, N], row i the input weights of neuron i.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import by_label, count, floating, in_jax, in_numpy, is_traced, later, with_values
+from overlap_learning.checks import by_label, count, floating, in_jax, in_numpy, is_traced, later, listed, with_values
 
 BLOCKS = ("m", "u", "v", "z")
 #: Of each block. The Gram matrix of all vectors has to fit into memory.
@@ -137,7 +137,7 @@ class Layout:
         return found[0], found[1]
 
     def _unknown(self, name: str) -> str:
-        return f"There is no overlap {name!r} in {self}. Its overlaps are: {', '.join(self.entry_names)}."
+        return f"There is no overlap {name!r} in {self}. Its overlaps are: {listed(self.entry_names)}."
 
     def rates(self, rates: Any = None) -> jax.Array:
         """P: the rate of each vector, shape [d], relative to the learning rate (1: plain; 0: frozen).
@@ -160,8 +160,9 @@ class Layout:
         if rates is None:
             return np.ones(self.size)
         allowed = (
-            f"rates must be a mapping with keys from {', '.join(dict.fromkeys((*BLOCKS, *self.vector_names)))}, "
-            f'such as {{"m": 0.0}}, or an array of shape [{self.size}]'
+            f"rates must be a mapping with keys from {listed([*dict.fromkeys((*BLOCKS, *self.vector_names))])}, "
+            f'such as {{"m": 0.0}} ("W" is that of a bulk, in networks that have one), or an array of shape '
+            f"[{self.size}]"
         )
         if isinstance(rates, Mapping):
             result = np.ones(self.size)

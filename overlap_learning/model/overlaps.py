@@ -16,6 +16,7 @@ from overlap_learning.checks import (
     in_numpy,
     is_traced,
     later,
+    listed,
     scalar,
     with_values,
 )
@@ -147,7 +148,7 @@ class Overlaps(eqx.Module):
             if block.shape != shape:
                 raise ValueError(
                     f"Overlap {name!r} must have shape {list(shape)} in {layout}, got {list(block.shape)}. "
-                    f"One entry of it is set by its own name: {', '.join(layout.entry_names)}."
+                    f"One entry of it is set by its own name: {listed(layout.entry_names)}."
                 )
             mirror = block.swapaxes(-1, -2)
             if rows == columns and not is_traced(block) and not np.array_equal(block, mirror):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from overlap_learning.checks import as_path
 from overlap_learning.learning.files import read, replace, write
 from overlap_learning.learning.fingerprint import changes, fingerprint
 from overlap_learning.learning.lock import LOCK, held, is_left_over
@@ -43,7 +44,7 @@ class Folder:
     def __init__(self, path: str | os.PathLike[str], version: str | None, **arguments: Any):
         if not isinstance(path, (str, os.PathLike)):
             raise ValueError(f"sweep: folder must be a path, such as 'runs/rates', got {path!r}.")
-        self.path = Path(path)
+        self.path = as_path(path)
         self.waiting: list[Piece] = []
         self.written = time.monotonic()
         about = {"schema": str(SCHEMA), **fingerprint(arguments, "sweep", version)}
