@@ -2,17 +2,18 @@
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from overlap_learning.checks import as_path
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
 from overlap_learning.learning.files import read, write
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
+from overlap_learning.learning.trust import BESIDE
 from overlap_learning.model.activations import AbstractActivation, Erf, Linear, ReLU, Tanh
 from overlap_learning.model.bulk import AbstractBulk, DaleBulk, RandomBulk, SparseBulk
 from overlap_learning.model.bulk_network import BulkNetwork
@@ -72,7 +73,7 @@ def load(
         >>> bool(jnp.all(same.overlaps.gram == solution.overlaps.gram))
         True
     """
-    path = Path(path)
+    path = as_path(path)
     data = read(path, "load")
     schema = data.attrs.get("overlap_learning_schema")
     if schema is None:
@@ -106,7 +107,7 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None,
 def _observed(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return {
         name: arrays[name]
-        for name in ("gram", "transfer", "vectors", "bulk", "singular_values", "change_norm")
+        for name in ("gram", "transfer", "vectors", "bulk", "singular_values", "change_norm", *BESIDE)
         if name in arrays
     }
 

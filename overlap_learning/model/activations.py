@@ -40,6 +40,14 @@ class AbstractActivation(eqx.Module):
         """
         return _quadrature_averages(self, centre, variance, getattr(self, "quadrature", Trapezoid()))
 
+    def mean_square(self, centre: jax.Array, variance: jax.Array) -> jax.Array:
+        """`< phi(c + sqrt(D) zeta)^2 >`, the activity that a penalty is on, for arguments as those of `averages`."""
+
+        def squared(field):
+            return jnp.square(self(field))
+
+        return _quadrature_averages(squared, centre, variance, getattr(self, "quadrature", Trapezoid()))[0]
+
     @property
     def is_linear(self) -> bool:
         """Whether phi(h) = h, so that the overlaps close exactly."""
@@ -77,8 +85,9 @@ class AbstractActivation(eqx.Module):
 
 
 class Linear(AbstractActivation):
-    """phi(h) = h, with gain g = 1. The theory is exact for it, at every number of neurons, if their
-    states start at 0 (or in the span of m and u) and no noise is added to them while the network learns.
+    """phi(h) = h, with gain g = 1. The theory is exact for it, at every number of neurons, if their states start at 0
+    (or in the span of m and u) and no noise is added to them while the network learns (with noise: to first order in
+    the learning rate).
 
     Source: Ger & Barak 2026, section 2; theory page, eq. (3).
 
@@ -92,6 +101,9 @@ class Linear(AbstractActivation):
 
     def averages(self, centre: jax.Array, variance: jax.Array) -> tuple[jax.Array, jax.Array]:
         return centre, jnp.ones_like(centre)
+
+    def mean_square(self, centre: jax.Array, variance: jax.Array) -> jax.Array:
+        return jnp.square(centre) + variance
 
     def gain(self, variance: jax.Array) -> jax.Array:
         return jnp.ones_like(variance)

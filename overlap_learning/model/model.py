@@ -3,6 +3,7 @@
 import equinox as eqx
 import numpy as np
 
+from overlap_learning.checks import described
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
@@ -51,6 +52,9 @@ class Model(eqx.Module):
         self.layout = layout
         self.activation = activation
         self.bulk = bulk
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @property
     def is_linear(self) -> bool:

@@ -137,7 +137,7 @@ def compare(
         >>> float(jnp.abs(found.outputs[1] - found.outputs[0]).max()), bool(found.told_apart(1e-3)[1] > 0)
         (0.0, True)
     """
-    require_float64("ol.compare")
+    require_float64("ol.compare", model=model, task=task, overlaps=overlaps, rule=rule)
     check_task(model, task, "compare", with_bulk=True)
     if len(overlaps) < 2:
         raise ValueError(f"compare: overlaps must be two or more ol.Overlaps, got {len(overlaps)}.")

@@ -38,7 +38,7 @@ def members(overlaps: Overlaps, model: Model, n_members: int, *, key: jax.Array,
         >>> ol.studies.members(first, model, 5, key=jax.random.key(0))["z", "u"].ravel()
         Array([0.5, 0.5, 0.5, 0.5, 0.5], dtype=float64)
     """
-    require_float64("ol.studies.members")
+    require_float64("ol.studies.members", model=model, overlaps=overlaps)
     layout = check_layout(model, overlaps, "members", with_bulk=True)
     n_members = count(n_members, "members: n_members")
     spread = scalar(spread, "members: spread", "positive", 0)
