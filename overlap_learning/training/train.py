@@ -23,9 +23,7 @@ from overlap_learning.model.network import AbstractNetwork, network_of, weighted
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.arrays import Arrays, Neurons
-from overlap_learning.training.bulk import bulk_loss
-from overlap_learning.training.neurons import neuron_loss
-from overlap_learning.training.states import needs_states, state_loss
+from overlap_learning.training.states import network_loss
 
 
 class NeuronLearner(AbstractLearner):
@@ -46,11 +44,7 @@ class NeuronLearner(AbstractLearner):
 
     def loss(self, position: Neurons, task: Task) -> jax.Array:
         vectors, bulk = self._vectors(position), self._bulk(position)
-        if needs_states(task):
-            return state_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
-        if bulk is None:
-            return neuron_loss(self.model, vectors, self.weights, task, self.state_dtype)
-        return bulk_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
+        return network_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
 
     def gradient(self, position: Neurons, task: Task) -> tuple[jax.Array, Neurons]:
         value, slope = jax.value_and_grad(lambda at: self.loss(at, task))(position)

@@ -24,7 +24,7 @@ from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.model.quadrature import Trapezoid
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task, check_plain
-from overlap_learning.training.neurons import neuron_loss
+from overlap_learning.training.states import network_loss
 from overlap_learning.training.train import train
 from overlap_learning.validation.finite_size import check_comparable, entries
 
@@ -261,7 +261,7 @@ def limit(
     """
     require_float64("ol.limit", model=model, task=task, overlaps=overlaps, rule=rule)
     check_run(model, task, rule, key, "limit")
-    check_plain(task.outline, "limit")
+    check_plain(task.outline, "limit", ("state_noise",))
     check_comparable(rule, "limit")
     check_checkpoint(checkpoint, rule, "limit")
     check_channels(model.layout, task.outline, "limit", overlaps=overlaps)
@@ -292,7 +292,7 @@ def _start_error(model: Model, task: Task, start: Network, gram: jax.Array, rate
     """How far `dG/dtau` of these neurons is from `-(G S P + P S G)` of Gaussian ones, relative to its largest entry."""
     rows, columns = model.layout.entry_indices
     weights = start.weights
-    slope = jax.grad(lambda vectors: neuron_loss(model, vectors, weights, task))(start.vectors)
+    slope = jax.grad(lambda vectors: network_loss(model, vectors, weights, None, task))(start.vectors)
     activation = model.activation
     if hasattr(activation, "quadrature"):
         activation = Activation(activation, REFEREE)

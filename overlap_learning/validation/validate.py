@@ -19,7 +19,7 @@ from overlap_learning.learning.solution import Solution
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.tasks.stream import TaskStream
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.task import Task, check_plain
 from overlap_learning.validation.closure import ClosureReport, report
 from overlap_learning.validation.finite_size import FiniteSize, check_comparable, check_sizes, entries, finite_size
 from overlap_learning.validation.limit import limit
@@ -304,6 +304,9 @@ def validate(
         True
     """
     require_float64("ol.validate", model=model, task=task, overlaps=overlaps, rule=rule)
+    if isinstance(task, (Task, TaskStream)):
+        # Networks with noise differ from theory by chance in each step, which is no deviation of the theory.
+        check_plain(task.outline, "validate", ("state_noise",))
     sizes, n_seeds = check_sizes(n_neurons, "validate"), count(n_seeds, "validate: n_seeds")
     if not 0 < early <= 1:
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")

@@ -78,6 +78,8 @@ def test_what_knows_nothing_of_activity_or_noise_refuses_by_name():
         penalised.loss(penalised.targets)
     with pytest.raises(ValueError, match=r"limit: holds without state_noise.*replace\(state_noise=None\)"):
         ol.limit(TANH, noisy, START, rule())
+    with pytest.raises(ValueError, match="validate: holds without state_noise"):
+        ol.validate(LINEAR, noisy, START, rule(), key=jax.random.key(0))
     with pytest.raises(ValueError, match="solution_manifold: holds without activity_penalty"):
         ol.studies.solution_manifold(LINEAR, penalised, START)
     with pytest.raises(ValueError, match=r"state_noise.*GradientFlow takes none"):
