@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import is_traced, require_float64
+from overlap_learning.checks import first_rows, is_traced, require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.learning.dataset import to_dataset
@@ -181,8 +181,12 @@ class Limit(AbstractResult):
             f"  {'loss':<12}{float(self.loss[0]):>14.6g}{float(self.loss[-1]):>14.6g}{self.loss_error[-1]:>12.1e}",
         ]
         values = entries(self.solution)
-        for i, name in enumerate(self.model.layout.entry_names):
-            rows.append(f"  {name:<12}{values[0, i]:>14.6g}{values[-1, i]:>14.6g}{self.error[-1, i]:>12.1e}")
+        rows += first_rows(
+            [
+                f"  {name:<12}{values[0, i]:>14.6g}{values[-1, i]:>14.6g}{self.error[-1, i]:>12.1e}"
+                for i, name in enumerate(self.model.layout.entry_names)
+            ]
+        )
         return "\n".join(rows if self.resolved else [*rows, f"  {self.warning}"])
 
     @property

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, refuse_traced, require_float64
+from overlap_learning.checks import count, listed, refuse_traced, require_float64
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
@@ -230,8 +230,8 @@ class Validation(AbstractResult):
             )
             rows.append(f"  {n:>9}{self.largest[i].max():>12.3e}  {early:<22}{final}")
         largest = np.abs(self.deviation[-1, :, -1]).max(axis=0)
-        named = ", ".join(
-            f"{name} {value:.1e}" for name, value in zip(self.model.layout.entry_names, largest, strict=True)
+        named = listed(
+            [f"{name} {value:.1e}" for name, value in zip(self.model.layout.entry_names, largest, strict=True)]
         )
         rows.append(f"  at the end, N = {self.n_neurons[-1]}, largest over networks: {named}")
         if self.closure is not None:
