@@ -5,7 +5,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from overlap_learning import model, tasks
-from overlap_learning.dynamics import conserved, integrate, invariants, loss, loss_gradient, metric, symmetries
+from overlap_learning.dynamics import (
+    Cheapest,
+    Gaussian,
+    WeightedNeurons,
+    conserved,
+    integrate,
+    invariants,
+    loss,
+    loss_gradient,
+    metric,
+    symmetries,
+)
 from overlap_learning.learning import (
     RESULTS,
     Checkpoint,
@@ -68,11 +79,13 @@ __all__ = [
     "Activation",
     "Batched",
     "BulkNetwork",
+    "Cheapest",
     "Checkpoint",
     "ClosureReport",
     "Comparison",
     "DirectDescent",
     "Erf",
+    "Gaussian",
     "GradientDescent",
     "GradientFlow",
     "Layout",
@@ -93,6 +106,7 @@ __all__ = [
     "Task",
     "TaskStream",
     "Validation",
+    "WeightedNeurons",
     "closure_error",
     "compare",
     "conserved",

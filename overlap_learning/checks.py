@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,20 @@ MOST_NAMES = 45
 def is_traced(*arrays: Any) -> bool:
     """Whether a value is only known later (inside jit, vmap or grad), so that it can't be checked now."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+
+
+#: Whether values that are only known later are checked then: True while a sweep calls its function. It is part of what
+#: programs are compiled for, so that outside of sweeps they are as they were.
+checks_later = jax.make_user_context(False)
+#: What the error of such a check says. Sweeps compute the point once more, uncompiled, where the check itself speaks.
+REFUSED = "overlap_learning: a value that is only known inside a compiled program was refused"
+
+
+def later(array: jax.Array, is_allowed: Callable[[jax.Array], Any]) -> jax.Array:
+    """An array that `is_traced`; in a sweep with a check of its values, made when they are known."""
+    if not checks_later.value:
+        return array
+    return eqx.error_if(array, jnp.logical_not(jnp.all(is_allowed(jax.lax.stop_gradient(array)))), REFUSED)
 
 
 def in_numpy(tree: Any) -> Any:
@@ -58,12 +72,63 @@ def with_values(array: Any, where: Any, values: Any) -> Any:
     return changed
 
 
+def refuse_masked(value: Any, name: str) -> None:
+    """Refuse an array of numpy with masked values: as an array of jax it would show what lies under the mask.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.any(np.ma.getmaskarray(value)):
+        n = int(np.ma.getmaskarray(value).sum())
+        raise ValueError(
+            f"{name} has {n} masked values, of which nothing is known; pass {name.split()[-1]}.filled(0.0), or with "
+            "np.nan where NaN is allowed, to say what they are."
+        )
+
+
+def by_label(value: Any, name: str, *wanted: Sequence[str]) -> Any:
+    """An array of pandas or xarray whose last axes have labels, in the order that is wanted; any other as it is.
+
+    Args:
+        value: what was passed. Axes that are numbered from 0 have no labels.
+        name: what it is called in messages.
+        *wanted: the labels of each of the last axes, in order.
+
+    Raises:
+        ValueError: if it has other labels.
+    """
+    axes = _labels(value)[-len(wanted) :]
+    if len(axes) < len(wanted):
+        return value
+    array = value.to_numpy()
+    for axis, (found, labels) in enumerate(zip(axes, wanted, strict=True), start=array.ndim - len(wanted)):
+        if found is None or found == list(range(len(found))) or found == list(labels):
+            continue
+        if sorted(map(str, found)) != sorted(labels):
+            raise ValueError(
+                f"{name} has an axis with the labels {found}; they must be {', '.join(labels)}, in any order. Without "
+                f"labels its order counts: pass {name.split()[-1]}.to_numpy()."
+            )
+        array = np.take(array, [list(map(str, found)).index(label) for label in labels], axis)
+    return array
+
+
+def _labels(value: Any) -> list[list[Any] | None]:
+    """The labels of each axis of an array of pandas or xarray, None for one without; none of any other."""
+    if hasattr(value, "dims") and hasattr(value, "coords"):
+        return [value.coords[dim].values.tolist() if dim in value.coords else None for dim in value.dims]
+    if hasattr(value, "index") and hasattr(value, "to_numpy"):
+        return [list(getattr(value, name)) for name in ("index", "columns") if hasattr(value, name)]
+    return []
+
+
 def floating(value: Any, name: str) -> jax.Array:
     """`value` as a jax array of real numbers; integers become floats.
 
     Raises:
-        ValueError: if it is not a rectangular array of real numbers.
+        ValueError: if it is not a rectangular array of real numbers, or has masked values.
     """
+    refuse_masked(value, name)
     try:
         array = in_jax(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -99,7 +164,8 @@ def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf
         number = float(np.asarray(value))
         if not (number > low if open_low else number >= low) or not number <= high or not np.isfinite(number):
             raise ValueError(f"{name} must be {allowed}, got {number:g}.")
-    return array
+        return array
+    return later(array, lambda x: ((x > low) if open_low else (x >= low)) & (x <= high) & jnp.isfinite(x))
 
 
 def count(value: Any, name: str, least: int = 1, most: int = MOST) -> int:

@@ -1,21 +1,32 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
+import warnings
 from typing import Any
 
+import equinox as eqx
 import jax
+import numpy as np
+from jax import lax
 
-from overlap_learning.checks import is_traced, require_float64
-from overlap_learning.dynamics.learners import learner_of
+from overlap_learning.checks import assembled, is_traced, require_float64
+from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Start, known_closure
+from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
-from overlap_learning.learning.checkpoint import Checkpoint, Store
+from overlap_learning.learning.checkpoint import Checkpoint, Store, part_of
 from overlap_learning.learning.driver import check_run, run
+from overlap_learning.learning.outcomes import RESULTS, is_one_of
 from overlap_learning.learning.pace import Pace, watched
+from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
-from overlap_learning.learning.solution import Solution, finish
+from overlap_learning.learning.solution import GOOD, Solution, finish
+from overlap_learning.learning.stability import rise
+from overlap_learning.learning.trust import beside, compared
+from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.reduced_network import ReducedNetwork
@@ -27,10 +38,12 @@ from overlap_learning.tasks.task import Task
 def integrate(
     model: Model,
     task: Task | TaskStream,
-    overlaps: Overlaps | Populations | BulkNetwork | ReducedNetwork,
+    overlaps: Overlaps | Populations | Network | BulkNetwork | ReducedNetwork,
     rule: AbstractRule,
     key: jax.Array | None = None,
     *,
+    closure: AbstractClosure | None = None,
+    trust: bool = True,
     depth: Depth | None = None,
     throw: bool = True,
     checkpoint: Checkpoint | None = None,
@@ -39,11 +52,8 @@ def integrate(
 
     Gradient descent on the N x d vectors V acts on them from the right, `V(tau) = V(0) M(tau)`, so the d x d matrix M,
     and with it `G = M^T G(0) M`, follows a small closed system: exactly for linear networks of every N, for nonlinear
-    ones under the assumption that neurons stay Gaussian, an approximation that drifts as training goes on. How large
-    its error is on a task, `ol.closure_error` tells. Where a few per cent matter, `ol.train` 25 weighted neurons
-    (`ol.Network.quadrature` with `Cubature(9)`), for less error 128 (`HermiteGrid(8, 2)`); eight `ol.Populations`
-    (`Populations.split`) do nearly as well as the first and keep the form of the theory. For phi that is not odd, begin
-    with `Populations.from_overlaps`, which has means.
+    ones in a closure. The default one takes neurons to stay Gaussian: an approximation that drifts as training goes on.
+    `Solution.trust` says how far it is off on this task; `closure=ol.Cheapest(0.05)` looks for one that is not.
 
     With a bulk, `W = W0 + u v^T / N`, and linear phi the network that learns is again one of a few deterministic
     neurons: words in W0 and W0^T, applied to the vectors, have known inner products for N to infinity (and in one given
@@ -54,11 +64,16 @@ def integrate(
     Args:
         model: the `Model`.
         task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
-        overlaps: the start: `Overlaps`, or `Populations`, each of which stays Gaussian on its own; with a bulk
-            `Overlaps` (N to infinity), one `BulkNetwork`, or the `final` of an earlier run.
-        rule: `GradientFlow`, `GradientDescent` or `DirectDescent`.
+        overlaps: the start: `Overlaps`, or `Populations`, each of which stays Gaussian on its own; or a `Network`, of
+            which its own neurons learn unless there is a closure. With a bulk `Overlaps` (N to infinity), one
+            `BulkNetwork`, or the `final` of an earlier run.
+        rule: `GradientFlow`, `GradientDescent` or `DirectDescent`; for weighted neurons `Optimiser` too.
         key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.train` draws the same
             trials from the same key.
+        closure: what follows nonlinear neurons: `ol.Gaussian()`, `ol.WeightedNeurons(nodes)`, or, to have one chosen,
+            `ol.Cheapest(tolerance)`; None: the Gaussian one, and of a `Network` its own neurons.
+        trust: whether some 64 weighted neurons learn beside a nonlinear closure, from which `Solution.trust` estimates
+            what it is off by. Not with direct descent, parameter noise and noise on states.
         depth: with a bulk, how far into it the theory looks; None: `ol.random_connectivity.Depth()`, for errors of
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
@@ -66,8 +81,8 @@ def integrate(
             after the program was killed. Not with a flow.
 
     Returns:
-        A `Solution`; its `final` is the learned `Overlaps`; with a bulk a `ReducedNetwork`. Where W learned,
-        `singular_values` and `change_norm` are those of its change.
+        A `Solution`; its `final` is the learned `Overlaps`, `Populations` or, of weighted neurons, `Network`; with a
+        bulk a `ReducedNetwork`. Where W learned, `singular_values` and `change_norm` are those of its change.
 
     Raises:
         ValueError: if the arguments do not fit together, the rule does not close in overlap space, or the checkpoint is
@@ -103,37 +118,137 @@ def integrate(
         )  # fmt: skip
     if depth is not None:
         raise ValueError("integrate: depth is how far the theory looks into a bulk, and this model has none.")
-    kind = _check(model, task, overlaps, rule, key)
+    _check(model, task, overlaps, rule, key)
     if bulk_rate(rule.rates)[1] is not None:
         raise ValueError(
             'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
             "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
         )
-    store = None
-    if checkpoint is not None:
-        store = Store(checkpoint, "integrate", model=model, task=task, overlaps=overlaps, rule=rule, key=key)
-    learner, position = kind.begin(model, overlaps, model.layout.known_rates(rule.rates))
-    with _pace(model, rule, store, (overlaps, rule, task, key)) as pace:
-        outcome, final = run(learner, rule, task, position, key, None, pace)
+    noisy = task.outline.state_noise is not None
+    if noisy and (isinstance(overlaps, Network) or not (closure is None or isinstance(closure, Gaussian))):
+        raise ValueError(
+            "integrate: of state_noise the theory of Gaussian neurons knows alone: a few weighted neurons have noise that "
+            "many would average out. Start from network.overlaps, without another closure; or train every neuron: "
+            "ol.train(model, task, network, rule, key)."
+        )
+    if closure is None and (model.is_linear or isinstance(overlaps, Network)):
+        # What is exact needs no closure, and nothing beside it.
+        outcome, final = _learned(model, task, overlaps, rule, key, overlaps, checkpoint)
+    else:
+        outcome, final = _closed(
+            model, task, overlaps, rule, key, known_closure(closure), trust and not noisy, checkpoint
+        )
     return finish(model, outcome, final, "integrate", throw=throw)
 
 
-def _check(
-    model: Model, task: Task | TaskStream, start: Overlaps | Populations, rule: AbstractRule, key: jax.Array | None
-) -> Any:
-    """Refuse arguments that do not fit together, before anything is compiled; the class of learner for them.
+def _learned(
+    model: Model,
+    task: Task | TaskStream,
+    start: Start,
+    rule: AbstractRule,
+    key: jax.Array | None,
+    given: Start,
+    checkpoint: Checkpoint | None,
+    closure: AbstractClosure | None = None,
+) -> tuple[Outcome, Any]:
+    """How learning went from a start, which is `given` in a closure, and what was learned."""
+    kind = learner_of(start, rule.motion, "integrate")
+    store = None
+    if checkpoint is not None:
+        arguments = {"model": model, "task": task, "overlaps": given, "rule": rule, "key": key}
+        store = Store(checkpoint, "integrate", **arguments, **({} if closure is None else {"closure": closure}))
+    learner, position = kind.begin(model, start, model.layout.known_rates(rule.rates))
+    with _pace(model, rule, store, (start, rule, task, key)) as pace:
+        outcome, final = run(learner, rule, task, position, key, None, pace)
+    found = rise(outcome.record, learner, rule, task, outcome.record.saved.get("transfer"))
+    return (eqx.tree_at(lambda o: o.stats, outcome, outcome.stats | found) if found else outcome), final
+
+
+def _closed(
+    model: Model,
+    task: Task | TaskStream,
+    start: Start,
+    rule: AbstractRule,
+    key: jax.Array | None,
+    closure: AbstractClosure,
+    trust: bool,
+    checkpoint: Checkpoint | None,
+) -> tuple[Outcome, Any]:
+    """The same in a closure, with what neurons beside it did."""
+    starts = closure.starts(model, task, start, key)
+    first = next(starts)
+    outcome, final = _learned(model, task, first, rule, key, start, checkpoint, closure)
+    tolerance = closure.tolerance if isinstance(closure, Cheapest) else None
+    is_followed = not isinstance(LEARNERS[Network, rule.motion], str)
+    if model.is_linear or (tolerance is None and not (trust and is_followed)):
+        return outcome, final
+    alone = rule if not rule.dense else assembled(type(rule), **(vars(rule) | {"dense": False}))
+    before, before_final = outcome, final
+    for number, finer in enumerate(starts):
+        if _is_interrupted(outcome):
+            return outcome, final
+        given = (model, task, finer, alone, key, start)
+        given = jax.tree.map(_constant, given) if is_traced(given) else given
+        other, other_final = _learned(*given, part_of(checkpoint, f"beside_{number}"), closure)
+        if _is_interrupted(other):
+            return eqx.tree_at(lambda o: o.result, outcome, other.result), final
+        held = _held(outcome, other, other_final)
+        if tolerance is None or _error(held) <= float(tolerance):
+            return held, final
+        if isinstance(start, Network):
+            # Its own neurons, beside which nothing is finer.
+            return other, other_final
+        before, before_final, outcome, final = outcome, final, other, other_final
+    held = _held(outcome, before, before_final)
+    warnings.warn(
+        f"integrate: no closure meets the tolerance {float(tolerance or 0):g}. The finest, {final.n_neurons} weighted "
+        f"neurons, is {_error(held):.2g} off one of {before_final.n_neurons}. Networks may part from each other here, "
+        "too: look for a loss that rises, and use a smaller learning rate.",
+        stacklevel=3,
+    )
+    return held, final
+
+
+def _held(outcome: Outcome, other: Outcome, other_final: Any) -> Outcome:
+    """A run with the overlaps and the loss of the neurons that learned beside it."""
+    saved = outcome.record.saved | beside(outcome.record, other.record)
+    stats = outcome.stats | {"neurons_beside": np.asarray(other_final.n_neurons)}
+    return eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (saved, stats))
+
+
+def _error(held: Outcome) -> float:
+    """What a closure is off by, of overlaps or of the loss; infinite where it or its neighbour ended badly."""
+    record = held.record
+    found = compared(record.time, record.loss, record.saved)
+    largest = float(max(found.largest, found.loss_error))
+    return largest if np.isfinite(largest) and np.all(is_one_of(held.result, *GOOD)) else np.inf
+
+
+def _is_interrupted(outcome: Outcome) -> bool:
+    return not is_traced(outcome.result) and bool(np.any(is_one_of(outcome.result, RESULTS.interrupted)))
+
+
+def _constant(leaf: Any) -> Any:
+    """A leaf without its derivative: what learns beside a run is no part of it."""
+    return lax.stop_gradient(leaf) if is_traced(leaf) else leaf
+
+
+def _check(model: Model, task: Task | TaskStream, start: Start, rule: AbstractRule, key: jax.Array | None) -> None:
+    """Refuse arguments that do not fit together, before anything is compiled.
 
     Raises:
         ValueError: naming the argument, what it was and what is allowed.
     """
-    if not isinstance(start, Populations):
+    if isinstance(start, Network):
+        check_model(model, "integrate")
+        check_channels(model.layout, task.outline, "integrate", network=start)
+    elif not isinstance(start, Populations):
         check_layout(model, start, "integrate")
     check_run(model, task, rule, key, "integrate")
     if start.layout != model.layout:
         raise ValueError(f"integrate: populations have {start.layout}, the model has {model.layout}.")
-    if isinstance(start, Populations) and rule.dense:
+    if not isinstance(start, Overlaps) and rule.dense:
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")
-    return learner_of(start, rule.motion, "integrate")
 
 
 def _pace(

@@ -1,6 +1,7 @@
 """Learners of the theory: what is followed in place of the vectors of a network."""
 
 import abc
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -21,9 +22,11 @@ from overlap_learning.learning.rules import Motion
 from overlap_learning.model.activity import reduced_variance
 from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.populations import Populations, from_moments
 from overlap_learning.model.products import product
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.tasks.task import Task
 
 
@@ -85,7 +88,7 @@ class TransferLearner(AbstractGramLearner):
     @classmethod
     def begin(cls, model: Model, start: Overlaps, rates: jax.Array) -> Beginning:
         gram = _double(start.gram)
-        return Beginning(assembled(cls, model=model, rates=rates, start=gram), _identity(gram))
+        return Beginning(assembled(cls, model=model, rates=rates, start=gram), _identity(gram.shape))
 
     def gram(self, position: jax.Array) -> jax.Array:
         gram = product(position.T, product(self.start, position))
@@ -179,7 +182,7 @@ class MixtureLearner(AbstractLearner):
         rates = namespace(rates).concatenate([np.zeros(1), rates])
         return Beginning(
             cls(model=model, rates=rates, start=moments, populations=start),
-            _identity(moments),
+            _identity(moments.shape),
         )
 
     def moments(self, position: jax.Array) -> jax.Array:
@@ -227,8 +230,13 @@ _COUPLED = (
     "momentum=0, or run it at full N: ol.train(model, task, network, rule, key)."
 )
 
+_NO_NEURONS = (
+    "weighted neurons learn by GradientFlow, GradientDescent without parameter_noise, or Optimiser; of a whole network "
+    "ol.train follows noise too, and direct descent is for ol.Overlaps."
+)
+
 #: Which learner follows which start under which motion of the vectors; or why there is none.
-LEARNERS: Mapping[tuple[type, Motion], type[AbstractGramLearner] | type[MixtureLearner] | str] = {
+LEARNERS: Mapping[tuple[type, Motion], type[AbstractGramLearner] | type[MixtureLearner] | type[NeuronLearner] | str] = {
     (Overlaps, Motion.LINEAR): TransferLearner,
     (Overlaps, Motion.DIFFUSING): FactorLearner,
     (Overlaps, Motion.BARE): DirectLearner,
@@ -239,10 +247,15 @@ LEARNERS: Mapping[tuple[type, Motion], type[AbstractGramLearner] | type[MixtureL
     (Populations, Motion.BARE): _NOT_ALONE,
     (Populations, Motion.COUPLED): _COUPLED,
     (Populations, Motion.ELEMENTWISE): _ELEMENTWISE,
+    (Network, Motion.LINEAR): NeuronLearner,
+    (Network, Motion.DIFFUSING): _NO_NEURONS,
+    (Network, Motion.BARE): _NO_NEURONS,
+    (Network, Motion.COUPLED): _NO_NEURONS,
+    (Network, Motion.ELEMENTWISE): NeuronLearner,
 }
 
 
-def learner_of(start: Overlaps | Populations, motion: Motion, caller: str) -> Any:
+def learner_of(start: Overlaps | Populations | Network, motion: Motion, caller: str) -> Any:
     """The class of learner that follows a start.
 
     Raises:
@@ -259,6 +272,9 @@ def _double(array: jax.Array) -> jax.Array:
     return array if array.dtype == float else array.astype(float)
 
 
-def _identity(like: jax.Array) -> Any:
-    """Identity matrices, one for each matrix of a batch; in numpy, which compiles nothing."""
-    return np.eye(like.shape[-1]) + np.zeros(like.shape)
+@functools.cache
+def _identity(shape: tuple[int, ...]) -> Any:
+    """Identity matrices, one for each matrix of a batch; in numpy, which compiles nothing. Not to be written to."""
+    identity = np.eye(shape[-1]) + np.zeros(shape)
+    identity.flags.writeable = False
+    return identity

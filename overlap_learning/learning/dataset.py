@@ -11,6 +11,7 @@ import numpy as np
 
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
+from overlap_learning.learning.trust import BESIDE
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.bulk_network import BulkNetwork, is_sparse
 from overlap_learning.model.model import Model
@@ -98,6 +99,10 @@ def _of_overlaps(solution: Solution, model: Model, point: tuple[str, ...]) -> Va
         dims = (*point, "singular_value")
         found["singular_values"] = (dims, solution.singular_values, {"long_name": "singular values of the change of W"})
         found["change_norm"] = (point, solution.change_norm, {"long_name": "Frobenius norm of the change of W"})
+    if "beside_gram" in solution.saved:
+        gram, loss = (solution.saved[name] for name in BESIDE)
+        found["beside_gram"] = ((*point, *_MATRIX), gram, {"long_name": "Gram matrix of neurons beside", "units": "1"})
+        found["beside_loss"] = (point, loss, {"long_name": "loss of neurons beside", "units": "1"})
     if "vectors" in solution.saved:
         attributes = {"long_name": "vectors V at each saved point", "units": "1"}
         found["vectors"] = ((*point, "neuron", "vector"), solution.saved["vectors"], attributes)

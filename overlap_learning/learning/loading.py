@@ -13,6 +13,7 @@ from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, 
 from overlap_learning.learning.files import read, write
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
+from overlap_learning.learning.trust import BESIDE
 from overlap_learning.model.activations import AbstractActivation, Erf, Linear, ReLU, Tanh
 from overlap_learning.model.bulk import AbstractBulk, DaleBulk, RandomBulk, SparseBulk
 from overlap_learning.model.bulk_network import BulkNetwork
@@ -106,7 +107,7 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None,
 def _observed(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return {
         name: arrays[name]
-        for name in ("gram", "transfer", "vectors", "bulk", "singular_values", "change_norm")
+        for name in ("gram", "transfer", "vectors", "bulk", "singular_values", "change_norm", *BESIDE)
         if name in arrays
     }
 

@@ -15,12 +15,15 @@ from jax.typing import ArrayLike
 
 from overlap_learning.checks import assembled, in_numpy, is_traced
 from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
-from overlap_learning.learning.record import Outcome, trim
+from overlap_learning.learning.record import Outcome, Record, trim
+from overlap_learning.learning.stability import rise_sentence
+from overlap_learning.learning.trust import ADVICE, MORE, Trust, compared, not_estimated
 from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork, Network, network_of
 from overlap_learning.model.overlaps import Overlaps, unchecked
 from overlap_learning.model.populations import Populations
+from overlap_learning.model.reduced_network import ReducedNetwork
 
 if TYPE_CHECKING:
     import xarray
@@ -55,8 +58,11 @@ class Solution(eqx.Module):
         final: what was learned, of the kind that was passed in: `Overlaps`, `Populations`, `Network` or `BulkNetwork`;
             with a bulk, of the theory, a `ReducedNetwork`.
         stats: numbers about the run: `n_steps`, or `accepted` and `rejected` solver steps and the `end_time`; for a
-            nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there; for that of
-            a bulk the number of `directions` and the `bulk_error`, how far fewer of them lead elsewhere.
+            nonlinear theory the largest `field_variance` met at start and end, and the `gain_error` there, that of the
+            quadrature of the gain alone (what the theory is off by, `trust` says); the number of `neurons_beside` a
+            closure; where the loss rose on fixed trials, the `rise_step` from which, and the largest `stable_rate`
+            there; for a theory of a bulk the number of `directions` and the `bulk_error`, how far fewer of them lead
+            elsewhere.
         result: a member of `ol.RESULTS`.
         interpolation: the interpolant of M, if asked for with `GradientFlow(dense=True)`.
 
@@ -130,6 +136,30 @@ class Solution(eqx.Module):
             kept = last.dense_bulk[..., None, :, :]
             bulk = jnp.broadcast_to(kept, (*vectors.shape[:-1], vectors.shape[-2]))
         return bulk_network_of(vectors, self.model.layout, weights, bulk)
+
+    @property
+    def trust(self) -> Trust:
+        """How far the overlaps are estimated to be off, and the verdict: "trust", "doubt" or "the theory fails here".
+
+        A closure is held against a few weighted neurons that learned beside it, by the same rule on the same trials:
+        `ol.integrate(..., trust=True)`. Linear theory and trained neurons are exact, and say so.
+
+        Raises:
+            ValueError: if the learner has no overlaps.
+        """
+        if self.model is None:
+            raise ValueError("Solution.trust: this learner has no overlaps that a theory could be wrong about.")
+        if "beside_gram" in self.saved:
+            advice = MORE if isinstance(self.final, AbstractNetwork) else ADVICE
+            return compared(self.time, self.loss, self.saved, advice)
+        off, reason = 0.0, "Exact: linear phi, whose overlaps learn by themselves."
+        if isinstance(self.final, AbstractNetwork):
+            reason = "Exact: every neuron of this network was trained."
+        elif isinstance(self.final, ReducedNetwork):
+            off, reason = self.stats["bulk_error"], "The limit of infinitely many neurons, known to the bulk_error."
+        elif not self.model.is_linear:
+            off, reason = np.nan, "Not estimated: ol.integrate(..., trust=True) estimates it for rules of networks."
+        return not_estimated(self.time, self.loss, off, reason)
 
     @property
     def visible(self) -> dict[str, jax.Array]:
@@ -208,6 +238,10 @@ class Solution(eqx.Module):
         rows += [f"  {name}: {np.asarray(value):.6g}" for name, value in self.stats.items()]
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(self) if hasattr(leaf, "nbytes"))
         rows.append(f"  memory: {size / 2**20:.2f} MiB")
+        if self.model is not None:
+            rows.append(f"  {self.trust!r}")
+        if rose := rise_sentence(self, self.stats):
+            rows.append(f"  {rose}")
         rows.append(f"  {'':<12}{'start':>14}{'end':>14}")
         rows.append(f"  {'loss':<12}{loss[0]:>14.6g}{loss[-1]:>14.6g}")
         return "\n".join([*rows, *self._rows_of_overlaps()])
@@ -233,25 +267,14 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
         LearningError: if throw, and the run ended badly (of a batch: at least one member).
         LearningInterrupted: if the run was interrupted.
     """
-    number = jax.tree.leaves(outcome.result)[0]
-    # Such a run has reached every point.
-    is_whole = not isinstance(number, jax.core.Tracer) and bool(np.all(np.asarray(number) == SUCCESSFUL))
-    record = outcome.record if is_whole else trim(outcome.record)
-    solution = assembled(
-        Solution,
-        model=model,
-        time=record.time,
-        step=record.step,
-        loss=record.loss,
-        saved=record.saved,
-        final=final,
-        stats=outcome.stats,
-        result=outcome.result,
-        interpolation=outcome.interpolation,
-    )
-    if is_whole:
-        return solution
     result = outcome.result
+    number = jax.tree.leaves(result)[0]
+    # Put together before the result is asked for, while the program runs.
+    solution = _solution(model, outcome, outcome.record, final)
+    # Such a run has reached every point.
+    if not isinstance(number, jax.core.Tracer) and (np.asarray(number) == SUCCESSFUL).all():
+        return solution
+    solution = _solution(model, outcome, trim(outcome.record), final)
     if is_traced(result):
         # Inside jit or vmap the outcome is known only when the program runs.
         bad = functools.reduce(operator.and_, (result != good for good in GOOD))
@@ -267,6 +290,21 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
     return solution
 
 
+def _solution(model: Model | None, outcome: Outcome, record: Record, final: Any) -> Solution:
+    return assembled(
+        Solution,
+        model=model,
+        time=record.time,
+        step=record.step,
+        loss=record.loss,
+        saved=record.saved,
+        final=final,
+        stats=outcome.stats,
+        result=outcome.result,
+        interpolation=outcome.interpolation,
+    )
+
+
 def _what_went_wrong(solution: Solution, caller: str) -> str:
     """How a run ended badly and where; of a batch, which members did, and how the first of them."""
     good = is_one_of(solution.result, *GOOD)
@@ -278,6 +316,9 @@ def _what_went_wrong(solution: Solution, caller: str) -> str:
     keep = "the others" if good.ndim else "the solution up to there"
     sentence = f"{RESULTS[result]} (Ended at {where}; pass throw=False for {keep}.)"
     if not good.ndim:
-        return sentence
+        parts = [sentence, rise_sentence(solution, stats)]
+        if "beside_gram" in solution.saved:
+            parts.append(f"The closure: {solution.trust!r}")
+        return " ".join(filter(None, parts))
     named = f"{', '.join(map(str, bad[:10]))}{', ...' if bad.size > 10 else ''}"
     return f"{caller}: {bad.size} of {good.size} networks ended badly: {named}. The first: {sentence}"

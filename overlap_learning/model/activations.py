@@ -19,6 +19,10 @@ class AbstractActivation(eqx.Module):
     def __call__(self, field: jax.Array) -> jax.Array:
         """phi(h), element by element."""
 
+    def slope(self, field: jax.Array, value: jax.Array) -> jax.Array:
+        """phi'(h), given h and what phi(h) is, element by element."""
+        return jax.jvp(self, (field,), (jnp.ones_like(field),))[1]
+
     @abc.abstractmethod
     def gain(self, variance: jax.Array) -> jax.Array:
         """g(D) = < phi'(sqrt(D) zeta) >, zeta ~ N(0, 1), element by element."""
@@ -205,6 +209,9 @@ class Tanh(AbstractActivation):
 
     def __call__(self, field: jax.Array) -> jax.Array:
         return jnp.tanh(field)
+
+    def slope(self, field: jax.Array, value: jax.Array) -> jax.Array:
+        return (1 - value) * (1 + value)
 
     def gain(self, variance: jax.Array) -> jax.Array:
         return _quadrature_gain(jnp.tanh, variance, self.quadrature)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, floating, in_jax, in_numpy, is_traced, listed, with_values
+from overlap_learning.checks import by_label, count, floating, in_jax, in_numpy, is_traced, later, listed, with_values
 
 BLOCKS = ("m", "u", "v", "z")
 #: Of each block. The Gram matrix of all vectors has to fit into memory.
@@ -179,9 +180,11 @@ class Layout:
                     raise ValueError(f"{allowed}; rates[{key!r}] has shape {list(rate.shape)}.")
                 result = with_values(result, columns, rate)
         else:
-            result = in_numpy(floating(rates, "rates")).astype(float)
+            result = in_numpy(floating(by_label(rates, "rates", self.vector_names), "rates")).astype(float)
             if result.shape != (self.size,):
                 raise ValueError(f"{allowed}; got an array of shape {list(result.shape)}.")
         if not is_traced(result) and not np.all(np.isfinite(result) & (np.asarray(result) >= 0)):
             raise ValueError(f"{allowed}, each rate finite and not negative; got {np.asarray(result).tolist()}.")
+        if is_traced(result):
+            result = later(jnp.asarray(result), lambda x: jnp.isfinite(x) & (x >= 0))
         return result

@@ -16,8 +16,8 @@ class Model(eqx.Module):
         layout: the `Layout`.
         activation: `Linear()`, `Erf()`, `Tanh()`, `ReLU()` or `Activation(phi)`.
         bulk: random connectivity beside the low-rank one, `W = W0 + u v^T / N`, such as `ol.RandomBulk(0.9)`; None:
-            there is none. `visible` and `invisible` are entries of G alone: with a bulk, the loss sees moments such as
-            `z^T W0 m / N` too.
+            there is none. `visible` and `invisible` are entries of G alone: with a bulk that learning has correlated
+            with the vectors, the loss sees moments such as `z^T W0 m / N` too.
 
     Raises:
         ValueError: if an argument is of another kind.

@@ -276,6 +276,26 @@ def default_nodes(
     return SobolNodes(2 ** (budget.bit_length() + 1 - coarser), folded=folded)
 
 
+def sized_nodes(size: int, dimension: int, n_fields: int, *, folded: bool, smooth: bool) -> AbstractNodes:
+    """Nodes in any number of dimensions, of about a given number, that take no time to find.
+
+    In up to four dimensions, where phi is smooth, a `HermiteGrid`; else `SobolNodes`, at least two per dimension.
+
+    Args:
+        size: how many, counted as if folded.
+        dimension: r.
+        n_fields: how many of the dimensions span the fields.
+        folded: whether nodes stand for their mirror images too.
+        smooth: whether phi is.
+    """
+    reader_order = 2 if size <= 100 else 3
+    for order in range(24, 5, -2):
+        grid = HermiteGrid(order, reader_order, folded=folded)
+        if smooth and dimension <= 4 and grid.n_nodes(dimension, n_fields) <= 2.5 * size:
+            return grid
+    return SobolNodes(max(size, 2 * dimension), folded=folded)
+
+
 def _hermite_nodes(order: int) -> tuple[np.ndarray, np.ndarray]:
     nodes, weights = roots_hermitenorm(order)
     # They are odd and even to rounding; the node at zero is to be zero.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, described, floating, in_jax, is_mask, is_traced, is_zero, scalar
+from overlap_learning.checks import assembled, described, floating, in_jax, is_mask, is_traced, is_zero, later, scalar
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.tasks.sums import Sums
 
@@ -167,6 +167,10 @@ class Task(eqx.Module):
         reads = jnp.broadcast_to(arrays["weights"] != 0, shapes["targets"])
         fill = 0 if loss is None else _counted(arrays["targets"], reads)
         arrays["targets"] = jnp.where(reads | jnp.isfinite(arrays["targets"]), arrays["targets"], fill)
+        for name, array in arrays.items():
+            if is_traced(array):
+                is_weight = name == "weights"
+                arrays[name] = later(array, lambda x, low=0 if is_weight else -jnp.inf: jnp.isfinite(x) & (x >= low))
         self.trials = GivenTrials(**arrays)
         self.dt = jax.lax.convert_element_type(dt, dtype)
         self.error = loss

@@ -1,7 +1,7 @@
 """train: gradient descent on the vectors of a full network, the referee of the theory."""
 
 import contextlib
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,88 +11,19 @@ from jax.typing import DTypeLike
 from overlap_learning.checks import is_traced
 from overlap_learning.learning.checkpoint import Checkpoint, Store
 from overlap_learning.learning.driver import check_run, run
-from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
+from overlap_learning.learning.stability import rise
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import BULK, bulk_rate
-from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of, check_bulk
+from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
 from overlap_learning.model.model import Model
-from overlap_learning.model.network import AbstractNetwork, network_of, weighted_gram
+from overlap_learning.model.network import AbstractNetwork
+from overlap_learning.neurons.arrays import Arrays, Neurons
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
-from overlap_learning.training.arrays import Arrays, Neurons
-from overlap_learning.training.states import network_loss
-
-
-class NeuronLearner(AbstractLearner):
-    """Full N: the position is V, its scaled gradient `dL/dV_i / w_i` (N dL/dV for plain ones); and a W that learns."""
-
-    skips: ClassVar[bool] = True
-
-    model: Model
-    rates: Neurons
-    weights: jax.Array
-    #: W if it does not learn; None: it does, or there is none.
-    bulk: Any = None
-    #: Of the vectors, shape [d]; None: 1.
-    units: jax.Array | None = None
-    per_neuron: bool = eqx.field(static=True, default=True)
-    state_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
-    keeps_vectors: bool = eqx.field(static=True, default=False)
-
-    def loss(self, position: Neurons, task: Task) -> jax.Array:
-        vectors, bulk = self._vectors(position), self._bulk(position)
-        return network_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
-
-    def gradient(self, position: Neurons, task: Task) -> tuple[jax.Array, Neurons]:
-        value, slope = jax.value_and_grad(lambda at: self.loss(at, task))(position)
-        if not self.per_neuron:
-            return value, slope
-        # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
-        scaled = slope.vectors / jnp.where(self.weights > 0, self.weights, 1)[:, None]
-        return value, Neurons(scaled, slope.bulk)
-
-    def observe(self, position: Neurons) -> dict[str, jax.Array]:
-        # Of N neurons their overlaps are saved, and all of them for those who ask.
-        vectors = self._vectors(position)
-        found = {"gram": weighted_gram(vectors, self.weights)}
-        if not self.keeps_vectors:
-            return found
-        return found | {"vectors": vectors} | ({} if position.bulk is None else {"bulk": position.bulk})
-
-    def size(self, position: Neurons) -> jax.Array:
-        size = jnp.max(jnp.diagonal(weighted_gram(self._vectors(position), self.weights)))
-        if position.bulk is None:
-            return size
-        return jnp.maximum(size, jnp.sum(jnp.square(position.bulk)) / len(position.bulk))
-
-    def square(self, change: Neurons) -> jax.Array:
-        # What the loss falls by along a gradient: of vectors the mean over neurons.
-        each = self.weights if self.per_neuron else jnp.ones_like(self.weights)
-        square = jnp.trace(weighted_gram(change.vectors, each))
-        return square if change.bulk is None else square + jnp.sum(jnp.square(change.bulk))
-
-    def diffuse(self, position: Neurons, variance: jax.Array, key: jax.Array) -> Neurons:
-        moved = super().diffuse(position, variance, key)
-        if position.bulk is None or not self.per_neuron:
-            return moved
-        # The drift of W is N times less than that of V: so is the variance, for noise of one temperature.
-        step = (moved.bulk - position.bulk) / jnp.sqrt(len(position.bulk))
-        return Neurons(moved.vectors, position.bulk + step)
-
-    def final(self, position: Neurons) -> AbstractNetwork:
-        vectors, bulk, layout = self._vectors(position), self._bulk(position), self.model.layout
-        if bulk is None:
-            return network_of(vectors, layout, self.weights)
-        return bulk_network_of(vectors, layout, self.weights, bulk)
-
-    def _vectors(self, position: Neurons) -> jax.Array:
-        return position.vectors if self.units is None else position.vectors * self.units
-
-    def _bulk(self, position: Neurons) -> Any:
-        return self.bulk if position.bulk is None else position.bulk
 
 
 def train(
@@ -181,6 +112,8 @@ def train(
     traced = is_traced(network, rule, task, key)
     with contextlib.nullcontext(Pace(is_whole=True)) if traced else watched(rule, progress, title, store) as pace:
         outcome, final = run(learner, rule, task, position, key, fields if is_batch else None, pace)
+    if found := rise(outcome.record, learner, rule, task, None):
+        outcome = eqx.tree_at(lambda o: o.stats, outcome, outcome.stats | found)
     return finish(model, outcome, final, "train", throw=throw)
 
 

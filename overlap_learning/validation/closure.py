@@ -14,10 +14,13 @@ from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, p
 from overlap_learning.learning.result import AbstractResult
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution
+from overlap_learning.learning.trust import FAILS, verdict_of
 from overlap_learning.model.activity import rollout
 from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
 from overlap_learning.model.nodes import AbstractNodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.neurons.gaussianity import gaussian_overlaps
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 from overlap_learning.validation.finite_size import FiniteSize, check_comparable, check_sizes, entries, finite_size
@@ -136,8 +139,13 @@ class ClosureReport(AbstractResult):
         return data
 
     @property
+    def verdict(self) -> str:
+        """The verdict of `Solution.trust` ("trust", "doubt", "the theory fails here") on the largest closure error."""
+        return verdict_of(self.largest.max() / self.change if self.change > 0 else 0.0)
+
+    @property
     def sentence(self) -> str:
-        """The closure error in a sentence, with its numbers."""
+        """The closure error in a sentence, with its numbers; before it the verdict, where the limit is known."""
         if self.limit.exact:
             return (
                 "The theory of a linear network is exact: the largest difference from the limit is "
@@ -147,13 +155,14 @@ class ClosureReport(AbstractResult):
         if self.change <= 100 * np.finfo(float).eps * np.abs(entries(self.theory)).max():
             return "Nothing was learned: no overlap moved by more than rounding."
         if not self.resolved:
-            return (
+            fails = self.verdict == FAILS and self.largest.max() > self.limit.error.max()
+            return (f"{self.verdict}: by {self.largest.max() / self.change:.2g} of what learning changes. " * fails) + (
                 f"The closure error is not resolved: theory and limit differ by at most {self.largest.max():.2g}, and "
                 f"the limit is known to {self.limit.error.max():.1g} in its worst overlap; finer nodes would tell."
             )
         found = (
-            f"The Gaussian theory ends {self.largest[-1]:.2g} away from the limit of infinitely many neurons "
-            f"({self.largest[-1] / self.change:.1%} of what learning changes; {known})"
+            f"{self.verdict}: the Gaussian theory ends {self.largest[-1]:.2g} away from the limit of infinitely many "
+            f"neurons ({self.largest[-1] / self.change:.1%} of what learning changes; {known})"
         )
         index = self.until()
         part = f"{float(self.tolerance):.1%} of that change"
@@ -225,7 +234,7 @@ class ClosureReport(AbstractResult):
 def closure_error(
     model: Model,
     task: Task | TaskStream,
-    overlaps: Overlaps,
+    overlaps: Overlaps | Network,
     rule: AbstractRule,
     key: jax.Array | None = None,
     n_neurons: int | Sequence[int] | None = None,
@@ -246,7 +255,7 @@ def closure_error(
     Args:
         model: the `Model`.
         task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
-        overlaps: the start.
+        overlaps: the start; of a `Network` its overlaps are taken, with a warning if they do not give its output.
         rule: `GradientDescent` or `GradientFlow`, without stop_loss.
         key: a jax random key; needed for a stream, for minibatches, for label noise, and for networks. Theory, limit
             and networks see the same trials, those of `ol.integrate` with this key.
@@ -279,6 +288,8 @@ def closure_error(
     """
     require_float64("ol.closure_error", model=model, task=task, overlaps=overlaps, rule=rule)
     refuse_traced("closure_error", overlaps, key)
+    if isinstance(overlaps, Network):
+        overlaps = gaussian_overlaps(model, overlaps, task, key, "closure_error")
     check_layout(model, overlaps, "closure_error")
     check_comparable(rule, "closure_error")
     check_checkpoint(checkpoint, rule, "closure_error")
@@ -289,7 +300,7 @@ def closure_error(
         raise ValueError(
             "closure_error: networks are drawn at random and need a key: ol.closure_error(..., key=jax.random.key(0))."
         )
-    theory = integrate(model, task, overlaps, rule, key, checkpoint=part_of(checkpoint, "theory"))
+    theory = integrate(model, task, overlaps, rule, key, trust=False, checkpoint=part_of(checkpoint, "theory"))
     exact_limit = limit(
         model, task, overlaps, rule, key, nodes=nodes, progress=progress, checkpoint=part_of(checkpoint, "limit")
     )

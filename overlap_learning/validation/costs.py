@@ -110,7 +110,7 @@ def _ways(
     """Kind and size of each closure, and what gives its overlaps through learning, once for each draw."""
 
     def theory(start: Overlaps | Populations) -> np.ndarray:
-        return entries(integrate(model, task, start, rule))
+        return entries(integrate(model, task, start, rule, trust=False))
 
     def full(network: Network) -> np.ndarray:
         return entries(train(model, task, network, rule, progress=progress))

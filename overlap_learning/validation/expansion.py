@@ -17,8 +17,8 @@ from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network, network_of, triangular_factor, weighted_gram
 from overlap_learning.model.nodes import AbstractNodes
 from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.neurons.loss import neuron_loss
 from overlap_learning.tasks.task import Task
-from overlap_learning.training.neurons import neuron_loss
 
 
 class ExpansionLearner(AbstractLearner):

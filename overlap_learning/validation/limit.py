@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import first_rows, is_traced, require_float64
+from overlap_learning.dynamics.closures import check_folding
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
 from overlap_learning.learning.dataset import to_dataset
@@ -22,9 +23,9 @@ from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, MinimalNodes, SobolNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.model.quadrature import Trapezoid
+from overlap_learning.neurons.states import network_loss
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task, check_plain
-from overlap_learning.training.states import network_loss
 from overlap_learning.training.train import train
 from overlap_learning.validation.finite_size import check_comparable, entries
 
@@ -330,11 +331,7 @@ def _chosen(
             f"ol.model.HermiteGrid(5)), got {nodes!r}."
         )
     for one in nodes:
-        if one.folded and not model.activation.is_odd:
-            raise ValueError(
-                f"limit: {one!r} stands for mirror images, too, which is wrong for {type(model.activation).__name__}: "
-                "it is not odd. Use folded=False."
-            )
+        check_folding(model, one, "limit")
     return nodes
 
 

@@ -16,8 +16,11 @@ from overlap_learning.learning.dataset import to_dataset
 from overlap_learning.learning.result import AbstractResult
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution
+from overlap_learning.learning.trust import FAILS
 from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps, with_gram
+from overlap_learning.neurons.gaussianity import gaussian_overlaps
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task, check_plain
 from overlap_learning.validation.closure import ClosureReport, report
@@ -155,7 +158,8 @@ class Validation(AbstractResult):
             finite = f"Finite N {'as' if passed else 'NOT as'} expected: {found}, expected -1/2."
         else:
             passed = False
-            finite = f"Undecided: {found}, too uncertain to tell -1/2 from 0; use more seeds or other N."
+            word = FAILS if self.closure is not None and self.closure.verdict == FAILS else "undecided"
+            finite = f"{word.capitalize()}: {found}, too uncertain to tell -1/2 from 0; use more seeds or other N."
         if self.model.bulk is not None:
             passed, bias = passed and self._bias.passed, self._bias.sentence
             return Verdict(passed, f"{finite} {bias}")
@@ -245,7 +249,7 @@ class Validation(AbstractResult):
 def validate(
     model: Model,
     task: Task | TaskStream,
-    overlaps: Overlaps,
+    overlaps: Overlaps | Network,
     rule: AbstractRule,
     n_neurons: Sequence[int] = (250, 500, 1000),
     n_seeds: int = 4,
@@ -273,7 +277,7 @@ def validate(
     Args:
         model: the `Model`.
         task: a `Task`, or for rules in steps a `TaskStream`.
-        overlaps: the start.
+        overlaps: the start; of a `Network` its overlaps are taken, with a warning if they do not give its output.
         rule: `GradientDescent` or `GradientFlow`, without stop_loss.
         n_neurons: the N to run; with a bulk N^2 numbers for each network.
         n_seeds: networks per N.
@@ -311,6 +315,8 @@ def validate(
     if not 0 < early <= 1:
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")
     refuse_traced("validate", overlaps, key)
+    if isinstance(overlaps, Network):
+        overlaps = gaussian_overlaps(model, overlaps, task, key, "validate")
     check_layout(model, overlaps, "validate", with_bulk=True)
     if model.bulk is not None and not model.is_linear:
         raise ValueError(
@@ -322,7 +328,7 @@ def validate(
     trial_key, network_key = jax.random.split(key)
     # Networks of overlaps in single precision are compared in double precision all the same.
     overlaps = with_gram(overlaps, overlaps.gram.astype(float))
-    theory = integrate(model, task, overlaps, rule, trial_key, checkpoint=part_of(checkpoint, "theory"))
+    theory = integrate(model, task, overlaps, rule, trial_key, trust=False, checkpoint=part_of(checkpoint, "theory"))
     nudged = closure = None
     if model.bulk is None and model.is_linear:
         part, moved = part_of(checkpoint, "nudged"), _nudge(overlaps)

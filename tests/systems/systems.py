@@ -14,10 +14,10 @@ import overlap_learning as ol
 from overlap_learning.dynamics.learners import DirectLearner, FactorLearner, MixtureLearner, TransferLearner
 from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.model.reduced_network import ReducedNetwork
+from overlap_learning.neurons.arrays import Neurons
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.random_connectivity.learner import ReducedLearner
 from overlap_learning.random_connectivity.words import FreeWords, reduce
-from overlap_learning.training.arrays import Neurons
-from overlap_learning.training.train import NeuronLearner
 from overlap_learning.validation.expansion import ExpansionLearner, polynomials
 
 

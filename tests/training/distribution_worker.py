@@ -49,8 +49,8 @@ def refusal(function):
 def on_devices(out):
     """Learning on several devices; the collective operations in the compiled gradient, and its largest array."""
     import overlap_learning as ol
-    from overlap_learning.training.arrays import Neurons
-    from overlap_learning.training.train import NeuronLearner
+    from overlap_learning.neurons.arrays import Neurons
+    from overlap_learning.neurons.learner import NeuronLearner
 
     solution, numbers = learn(lambda network: network.sharded())
     model, task, network, rule = parts()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
-from overlap_learning.training.neurons import neuron_loss
+from overlap_learning.neurons.loss import neuron_loss
 
 EPS, EPS_SINGLE = (float(np.finfo(dtype).eps) for dtype in (np.float64, np.float32))
 LAYOUT = ol.Layout()

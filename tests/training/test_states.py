@@ -89,6 +89,9 @@ def test_what_knows_nothing_of_activity_or_noise_refuses_by_name():
         penalised.loss(penalised.targets)
     with pytest.raises(ValueError, match=r"limit: holds without state_noise.*replace\(state_noise=None\)"):
         ol.limit(TANH, noisy, START, rule())
+    for start, closure in ((network, None), (START, ol.WeightedNeurons())):
+        with pytest.raises(ValueError, match=r"integrate: of state_noise.*average out.*ol\.train"):
+            ol.integrate(TANH, noisy, start, rule(), closure=closure)
     with pytest.raises(ValueError, match="validate: holds without state_noise"):
         ol.validate(LINEAR, noisy, START, rule(), key=jax.random.key(0))
     with pytest.raises(ValueError, match="solution_manifold: holds without activity_penalty"):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import overlap_learning as ol
-from overlap_learning.training.neurons import neuron_loss
+from overlap_learning.neurons.loss import neuron_loss
 
 # Compilation is what these tests cost: all share one shape of trials, one number of steps and one way to save, so
 # that runs that differ in numbers only share a program.

@@ -8,8 +8,8 @@ import pytest
 import scipy.sparse
 
 import overlap_learning as ol
-from overlap_learning.training.arrays import Neurons
-from overlap_learning.training.train import NeuronLearner
+from overlap_learning.neurons.arrays import Neurons
+from overlap_learning.neurons.learner import NeuronLearner
 
 N, B, T = 24, 3, 8
 LAYOUT = ol.Layout(n_in=2, rank=1, n_out=1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
-from overlap_learning.training.arrays import Neurons
-from overlap_learning.training.train import NeuronLearner
+from overlap_learning.neurons.arrays import Neurons
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.validation.expansion import ExpansionLearner, expand, polynomials
 
 EPS = np.finfo(float).eps

@@ -15,9 +15,10 @@ from overlap_learning.gallery.kit.reproduction import Number, Reproduction, coll
 from overlap_learning.gallery.kit.runs import adam
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.solution import Solution
+from overlap_learning.neurons.gaussianity import Mismatch, effective_mismatch
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.train import train
-from overlap_learning.validation.gaussianity import Mismatch, effective_mismatch, excess_kurtosis, kurtosis_error
+from overlap_learning.validation.gaussianity import excess_kurtosis, kurtosis_error
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from overlap_learning.model.bulk import BULK, RandomBulk
 from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
+from overlap_learning.neurons.arrays import Arrays
 from overlap_learning.plot.style import COLOURS
 from overlap_learning.studies.connectivity import (
     RankOfChange,
@@ -32,7 +33,6 @@ from overlap_learning.studies.connectivity import (
 from overlap_learning.tasks import flip_flop_channels, mante, romo
 from overlap_learning.tasks.stream import TaskStream, stream
 from overlap_learning.tasks.task import Task
-from overlap_learning.training.arrays import Arrays
 from overlap_learning.training.train import train
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ def feasible(overlaps: Overlaps, model: Model, name: str) -> Interval:
         0.75
     """
     require_float64("ol.feasible", model=model, overlaps=overlaps)
-    layout = check_layout(model, overlaps, "feasible")
+    layout = check_layout(model, overlaps, "feasible", with_bulk=True)
     refuse_traced("feasible", overlaps)
     rows, columns = layout.locate(name)
     if rows.stop - rows.start != 1 or columns.stop - columns.start != 1:
@@ -71,7 +71,8 @@ def equivalent(overlaps: Overlaps, model: Model, *, closest: bool = False, **ent
     """Overlaps of a functionally equivalent network: the same visible overlaps, other invisible ones.
 
     The two networks have the same activity, output and loss (exactly for linear networks, in the Gaussian theory for
-    others), and learn differently.
+    others), and learn differently. With a bulk that is independent of the vectors this holds for N to infinity: all
+    moments that the loss sees follow from the visible overlaps and the bulk.
 
     Args:
         overlaps: the `Overlaps` of the first network.
@@ -98,7 +99,7 @@ def equivalent(overlaps: Overlaps, model: Model, *, closest: bool = False, **ent
         (Array([[ True]], dtype=bool), Array([[2.]], dtype=float64))
     """
     require_float64("ol.equivalent", model=model, overlaps=overlaps)
-    layout = check_layout(model, overlaps, "equivalent")
+    layout = check_layout(model, overlaps, "equivalent", with_bulk=True)
     for name in entries:
         if np.any(model.visible[layout.locate(name)]):
             raise ValueError(

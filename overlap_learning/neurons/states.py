@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from overlap_learning.model.activity import full_activity
 from overlap_learning.model.model import Model
+from overlap_learning.neurons.bulk import bulk_loss
+from overlap_learning.neurons.loss import neuron_loss
 from overlap_learning.tasks.task import Task
-from overlap_learning.training.bulk import bulk_loss
-from overlap_learning.training.neurons import neuron_loss
 
 
 def network_loss(

@@ -1,0 +1,194 @@
+"""Closures: what the learning of nonlinear neurons is followed by."""
+
+import abc
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax.typing import ArrayLike
+
+from overlap_learning.checks import is_traced, refuse_traced, scalar
+from overlap_learning.model.model import Model
+from overlap_learning.model.network import Network, triangular_factor
+from overlap_learning.model.nodes import AbstractNodes, SobolNodes, sized_nodes
+from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.populations import Populations
+from overlap_learning.neurons.gaussianity import gaussian_overlaps
+from overlap_learning.tasks.stream import TaskStream
+from overlap_learning.tasks.task import Task
+
+#: What learning can start from.
+Start = Overlaps | Populations | Network
+#: Numbers of weighted neurons (as if folded), from the fewest: the first learn beside the Gaussian theory.
+SIZES = (64, 256, 1024)
+
+
+class AbstractClosure(eqx.Module):
+    """What follows the neurons of a nonlinear network through learning. Subclasses: `Gaussian`, `WeightedNeurons`,
+    `Cheapest`.
+    """
+
+    @abc.abstractmethod
+    def starts(self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None) -> Iterator[Start]:
+        """Where learning begins in this closure; and in others beside it, each finer than, or as fine as, the last."""
+
+
+class Gaussian(AbstractClosure):
+    """The closure of Ger & Barak: neurons stay Gaussian, so that overlaps are enough; in `Populations`, each of them.
+
+    Exact while learning is early; off by an amount that grows with learning and does not fall with N. Of a network that
+    is passed as the start, its overlaps are taken: with a warning if, before learning, they do not give its output.
+
+    Source: Ger & Barak 2026, eqs. 4, 8; theory page, sections 2 and 8.
+
+    Examples:
+        >>> model, start = ol.Model(ol.Layout(), ol.Erf()), ol.Overlaps.from_entries(ol.Layout(), zu=0.3, vm=0.3)
+        >>> task, rule = ol.tasks.exponential_filter(duration=4.0, dt=0.1), ol.GradientDescent(0.02, 20)
+        >>> ol.integrate(model, task, start, rule, closure=ol.Gaussian()).trust.verdict
+        'trust'
+    """
+
+    def starts(self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None) -> Iterator[Start]:
+        if isinstance(start, Network):
+            yield gaussian_overlaps(model, start, task, key, "integrate")
+            yield start
+        else:
+            yield start
+            yield _neurons(model, start, SIZES[0])
+
+
+class WeightedNeurons(AbstractClosure):
+    """A few neurons at the nodes of a quadrature of the initial Gaussian, which stand for infinitely many.
+
+    They are trained as those of a network are, and need not stay Gaussian. What they are off by is estimated beside as
+    many others, at scrambled Sobol points. A network that is passed as the start has neurons of its own.
+
+    Args:
+        nodes: such as `ol.model.Cubature(9)`, `HermiteGrid(8, 2)` or `WhitenedNodes(64, key=key)`, folded only for odd
+            phi; None: about 64 (as if folded), that take no time to find in any number of dimensions.
+
+    Raises:
+        ValueError: if nodes is something else; from `ol.integrate`, if they are folded and phi is not odd.
+
+    Source: theory page, section 7.
+
+    Examples:
+        >>> model, start = ol.Model(ol.Layout(), ol.Erf()), ol.Overlaps.from_entries(ol.Layout(), zu=0.3, vm=0.3)
+        >>> task, rule = ol.tasks.exponential_filter(duration=4.0, dt=0.1), ol.GradientDescent(0.02, 20)
+        >>> closure = ol.WeightedNeurons(ol.model.HermiteGrid(4, 2, folded=True))
+        >>> ol.integrate(model, task, start, rule, closure=closure).final.n_neurons
+        32
+    """
+
+    nodes: AbstractNodes | None
+
+    def __init__(self, nodes: AbstractNodes | None = None):
+        if not (nodes is None or isinstance(nodes, AbstractNodes)):
+            raise ValueError(
+                "WeightedNeurons: nodes must be ol.model.Cubature(), HermiteGrid(), SobolNodes() or WhitenedNodes(), "
+                f"or None, got {nodes!r}."
+            )
+        self.nodes = nodes
+
+    def starts(self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None) -> Iterator[Start]:
+        if isinstance(start, Network):
+            if self.nodes is not None:
+                raise ValueError(
+                    "integrate: this network has neurons of its own, and nodes stand for those of Gaussian ones; leave "
+                    "nodes out, or start from network.overlaps."
+                )
+            yield start
+            return
+        if self.nodes is not None:
+            check_folding(model, self.nodes, "integrate")
+        chosen = _neurons(model, start, SIZES[0]) if self.nodes is None else _at(start, self.nodes)
+        yield chosen
+        # As many again at other places.
+        n = chosen.n_neurons if isinstance(start, Overlaps) else chosen.n_neurons // start.n_populations
+        folded = isinstance(start, Overlaps) and model.activation.is_odd
+        yield _at(start, SobolNodes(max(n, 2 * model.layout.size), key=jax.random.key(1), folded=folded))
+
+
+class Cheapest(AbstractClosure):
+    """The cheapest closure that meets a stated error on the task at hand, in any number of dimensions.
+
+    Tried in order of cost: the Gaussian theory (for phi that is not odd, with means), then about 64, 256 and 1024
+    weighted neurons. Each learns beside the next, and is taken if the two stay together: overlaps to within `tolerance`
+    of the largest change of one, the loss to within `tolerance` of the largest loss. If none is, the finest is
+    returned, with a warning: there, as beyond the edge of stability, networks part from each other too. Of a network
+    that is passed as the start, its overlaps and then its own neurons are tried.
+
+    Args:
+        tolerance: of overlaps and loss, as said.
+
+    Raises:
+        ValueError: if tolerance is not positive; from `ol.integrate`, inside jit or vmap, where numbers are not known.
+
+    Source: theory page, section 7.
+
+    Examples:
+        >>> model, start = ol.Model(ol.Layout(), ol.Erf()), ol.Overlaps.from_entries(ol.Layout(), zu=0.3, vm=0.3)
+        >>> task, rule = ol.tasks.exponential_filter(duration=4.0, dt=0.1), ol.GradientDescent(0.02, 20)
+        >>> ol.integrate(model, task, start, rule, closure=ol.Cheapest(0.05)).final  # the Gaussian theory will do
+        Overlaps(Layout(n_in=1, rank=1, n_out=1), ...)
+    """
+
+    tolerance: jax.Array
+
+    def __init__(self, tolerance: ArrayLike = 0.05):
+        self.tolerance = scalar(tolerance, "Cheapest: tolerance", "positive", 0)
+
+    def starts(self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None) -> Iterator[Start]:
+        refuse_traced("integrate with closure=Cheapest", start, key)
+        if isinstance(start, Network):
+            yield from Gaussian().starts(model, task, start, key)
+            return
+        if isinstance(start, Overlaps) and not model.activation.is_odd:
+            yield Populations.from_overlaps(start)
+        else:
+            yield start
+        for size in SIZES:
+            yield _neurons(model, start, size)
+
+
+def check_folding(model: Model, nodes: AbstractNodes, caller: str) -> None:
+    """Refuse folded nodes where phi is not odd.
+
+    Raises:
+        ValueError: naming the nodes.
+    """
+    if nodes.folded and not model.activation.is_odd:
+        raise ValueError(
+            f"{caller}: {nodes!r} stands for mirror images, too, which is wrong for {type(model.activation).__name__}: "
+            "it is not odd. Use folded=False."
+        )
+
+
+def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
+    """About `size` weighted neurons (as if folded) in place of infinitely many."""
+    least = 2 * model.layout.size
+    if isinstance(start, Populations):
+        return _at(start, SobolNodes(max(size // start.n_populations, least)))
+    dimension = model.layout.size if is_traced(start) else triangular_factor(start).shape[-2]
+    n_fields = min(model.layout.n_fields, dimension)
+    phi = model.activation
+    return _at(start, sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink))
+
+
+def _at(start: Overlaps | Populations, nodes: AbstractNodes) -> Network:
+    return start.quadrature(nodes) if isinstance(start, Populations) else Network.quadrature(start, nodes)
+
+
+def known_closure(closure: Any) -> AbstractClosure:
+    """The closure that was asked for; None is the Gaussian one.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if closure is not None and not isinstance(closure, AbstractClosure):
+        raise ValueError(
+            "integrate: closure must be ol.Gaussian(), ol.WeightedNeurons(nodes) or ol.Cheapest(tolerance), got "
+            f"{closure!r}."
+        )
+    return Gaussian() if closure is None else closure

@@ -1,0 +1,122 @@
+"""Stability: a loss that rises on fixed trials, and the largest learning rate with which it would not."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from overlap_learning.checks import is_traced
+from overlap_learning.learning.learner import AbstractLearner
+from overlap_learning.learning.record import Record
+from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.learning.trials import are_drawn
+from overlap_learning.tasks.task import Task
+
+#: A loss that is more than this part above the lowest one before has risen; and what rounding makes of the first loss.
+RISE, ROUNDING = 0.01, 1e-12
+#: Power iterations: two largest curvatures that differ by a tenth are told apart to 1 %.
+N_ITERATIONS = 50
+
+
+def rise(record: Record, learner: AbstractLearner, rule: AbstractRule, task: Any, position: Any) -> dict[str, Any]:
+    """Of a loss that rose: the step of the lowest point before, and the largest stable rate there. Empty for others.
+
+    Descent is stable for `eta kappa < 2`, kappa the largest curvature of the loss along what learns.
+
+    Args:
+        record: of the run.
+        learner: what moved.
+        rule: how.
+        task: on what.
+        position: the position at each saved point; None: it was not saved, and no rate is known.
+    """
+    if record.step is None or record.loss.ndim > 1 or is_traced(record.loss):
+        return {}
+    loss = np.asarray(record.loss)
+    # Most runs end here: the rest would take longer than a short one.
+    if not (loss[1:] > loss[:-1]).any():
+        return {}
+    decay = getattr(rule, "weight_decay", None)
+    if (
+        are_drawn(task, rule)
+        or rule.parameter_noise is not None
+        or not (decay is None or np.all(np.asarray(decay) == 0))
+    ):
+        return {}
+    loss = loss[np.isfinite(np.asarray(record.time))]
+    lowest = np.minimum.accumulate(loss)[:-1]
+    risen = loss[1:] > (1 + RISE) * lowest + ROUNDING * loss[0]
+    if not risen.any():
+        return {}
+    index = int(np.argmin(loss[: np.argmax(risen) + 1]))
+    found = {"rise_step": jnp.asarray(record.step[index])}
+    if position is not None:
+        at = jax.tree.map(lambda array: array[index], position)
+        found["stable_rate"] = _momentum(rule) * 2 / largest_curvature(learner, at, task)
+    return found
+
+
+def rise_sentence(record: Any, stats: Any) -> str:
+    """What `rise` found, in words; empty if it found nothing.
+
+    Args:
+        record: what has the loss, the step and the time of each saved point.
+        stats: numbers about the run.
+    """
+    if "rise_step" not in stats:
+        return ""
+    step, time, loss = (np.asarray(a) for a in (record.step, record.time, record.loss))
+    index = int(np.argmax(step == int(stats["rise_step"])))
+    rate = (time[index + 1] - time[index]) / (step[index + 1] - step[index])
+    found = f"The loss rose after step {step[index]}, from {loss[index]:.3g} to {np.nanmax(loss[index:]):.3g}: "
+    if "stable_rate" not in stats:
+        return f"{found}the learning rate {rate:.3g} is too large there. Use a smaller one."
+    return (
+        f"{found}the learning rate is {rate:.3g}, and the largest stable one there {float(stats['stable_rate']):.3g} "
+        "(2 / the largest curvature). Use one well below."
+    )
+
+
+@eqx.filter_jit
+def largest_curvature(learner: AbstractLearner, position: Any, task: Task) -> jax.Array:
+    """The largest eigenvalue of the change of the gradient with the position, along what learns, by power iteration.
+
+    The derivative is a central difference of gradients, which every learner has.
+    """
+    at, unravel = ravel_pytree(position)
+    task = task.astype(at.dtype)
+    rates = jax.tree.map(lambda x, p: jnp.broadcast_to(jnp.asarray(p, x.dtype), x.shape), position, learner.rates)
+    speed = jnp.sqrt(ravel_pytree(rates)[0])
+    size = jnp.finfo(at.dtype).eps ** (1 / 3) * jnp.linalg.norm(at)
+
+    def gradient(x):
+        return ravel_pytree(learner.gradient(unravel(x), task)[1])[0]
+
+    def times(x):
+        return speed * (gradient(at + size * speed * x) - gradient(at - size * speed * x)) / (2 * size)
+
+    def extreme(shift):
+        def step(_, x):
+            moved = times(x) - shift * x
+            norm = jnp.linalg.norm(moved)
+            return moved / jnp.where(norm > 0, norm, 1.0)
+
+        start = jax.random.normal(jax.random.key(0), at.shape, at.dtype)
+        x = lax.fori_loop(0, N_ITERATIONS, step, start / jnp.linalg.norm(start))
+        return x @ times(x)
+
+    # The largest in size may be negative; all others are then positive from it.
+    first = extreme(jnp.zeros((), at.dtype))
+    return lax.cond(first < 0, extreme, lambda shift: shift, first)
+
+
+def _momentum(rule: AbstractRule) -> Any:
+    """How much larger a stable rate may be with momentum mu: `1 + mu`; with Nesterov's `(1 + mu) / (1 + 2 mu)`."""
+    mu = getattr(rule, "momentum", None)
+    if mu is None:
+        return 1.0
+    return (1 + mu) / (1 + 2 * mu) if getattr(rule, "nesterov", False) else 1 + mu

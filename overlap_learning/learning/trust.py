@@ -1,0 +1,162 @@
+"""Trust: how far a run is off because neurons do not stay what its closure takes them for."""
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace
+
+#: Deviations of overlaps, as parts of the largest change of one, up to which a run is trusted, and from which it fails;
+#: and of the losses at the end, as parts of their sum.
+TRUSTED, FAILED = 0.1, 0.5
+#: Losses at the end that differ by more than this part of the first loss are held against each other.
+SEEN = 0.05
+#: The verdicts, from good to bad, and that on what was not estimated.
+TRUST, DOUBT, FAILS, UNKNOWN = "trust", "doubt", "the theory fails here", "not known"
+#: What to do where a theory is not trusted, and where neurons are not that were to do better.
+ADVICE = "Use closure=ol.Cheapest(0.05), which looks for one that holds, or ol.train."
+MORE = "Use more neurons; where the loss rises, a smaller learning rate."
+#: The names, in what a solution saved, of the overlaps and the loss of the neurons that learned beside it.
+BESIDE = ("beside_gram", "beside_loss")
+
+
+class Trust(eqx.Module):
+    """What `Solution.trust` returns: how far the overlaps of a run are estimated to be off, and the verdict.
+
+    Of a batch every array has the members as its first axis.
+
+    Attributes:
+        time: learning time of each saved point, shape [S].
+        deviation: the largest estimated error of an overlap there, shape [S]; NaN where it is not known.
+        change: how far learning moves the overlap that it moves most, of the neurons beside the run, shape [].
+        loss: of the run, shape [S].
+        loss_beside: of the neurons beside it, shape [S].
+        reason: why nothing is estimated; empty where something is.
+        advice: what to do where the verdict is another than "trust".
+    """
+
+    time: Any
+    deviation: Any
+    change: Any
+    loss: Any
+    loss_beside: Any
+    reason: str = eqx.field(static=True, default="")
+    advice: str = eqx.field(static=True, default=ADVICE)
+
+    @property
+    def relative(self) -> Any:
+        """`deviation` as a part of `change`, shape [S]; 0 where learning moves nothing."""
+        change = self.change[..., None]
+        xp = namespace(change)
+        return self.deviation * xp.where(change > 0, 1 / xp.where(change > 0, change, 1.0), 0.0)
+
+    @property
+    def largest(self) -> Any:
+        """The largest of `relative` over learning, shape []; NaN where none is known."""
+        return _largest(self.relative)
+
+    @property
+    def loss_error(self) -> Any:
+        """The largest estimated error of the loss over learning, as a part of the largest loss, shape []."""
+        return _largest(self.loss - self.loss_beside) / _largest(self.loss_beside)
+
+    @property
+    def end(self) -> Any:
+        """The index of the last saved point at which the error is known, shape []."""
+        xp = namespace(self.deviation)
+        return self.deviation.shape[-1] - 1 - xp.argmax(xp.isfinite(self.deviation)[..., ::-1], axis=-1)
+
+    @property
+    def loss_parted(self) -> Any:
+        """The difference of the two losses at the end as a part of their sum, shape []; 0 where it is hardly seen.
+
+        That is, below a twentieth of the first loss. Overlaps may be near where the loss is not: 0.5 is a factor of 3.
+        """
+        xp = namespace(self.loss, self.loss_beside)
+        own, other = (xp.take_along_axis(a, self.end[..., None], -1)[..., 0] for a in (self.loss, self.loss_beside))
+        off, size = xp.abs(own - other), own + other
+        return xp.where(off > SEEN * self.loss_beside[..., 0], off / xp.where(size > 0, size, 1.0), 0.0)
+
+    @property
+    def verdict(self) -> Any:
+        """The verdict: "trust", "the theory fails here", or between them "doubt"; "not known" without an estimate.
+
+        Trusted are errors of overlaps (`largest`) and of the loss at the end (`loss_parted`) of a tenth, and from a
+        half of either the theory fails. Of a batch an array of verdicts.
+        """
+        return verdict_of(np.maximum(self.largest, self.loss_parted))
+
+    @property
+    def sentence(self) -> str:
+        """The reason of the verdict, with its numbers, and what to do; not of a batch."""
+        if self.reason:
+            return self.reason
+        relative = np.asarray(self.relative)
+        last = int(self.end)
+        found = (
+            f"overlaps are off those of neurons that learned beside by up to {float(self.largest):.2g} of the largest "
+            f"change ({float(self.change):.3g}); at learning time {float(self.time[last]):.4g} by "
+            f"{relative[last]:.2g}, with loss {float(self.loss[last]):.3g} against {float(self.loss_beside[last]):.3g}"
+        )
+        if self.verdict == TRUST:
+            return f"{found}."
+        if float(self.largest) <= TRUSTED:
+            return f"{found}. {self.advice}"
+        good = max(0, int(np.argmax(np.nan_to_num(relative) > TRUSTED)) - 1)
+        return f"{found}; good to {TRUSTED:.0%} until {float(self.time[good]):.4g}. {self.advice}"
+
+    def __repr__(self) -> str:
+        if is_traced(self.deviation) or np.ndim(self.largest):
+            return f"Trust(points of shape {self.deviation.shape}, a batch: index or vmap to read one)"
+        return f"{self.verdict}: {self.sentence}"
+
+
+def verdict_of(relative: Any) -> Any:
+    """The verdict on errors of overlaps, as parts of what learning moves: a word, or an array of them."""
+    relative = np.asarray(relative)
+    words = np.select([~np.isfinite(relative), relative <= TRUSTED, relative < FAILED], [UNKNOWN, TRUST, DOUBT], FAILS)
+    return words.item() if words.ndim == 0 else words
+
+
+def compared(time: Any, loss: Any, saved: Any, advice: str = ADVICE) -> Trust:
+    """The trust in saved overlaps, from the neurons that were saved beside them."""
+    time, loss, gram, beside, loss_beside = in_numpy((time, loss, saved["gram"], *(saved[name] for name in BESIDE)))
+    xp = namespace(gram)
+    change = _largest(xp.max(xp.abs(beside - beside[..., :1, :, :]), axis=(-2, -1)))
+    # A change by rounding is none.
+    moved = change > 100 * np.finfo(float).eps * xp.max(xp.abs(beside[..., 0, :, :]), axis=(-2, -1))
+    deviation = xp.max(xp.abs(gram - beside), axis=(-2, -1))
+    return Trust(time, deviation, xp.where(moved, change, 0.0), loss, loss_beside, advice=advice)
+
+
+def not_estimated(time: Any, loss: Any, off: Any, reason: str) -> Trust:
+    """The trust in a run of which it is known that overlaps are `off` by no more at any point; NaN: it is not known."""
+    time, loss, off = in_numpy((time, loss, off))
+    xp = namespace(loss, off)
+    deviation = xp.zeros(loss.shape) + xp.asarray(off)[..., None]
+    return Trust(time, deviation, xp.ones(loss.shape[:-1]), loss, loss, reason)
+
+
+def beside(record: Any, other: Any) -> dict[str, Any]:
+    """What is saved of neurons that learned beside a run: at points that both reached, and NaN at others.
+
+    Args:
+        record: the `Record` of the run.
+        other: that of the neurons.
+    """
+    record, other = in_numpy((record, other))
+    xp = namespace(record, other)
+    # Of runs that end early, fewer points may have been saved.
+    places = xp.minimum(xp.arange(len(record.time)), len(other.time) - 1)
+    mine, theirs = (r.time if r.step is None else r.step for r in (record, other))
+    both = xp.isfinite(record.time) & xp.isfinite(other.time[places]) & (mine == theirs[places])
+    gram = xp.where(both[:, None, None], other.saved["gram"][places], xp.nan)
+    return dict(zip(BESIDE, map(in_jax, (gram, xp.where(both, other.loss[places], xp.nan))), strict=True))
+
+
+def _largest(values: Any) -> Any:
+    """The largest size at any saved point, NaN where none is known."""
+    xp = namespace(values)
+    known = xp.isfinite(values)
+    return xp.where(xp.any(known, axis=-1), xp.max(xp.where(known, xp.abs(values), 0.0), axis=-1), xp.nan)

@@ -1,0 +1,136 @@
+"""Closures: what follows nonlinear neurons, how far each is said to be off, and which one is chosen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import overlap_learning as ol
+from overlap_learning.model.nodes import sized_nodes
+
+LAYOUT = ol.Layout()
+ERF = ol.Model(LAYOUT, ol.Erf())
+START = ol.Overlaps.from_entries(LAYOUT, zm=0.3, zu=0.4, vm=0.4, vu=0.4)
+TASK = ol.tasks.flip_flop(key=jax.random.key(0), n_trials=2, duration=3.0, dt=0.2)
+RULE = ol.GradientDescent(0.2, 20, save_every=5)
+
+
+def context(n_trials=16, n_steps=20):
+    """Integrate the cued one of two noisy inputs: a task on which neurons do not stay Gaussian."""
+    random = np.random.default_rng(1)
+    on, off, read = n_steps // 8, 5 * n_steps // 8, 3 * n_steps // 4
+    cue, trial = np.arange(n_trials) % 2, np.arange(n_trials)
+    coherence = random.choice([-0.5, 0.5], (n_trials, 2))
+    inputs, targets = np.zeros((n_trials, n_steps, 4)), np.zeros((n_trials, n_steps, 1))
+    inputs[:, on:off, :2] = coherence[:, None] + 0.1 * random.normal(size=(n_trials, off - on, 2))
+    inputs[trial, :, 2 + cue] = 0.5
+    targets[:, read:, 0] = np.sign(coherence[trial, cue])[:, None]
+    weights = np.zeros_like(targets)
+    weights[:, read:] = 1 / (n_trials * (n_steps - read))
+    return ol.Task(inputs, targets, weights, 0.4)
+
+
+def test_where_the_gaussian_theory_fails_it_is_said_and_the_chosen_closure_learns_as_networks_do():
+    """Nine vectors, for which cubatures have too many moments."""
+    layout = ol.Layout(4, 2, 1)
+    model = ol.Model(layout, ol.Tanh(ol.model.Trapezoid(32)))
+    start = ol.Overlaps.random(layout, key=jax.random.key(0), scale=0.3)
+    task, rule = context(), ol.GradientDescent(0.02, 500, save_every=25)
+    theory = ol.integrate(model, task, start, rule)
+    network = ol.Network.sample(start, 1000, key=jax.random.key(5))
+    full = np.asarray(ol.train(model, task, network, rule, progress=False).loss)
+    assert theory.loss[-1] > 100 * full[-1]
+    assert theory.trust.verdict == "the theory fails here"
+    assert "the theory fails here: overlaps are off" in repr(theory)
+    chosen = ol.integrate(model, task, start, rule, closure=ol.Cheapest(0.15))
+    assert chosen.trust.verdict != "the theory fails here"
+    assert max(chosen.trust.largest, chosen.trust.loss_error) <= 0.15
+    # What it says it is off by, and as much again for one network, which is off infinitely many by what others are.
+    assert np.abs(np.asarray(chosen.loss) - full).max() <= 2 * 0.15 * full.max()
+    assert chosen.loss[-1] == pytest.approx(full[-1], rel=0.3)
+
+
+def test_trust_is_the_deviation_from_the_neurons_beside_and_is_saved(tmp_path):
+    solution = ol.integrate(ERF, TASK, START, RULE)
+    nodes = sized_nodes(64, 4, 2, folded=True, smooth=True)
+    neurons = ol.train(ERF, TASK, ol.Network.quadrature(START, nodes), RULE, progress=False)
+    beside, gram = (np.asarray(s.overlaps.gram) for s in (neurons, solution))
+    change = np.abs(beside - beside[0]).max()
+    expected = np.abs(gram - beside).max(axis=(1, 2)) / change
+    np.testing.assert_allclose(solution.trust.relative, expected, rtol=0, atol=1e-9)
+    assert solution.trust.verdict == "trust"
+    solution.save(tmp_path / "run.nc")
+    assert repr(ol.load(tmp_path / "run.nc")) == repr(solution)
+    both = jnp.stack([START.gram, 1.5 * START.gram])
+    batch = jax.vmap(lambda gram: ol.integrate(ERF, TASK, ol.Overlaps(gram, LAYOUT), RULE))(both)
+    np.testing.assert_allclose(batch.trust.relative[0], expected, rtol=0, atol=1e-9)
+    assert batch.trust.verdict.tolist() == ["trust", "trust"]
+
+
+def test_a_resumed_run_and_a_flow_are_estimated_too(tmp_path):
+    where = ol.Checkpoint(tmp_path, every=10)
+    first, again = (ol.integrate(ERF, TASK, START, RULE, checkpoint=where) for _ in range(2))
+    assert np.all(np.isfinite(first.trust.relative))
+    np.testing.assert_array_equal(first.trust.relative, again.trust.relative)
+    flow = ol.integrate(ERF, TASK, START, ol.GradientFlow(4.0, save_every=1.0))
+    # The same learning in the limit of small steps: the estimate differs by the first order of the step.
+    np.testing.assert_allclose(flow.trust.relative, first.trust.relative, rtol=0, atol=0.02)
+
+
+def test_what_is_exact_says_so_and_what_was_not_estimated_too():
+    linear = ol.integrate(ol.Model(LAYOUT, ol.Linear()), TASK, START, RULE)
+    assert "beside_gram" not in linear.saved
+    assert linear.trust.verdict == "trust"
+    assert linear.trust.largest == 0
+    network = ol.Network.sample(START, 20, key=jax.random.key(0))
+    own = ol.integrate(ERF, TASK, network, RULE)
+    assert float(own.loss[0]) == pytest.approx(float(TASK.loss(ol.simulate(ERF, network, TASK))), rel=1e-12)
+    assert own.trust.sentence.startswith("Exact")
+    assert ol.integrate(ERF, TASK, START, RULE, trust=False).trust.verdict == "not known"
+    assert ol.integrate(ERF, TASK, START, ol.DirectDescent(0.01, 20, save_every=5)).trust.verdict == "not known"
+
+
+def test_overlaps_of_neurons_that_are_not_gaussian_are_spoken_of_before_learning():
+    vectors = 0.7 * np.abs(np.random.default_rng(0).normal(size=(400, 4)))
+    network, relu = ol.Network(vectors, LAYOUT), ol.Model(LAYOUT, ol.ReLU())
+    off = np.sqrt(np.mean((ol.simulate(relu, network, TASK) - ol.rollout(relu, network.overlaps, TASK)) ** 2))
+    with pytest.warns(UserWarning, match=rf"not Gaussian.*is off by {off:.3g}.*Populations\.from_network"):
+        ol.integrate(relu, TASK, network, RULE, closure=ol.Gaussian(), trust=False)
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_nodes_of_a_given_number_exist_in_any_dimension(size):
+    for dimension in (1, 3, 4, 9, 40, 200):
+        points, weights = sized_nodes(size, dimension, dimension // 2, folded=True, smooth=True).standard(
+            dimension, dimension // 2
+        )
+        assert len(points) <= max(1.25 * size, 2 * dimension)
+        np.testing.assert_allclose(points.T @ (weights[:, None] * points), np.eye(dimension), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("start", "closure", "message"),
+    [
+        (START, "gaussian", r"integrate: closure must be ol\.Gaussian\(\)"),
+        (
+            START,
+            ol.WeightedNeurons(ol.model.HermiteGrid(4, folded=True)),
+            "stands for mirror images, too, which is wrong for ReLU",
+        ),
+        (
+            ol.Network.sample(START, 20, key=jax.random.key(0)),
+            ol.WeightedNeurons(ol.model.HermiteGrid(4)),
+            "has neurons of its own",
+        ),
+    ],
+)
+def test_a_closure_that_does_not_fit_is_refused(start, closure, message):
+    with pytest.raises(ValueError, match=message):
+        ol.integrate(ol.Model(LAYOUT, ol.ReLU()), TASK, start, RULE, closure=closure)
+
+
+def test_nothing_is_chosen_where_numbers_are_not_known():
+    with pytest.raises(ValueError, match="the numbers must be known"):
+        jax.vmap(lambda g: ol.integrate(ERF, TASK, ol.Overlaps(g, LAYOUT), RULE, closure=ol.Cheapest()))(
+            START.gram[None]
+        )

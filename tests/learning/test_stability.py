@@ -1,0 +1,36 @@
+"""Stability: a loss that rises, and the largest stable learning rate."""
+
+import jax
+import numpy as np
+import pytest
+
+import overlap_learning as ol
+from overlap_learning.dynamics.learners import TransferLearner
+
+LAYOUT = ol.Layout()
+LINEAR = ol.Model(LAYOUT, ol.Linear())
+TASK = ol.tasks.exponential_filter(duration=3.0, dt=0.1)
+START = ol.Overlaps.from_entries(LAYOUT, zu=0.1, vm=0.1)
+
+
+def test_a_loss_that_rises_is_said_with_the_largest_stable_rate():
+    """Against the eigenvalues of the whole Jacobian of the gradient, where the loss was lowest."""
+    solution = ol.integrate(LINEAR, TASK, START, ol.GradientDescent(0.2, 40, save_every=1))
+    loss = np.asarray(solution.loss)
+    step = int(solution.stats["rise_step"])
+    assert loss[step + 1] > loss[step] == loss[: step + 1].min()
+    learner, _ = TransferLearner.begin(LINEAR, START, LAYOUT.known_rates(None))
+    position = solution.transfer[step].ravel()
+    jacobian = jax.jacfwd(lambda x: learner.gradient(x.reshape(4, 4), TASK)[1].ravel())(position)
+    curvature = np.linalg.eigvals(np.asarray(jacobian)).real.max()
+    # Fifty power iterations; the central difference is far better.
+    assert float(solution.stats["stable_rate"]) == pytest.approx(2 / curvature, rel=0.01)
+    assert f"The loss rose after step {step}, " in repr(solution)
+    assert 2 / curvature < 0.2
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_a_full_network_says_the_step_and_a_stable_run_says_nothing(rate):
+    network = ol.Network.sample(START, 20, key=jax.random.key(0))
+    solution = ol.train(LINEAR, TASK, network, ol.GradientDescent(rate, 40, save_every=1), progress=False)
+    assert ("The loss rose after step" in repr(solution)) == (rate > 0.1) == ("rise_step" in solution.stats)
