@@ -127,8 +127,8 @@ def integrate(
     noisy = task.outline.state_noise is not None
     if noisy and (isinstance(overlaps, Network) or not (closure is None or isinstance(closure, Gaussian))):
         raise ValueError(
-            "integrate: of state_noise the theory of Gaussian neurons knows alone: a few weighted neurons have noise that "
-            "many would average out. Start from network.overlaps, without another closure; or train every neuron: "
+            "integrate: of state_noise the theory of Gaussian neurons knows alone: a few weighted neurons have noise "
+            "that many would average out. Start from network.overlaps, without another closure; or train every neuron: "
             "ol.train(model, task, network, rule, key)."
         )
     if closure is None and (model.is_linear or isinstance(overlaps, Network)):
