@@ -208,6 +208,12 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MOST_NAMES])}, ... ({len(names):,} in all)"
 
 
+def first_rows(rows: Sequence[str]) -> list[str]:
+    """Rows of a printed table, the first `MOST_NAMES` of them."""
+    left = len(rows) - MOST_NAMES
+    return [*rows[:MOST_NAMES], f"  ... and {left:,} more"] if left > 0 else [*rows]
+
+
 def described(module: eqx.Module) -> str:
     """A module as it is printed, with its numbers: equinox shows their types alone."""
 
