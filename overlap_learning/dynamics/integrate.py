@@ -1,6 +1,8 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
+import functools
+import operator
 import warnings
 from typing import Any
 
@@ -202,9 +204,17 @@ def _closed(
 
 def _held(outcome: Outcome, other: Outcome, other_final: Any) -> Outcome:
     """A run with the overlaps and the loss of the neurons that learned beside it."""
-    saved = outcome.record.saved | beside(outcome.record, other.record)
+    failed = (_has_failed(o.result) for o in (outcome, other))
+    saved = outcome.record.saved | beside(outcome.record, other.record, *failed)
     stats = outcome.stats | {"neurons_beside": np.asarray(other_final.n_neurons)}
     return eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (saved, stats))
+
+
+def _has_failed(result: RESULTS) -> Any:
+    """Whether a run ended badly."""
+    if is_traced(result):
+        return functools.reduce(operator.and_, (result != good for good in GOOD))
+    return ~is_one_of(result, *GOOD)
 
 
 def _error(held: Outcome) -> float:

@@ -75,8 +75,11 @@ def rise_sentence(record: Any, stats: Any) -> str:
     found = f"The loss rose after step {step[index]}, from {loss[index]:.3g} to {np.nanmax(loss[index:]):.3g}: "
     if "stable_rate" not in stats:
         return f"{found}the learning rate {rate:.3g} is too large there. Use a smaller one."
+    stable = float(stats["stable_rate"])
+    if rate < stable:
+        return f"{found}the learning rate {rate:.3g} was stable there (below {stable:.3g}), and a step on no longer."
     return (
-        f"{found}the learning rate is {rate:.3g}, and the largest stable one there {float(stats['stable_rate']):.3g} "
+        f"{found}the learning rate is {rate:.3g}, and the largest stable one there {stable:.3g} "
         "(2 / the largest curvature). Use one well below."
     )
 
