@@ -8,14 +8,20 @@ from pathlib import Path
 # next run, beside what pytest keeps. What is quick to compile is not worth a file. Before jax is imported.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-# The older of XLA's two ways to emit fused loops, optimised as much, compiles in two thirds of the time; a program that
-# is not cut into parts, to be compiled side by side, in four fifths of that of all its parts. XLA ends the process at a
-# flag that it does not know, so only versions that know them are given them. `XLA_FLAGS= pytest` does without.
+# The older of XLA's two ways to emit fused loops compiles in two thirds of the time; a program that is not cut into
+# parts, to be compiled side by side, in four fifths of that of all its parts; machine code that is not optimised, a
+# third sooner for a whole file of tests: what a test computes is soon computed. Numbers differ in rounding. XLA ends
+# the process at a flag that it does not know, so only versions that know them are given them. `XLA_FLAGS= pytest` tests
+# programs as users run them.
+FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_backend_optimization_level=0",
+)
 if version("jaxlib").startswith("0.10."):
-    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    os.environ.setdefault("XLA_FLAGS", flags)
+    os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
 
-import jax
+import jax  # noqa: E402
 
 # Theory is float64. Before any jax call.
 jax.config.update("jax_enable_x64", True)

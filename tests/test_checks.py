@@ -1,8 +1,10 @@
-"""Precision: theory refuses 32-bit mode and says which line to add."""
+"""Precision: theory refuses 32-bit mode and says which line to add; messages that stay short and show numbers."""
 
 import jax
+import numpy as np
 import pytest
 
+import overlap_learning as ol
 from overlap_learning import checks as precision
 
 
@@ -36,3 +38,25 @@ def test_a_number_out_of_range_is_refused_with_the_range(value):
 def test_several_numbers_where_one_is_meant_are_refused():
     with pytest.raises(ValueError, match=r"x must be one number, positive, got shape \[2\]; use jax.vmap"):
         precision.scalar([1.0, 2.0], "x", "positive", 0)
+
+
+def test_what_is_printed_shows_numbers_and_stays_short():
+    assert repr(ol.RandomBulk(0.9)) == "RandomBulk(g=0.9, symmetry=0.0)"
+    assert "learning_rate=0.005" in repr(ol.GradientDescent(5e-3, 10))
+    large = ol.Layout(2, 1, 200)
+    task = ol.Task(np.zeros((1, 3, 2)), np.zeros((1, 3, 200)), np.ones((1, 3, 200)), 0.1)
+    for found in (ol.Model(large, ol.Linear(), ol.RandomBulk(0.9)), task, ol.Overlaps(np.eye(large.size), large)):
+        assert len(repr(found)) < 600
+    with pytest.raises(ValueError, match=r"m1m1.*\.\.\. \(20,910 in all\)") as caught:
+        large.locate("qq")
+    assert len(str(caught.value)) < 500
+    for name in ("bulk", "w"):
+        with pytest.raises(ValueError, match=rf'\("W" is that of a bulk.*got the key .{name}'):
+            ol.Layout().rates({name: 1.0})
+
+
+def test_objects_made_before_64_bit_mode_are_named():
+    with jax.enable_x64(False):
+        overlaps = ol.Overlaps.from_entries(ol.Layout())
+    with pytest.warns(UserWarning, match=r"ol\.metric: overlaps\.gram is float32: it was made before jax_enable_x64"):
+        ol.metric(ol.Model(ol.Layout(), ol.Linear()), overlaps)

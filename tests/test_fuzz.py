@@ -189,6 +189,7 @@ def reals(kind):
     }[kind]
 
 
+@pytest.mark.filterwarnings("ignore:.*is float32")
 @pytest.mark.parametrize("kind", ["list", "integers", "float32", "jax"])
 def test_every_kind_of_numbers_gives_the_numbers_of_float64(kind):
     layout = LAYOUTS[1]

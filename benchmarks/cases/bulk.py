@@ -22,7 +22,8 @@ def case(n_neurons: int, dtype: str) -> str:
 def comparisons(quick: bool) -> Iterator[Comparison]:
     """What is to be compared."""
     for dtype in DTYPES:
-        yield compared(64 if quick else 256, dtype, 2 if quick else 10)
+        # Many steps share the loss at the start and the call.
+        yield compared(64 if quick else 256, dtype, 2 if quick else 50)
 
 
 def compared(n_neurons: int, dtype: str, n_steps: int) -> Comparison:

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 
 import overlap_learning as ol
+from overlap_learning.checks import as_path
 from overlap_learning.cli.values import (
     BOOLEAN,
     FILE_NAME,
@@ -110,7 +111,7 @@ def load_config(path: Path) -> Config:
             impossible.
     """
     try:
-        with path.open("rb") as file:
+        with as_path(path).open("rb") as file:
             document = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"can't read {str(path)!r}: {error.strerror}.") from error

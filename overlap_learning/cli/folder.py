@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from overlap_learning.checks import as_path
 from overlap_learning.cli.values import ConfigError
 from overlap_learning.learning.files import replace
 from overlap_learning.learning.outcomes import LearningError, LearningInterrupted
@@ -35,6 +36,7 @@ class Folder:
         Raises:
             ConfigError: if there can't be such a folder.
         """
+        path = as_path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -115,7 +115,7 @@ def conserved(model: Model, state: Overlaps | Populations | Network, rates: Any 
         >>> len(ol.conserved(ol.Model(ol.Layout(), ol.Erf()), overlaps).values)
         1
     """
-    require_float64("ol.conserved")
+    require_float64("ol.conserved", model=model, state=state)
     overlaps = state.overlaps if isinstance(state, (Populations, Network)) else state
     layout = check_layout(model, overlaps, "conserved")
     rates, root = layout.rates(rates), square_root(overlaps.gram)

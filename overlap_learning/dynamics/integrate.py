@@ -112,7 +112,7 @@ def integrate(
         >>> solution.singular_values.shape, bool(solution.stats["bulk_error"] < 1e-3)
         ((21, 8), True)
     """
-    require_float64("ol.integrate")
+    require_float64("ol.integrate", model=model, task=task, overlaps=overlaps, rule=rule)
     if (isinstance(model, Model) and model.bulk is not None) or isinstance(overlaps, (BulkNetwork, ReducedNetwork)):
         check_run(model, task, rule, key, "integrate", with_bulk=True)
         return learn_with_bulk(

@@ -53,7 +53,7 @@ def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array
         >>> ol.invariants(ol.Model(model.layout, ol.Erf()), overlaps)
         Array([1.], dtype=float64)
     """
-    require_float64("ol.invariants")
+    require_float64("ol.invariants", model=model, overlaps=overlaps)
     layout = check_layout(model, overlaps, "invariants")
     root, rates = square_root(overlaps.gram), layout.rates(rates)
     if model.is_linear:

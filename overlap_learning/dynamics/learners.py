@@ -1,6 +1,7 @@
 """Learners of the theory: what is followed in place of the vectors of a network."""
 
 import abc
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -87,7 +88,7 @@ class TransferLearner(AbstractGramLearner):
     @classmethod
     def begin(cls, model: Model, start: Overlaps, rates: jax.Array) -> Beginning:
         gram = _double(start.gram)
-        return Beginning(assembled(cls, model=model, rates=rates, start=gram), _identity(gram))
+        return Beginning(assembled(cls, model=model, rates=rates, start=gram), _identity(gram.shape))
 
     def gram(self, position: jax.Array) -> jax.Array:
         gram = product(position.T, product(self.start, position))
@@ -181,7 +182,7 @@ class MixtureLearner(AbstractLearner):
         rates = namespace(rates).concatenate([np.zeros(1), rates])
         return Beginning(
             cls(model=model, rates=rates, start=moments, populations=start),
-            _identity(moments),
+            _identity(moments.shape),
         )
 
     def moments(self, position: jax.Array) -> jax.Array:
@@ -271,6 +272,9 @@ def _double(array: jax.Array) -> jax.Array:
     return array if array.dtype == float else array.astype(float)
 
 
-def _identity(like: jax.Array) -> Any:
-    """Identity matrices, one for each matrix of a batch; in numpy, which compiles nothing."""
-    return np.eye(like.shape[-1]) + np.zeros(like.shape)
+@functools.cache
+def _identity(shape: tuple[int, ...]) -> Any:
+    """Identity matrices, one for each matrix of a batch; in numpy, which compiles nothing. Not to be written to."""
+    identity = np.eye(shape[-1]) + np.zeros(shape)
+    identity.flags.writeable = False
+    return identity

@@ -37,7 +37,7 @@ def metric(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:
         >>> ol.metric(model, ol.Overlaps.from_entries(model.layout)).shape
         (10, 10)
     """
-    require_float64("ol.metric")
+    require_float64("ol.metric", model=model, overlaps=overlaps)
     layout = check_layout(model, overlaps, "metric")
     rows, columns = layout.entry_indices
     p = len(rows)

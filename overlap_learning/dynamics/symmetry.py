@@ -82,7 +82,7 @@ def symmetries(
         >>> len(found.generators), len(found.charges), found.known, len(found.further)
         (1, 1, 1, 0)
     """
-    require_float64("ol.symmetries")
+    require_float64("ol.symmetries", model=model, task=task, overlaps=overlaps)
     layout = check_layout(model, overlaps, "symmetries")
     check_task(model, task, "symmetries")
     check_key(key, "symmetries")

@@ -1,5 +1,6 @@
 """Fitting: a recurrent network whose weights change from trial to trial in few components, fitted to recordings."""
 
+from overlap_learning.fitting.bootstrap import Bootstrap
 from overlap_learning.fitting.decoder import FreeLinear, OneToOne, Orthonormal
 from overlap_learning.fitting.files import load
 from overlap_learning.fitting.fit import fit_low_tensor_rank
@@ -14,6 +15,7 @@ from overlap_learning.fitting.solver import Diffrax, Euler
 from overlap_learning.fitting.tensor_network import TensorNetwork
 
 __all__ = [
+    "Bootstrap",
     "Diffrax",
     "Euler",
     "Fit",

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -11,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.checks import as_path
 from overlap_learning.fitting.decoder import FreeLinear, OneToOne, Orthonormal
 from overlap_learning.fitting.inputs import Inputs
 from overlap_learning.fitting.likelihood import Gaussian, Poisson
+from overlap_learning.fitting.masks import Masks
 from overlap_learning.fitting.prior import GaussianProcess, RationalQuadratic, Reparametrised, SquaredExponential
 from overlap_learning.fitting.result import Fit
 from overlap_learning.fitting.solver import Diffrax, Euler
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import xarray
 
 #: Version of the file's layout. A reader refuses any other.
-SCHEMA = 1
+SCHEMA = 2
 _OBJECTS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
@@ -69,6 +70,7 @@ def to_dataset(fit: Fit) -> "xarray.Dataset":
         **{f"course_{name}": (point, value) for name, value in fit.course.items()},
         **{f"deviance_{name}": (("seed",), value) for name, value in fit.deviance.items()},
         **{f"block_{name}": (("block",), getattr(fit, f"block_{name}")) for name in ("deviance", "null", "sizes")},
+        "part": (("trial", "time", "neuron"), _parts(fit.masks)),
         "curvature": (("trial", "component", "component_2"), fit.curvature),
         "seen_columns": (("neuron", "component"), columns),
         "seen_rows": (("neuron", "component"), rows),
@@ -83,6 +85,7 @@ def to_dataset(fit: Fit) -> "xarray.Dataset":
         "results": fit.results,
         "condition_names": fit.condition_names,
         "epochs": fit.epochs,
+        "level": fit.level,
     }
     return xarray.Dataset(
         {name: (dims, np.asarray(values)) for name, (dims, values) in variables.items()},
@@ -106,7 +109,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not, to the last bit, as it was written, or of another kind or version.
     """
-    path = Path(path)
+    path = as_path(path)
     data = read(path, "fitting.load")
     schema = data.attrs.get("overlap_learning_fit_schema")
     if schema is None or int(schema) != SCHEMA:
@@ -141,10 +144,22 @@ def load(path: str | os.PathLike[str]) -> Fit:
         results=tuple(about["results"]),
         curvature=parts["curvature"],
         **{name: objects[name] for name in _PARTS},
+        masks=_masks(data["part"].values),
+        level=about["level"],
         trial_ids=parts["trial_id"],
         condition_names=tuple(about["condition_names"]),
         epochs=None if about["epochs"] is None else tuple(about["epochs"]),
     )
+
+
+def _parts(masks: Masks) -> np.ndarray:
+    """The part of each entry: 0 of none, 1 where it trains, 2 where it stops, from 3 on the reported blocks."""
+    part = masks.train + 2 * masks.stop
+    return np.where(masks.report, 3 + masks.blocks, part).astype(np.int32)
+
+
+def _masks(part: np.ndarray) -> Masks:
+    return Masks(part == 1, part == 2, part >= 3, np.where(part >= 3, part - 3, -1))
 
 
 def _described(value: Any) -> Any:

@@ -18,7 +18,7 @@ from overlap_learning.fitting.prior import GaussianProcess, check_prior
 from overlap_learning.fitting.recordings import Recordings, check_recordings, warn_of_counts
 from overlap_learning.fitting.result import Fit, fit_of
 from overlap_learning.fitting.solver import AbstractSolver, Euler, check_solver
-from overlap_learning.fitting.stopping import EarlyStopping
+from overlap_learning.fitting.stopping import PATIENCE, EarlyStopping
 from overlap_learning.learning.checkpoint import Checkpoint, Store
 from overlap_learning.learning.driver import run
 from overlap_learning.learning.pace import watched
@@ -47,7 +47,7 @@ def fit_low_tensor_rank(
     level: float = 0.5,
     solver: AbstractSolver | None = None,
     rule: AbstractDescent | None = None,
-    patience: int = 10,
+    patience: int = PATIENCE,
     throw: bool = True,
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
@@ -129,7 +129,7 @@ def fit_low_tensor_rank(
     with watched(rule, progress, f"fit of rank {rank}", store) as pace:
         outcome, final = run(learner, rule, learner.task, positions, None, (), pace)
     solution = finish(None, outcome, final, CALLER, throw=throw)
-    return fit_of(solution, learner, recordings, masks)
+    return fit_of(solution, learner, recordings, masks, level)
 
 
 def learner_of(

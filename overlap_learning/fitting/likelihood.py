@@ -31,6 +31,10 @@ class AbstractLikelihood(eqx.Module):
     def curvature(self, signal: jax.Array, deviance: jax.Array) -> jax.Array:
         """The expected second derivative of the negative log likelihood by the signal, each entry."""
 
+    @abc.abstractmethod
+    def sample(self, key: jax.Array, signal: jax.Array, deviance: jax.Array) -> jax.Array:
+        """Activity with fresh noise, of a mean deviance (which the signal of counts knows by itself)."""
+
 
 class Gaussian(AbstractLikelihood):
     """Gaussian noise of one unknown variance, that of the residuals: `n log(mean (y - p)^2) / 2` at its maximum.
@@ -58,6 +62,9 @@ class Gaussian(AbstractLikelihood):
     def curvature(self, signal: jax.Array, deviance: jax.Array) -> jax.Array:
         return jnp.broadcast_to(1 / deviance, signal.shape)
 
+    def sample(self, key: jax.Array, signal: jax.Array, deviance: jax.Array) -> jax.Array:
+        return signal + jnp.sqrt(deviance) * jax.random.normal(key, signal.shape, signal.dtype)
+
 
 class Poisson(AbstractLikelihood):
     """Spike counts with Poisson noise: the signal is the logarithm of the expected count of a time step.
@@ -83,6 +90,9 @@ class Poisson(AbstractLikelihood):
 
     def curvature(self, signal: jax.Array, deviance: jax.Array) -> jax.Array:
         return jnp.exp(signal)
+
+    def sample(self, key: jax.Array, signal: jax.Array, deviance: jax.Array) -> jax.Array:
+        return jax.random.poisson(key, jnp.exp(signal)).astype(signal.dtype)
 
 
 def check_likelihood(likelihood: object, recordings, caller: str) -> None:

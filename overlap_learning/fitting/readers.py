@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from overlap_learning.checks import scalar
+from overlap_learning.checks import as_path, scalar
 
 _ARGUMENTS = ("activity", "times", "conditions", "epochs", "trial_ids", "mask")
 
@@ -129,7 +129,7 @@ def read_nwb(
 
 
 def _existing(path: str | os.PathLike[str], caller: str) -> Path:
-    found = Path(path)
+    found = as_path(path)
     if not found.is_file():
         raise FileNotFoundError(f"{caller}: there is no file {str(found)!r}.")
     return found

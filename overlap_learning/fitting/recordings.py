@@ -9,6 +9,8 @@ import equinox as eqx
 import numpy as np
 from numpy.typing import ArrayLike
 
+from overlap_learning.checks import refuse_masked
+
 if TYPE_CHECKING:
     import xarray
 
@@ -231,6 +233,7 @@ def warn_of_counts(recordings: Recordings, caller: str) -> None:
 
 
 def _array(value: Any, name: str) -> np.ndarray:
+    refuse_masked(value, f"Recordings: {name}")
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":

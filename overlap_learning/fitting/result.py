@@ -14,15 +14,19 @@ from overlap_learning.fitting.likelihood import AbstractLikelihood
 from overlap_learning.fitting.masks import Masks
 from overlap_learning.fitting.prior import GaussianProcess
 from overlap_learning.fitting.recordings import Recordings
+from overlap_learning.fitting.stopping import PATIENCE
 from overlap_learning.fitting.tensor_network import TensorNetwork, in_order
 from overlap_learning.learning.dataset import RESULT_NAMES, result_code
 from overlap_learning.learning.result import AbstractResult
+from overlap_learning.learning.rules import AbstractDescent
 from overlap_learning.learning.solution import Solution
 from overlap_learning.studies.tensor.components import similarity
 from overlap_learning.studies.tensor.weights import Lifted
 
 if TYPE_CHECKING:
     import xarray
+
+    from overlap_learning.fitting.bootstrap import Bootstrap
 
 
 class Fit(AbstractResult):
@@ -47,6 +51,8 @@ class Fit(AbstractResult):
         prior: of trial factors.
         likelihood: of activity.
         inputs: from outside.
+        masks: which entries trained, stopped and are reported.
+        level: the root mean square of the states of units at the start.
         trial_ids: shape [K].
         condition_names: of the numbers in `network.conditions`.
         epochs: of each trial; None: no epochs.
@@ -65,6 +71,8 @@ class Fit(AbstractResult):
     prior: GaussianProcess
     likelihood: AbstractLikelihood
     inputs: Inputs
+    masks: Masks
+    level: float = eqx.field(static=True)
     trial_ids: np.ndarray
     condition_names: tuple[str, ...] = eqx.field(static=True)
     epochs: tuple[str, ...] | None = eqx.field(static=True)
@@ -121,7 +129,7 @@ class Fit(AbstractResult):
         The mean over components, matched as well as can be, of the product of the cosines of column, row and trial
         factor less its mean. 1: the same components, so that they mean something one by one.
         """
-        factors = [_seen(self.member(start)) for start in range(self.n_seeds)]
+        factors = [seen_components(self.member(start)) for start in range(self.n_seeds)]
         return np.array([similarity(each, factors[self.best]) for each in factors])
 
     @property
@@ -156,6 +164,38 @@ class Fit(AbstractResult):
             ) from None
         return np.sqrt(np.diag(covariance)).reshape(n_trials, rank)
 
+    def bootstrap(
+        self,
+        key: jax.Array,
+        n_refits: int = 20,
+        *,
+        rule: AbstractDescent | None = None,
+        n_seeds: int = 1,
+        patience: int = PATIENCE,
+        progress: bool | None = None,
+    ) -> "Bootstrap":
+        """Fits of recordings that the best network would have made, with fresh noise, from fresh starts.
+
+        Args:
+            key: a jax random key.
+            n_refits: how many.
+            rule: that of the fit; None: the default of `fit_low_tensor_rank`.
+            n_seeds: starts of each; the best one counts.
+            patience: as of `fit_low_tensor_rank`.
+            progress: show progress bars; None: if a person is watching (standard error is a terminal).
+
+        Returns:
+            A `Bootstrap`.
+
+        Raises:
+            ValueError: if an argument is out of range.
+            LearningError: if a refit diverged.
+        """
+        from overlap_learning.fitting.bootstrap import bootstrap
+
+        settings = {"rule": rule, "n_seeds": n_seeds, "patience": patience, "progress": progress}
+        return bootstrap(self, key, n_refits, settings)
+
     def to_xarray(self) -> "xarray.Dataset":
         """A labelled dataset: all that `ol.fitting.load` needs, and the widths, eigenvalues and seen components."""
         from overlap_learning.fitting.files import to_dataset
@@ -177,14 +217,15 @@ class Fit(AbstractResult):
         ])  # fmt: skip
 
 
-def fit_of(solution: Solution, learner: TensorLearner, recordings: Recordings, masks: Masks) -> Fit:
+def fit_of(solution: Solution, learner: TensorLearner, recordings: Recordings, masks: Masks, level: float) -> Fit:
     """The `Fit` of what the engine returned."""
     positions = solution.final
     n_seeds = len(positions["rows"])
     each = [in_order(learner.network(jax.tree.map(lambda a, i=i: a[i], positions))) for i in range(n_seeds)]
     activity = jnp.asarray(recordings.activity)
     deviance = [np.asarray(learner.likelihood.deviance(activity, network.signal()), float) for network in each]
-    parts = {name: np.asarray(part) for name, part in masks._asdict().items() if name != "blocks"}
+    recorded = recordings.mask
+    parts = {name: np.asarray(part) & recorded for name, part in masks._asdict().items() if name != "blocks"}
     means = {name: np.array([d[part].mean() for d in deviance]) for name, part in parts.items()}
     best = int(np.argmin(np.where(np.isfinite(means["stop"]), means["stop"], np.inf)))
     train = parts["train"]
@@ -214,6 +255,8 @@ def fit_of(solution: Solution, learner: TensorLearner, recordings: Recordings, m
         prior=learner.prior,
         likelihood=learner.likelihood,
         inputs=learner.inputs,
+        masks=Masks(**parts, blocks=np.where(parts["report"], masks.blocks, -1)),
+        level=level,
         trial_ids=recordings.trial_ids,
         condition_names=recordings.condition_names,
         epochs=recordings.epochs,
@@ -232,7 +275,8 @@ def _mean(values: np.ndarray, sizes: np.ndarray) -> float:
     return float(np.sum(values * sizes) / sizes.sum())
 
 
-def _seen(network: TensorNetwork) -> list[np.ndarray]:
+def seen_components(network: TensorNetwork) -> list[np.ndarray]:
+    """Trial factors less their means, and columns and rows as recorded neurons see them."""
     trials = np.asarray(network.trials)
     return [trials - trials.mean(axis=0), *network.neurons]
 

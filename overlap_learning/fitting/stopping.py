@@ -11,6 +11,9 @@ from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.rules import AbstractDescent, Motion
 from overlap_learning.tasks.task import Task
 
+#: Saved points without a better fit after which one is ended.
+PATIENCE = 10
+
 
 class Memory(NamedTuple):
     """What is remembered between steps.

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from overlap_learning.checks import in_numpy
 from overlap_learning.fitting.decoder import AbstractDecoder, Weights
@@ -63,30 +64,63 @@ class TensorNetwork(eqx.Module):
         """The number of units, n."""
         return self.columns.shape[-2]
 
-    def _rates(self, states: jax.Array) -> jax.Array:
-        directions = jnp.concatenate([self.columns, self.extra], axis=1)
-        return self.activation(float(self.n_units) ** 0.5 * (states @ directions.T))
+    @property
+    def directions(self) -> jax.Array:
+        """A, the columns and the further input directions, shape [n, R + m]."""
+        return jnp.concatenate([self.columns, self.extra], axis=1)
 
+    def _rates(self, states: jax.Array) -> jax.Array:
+        return self.activation(float(self.n_units) ** 0.5 * (states @ self.directions.T))
+
+    def flow(self, states: jax.Array, drive: jax.Array | float, trials: jax.Array) -> jax.Array:
+        """dz/dt of states [..., R + m] under an input and with trial factors [..., R]."""
+        recurrent = trials * (self._rates(states) @ self.rows) / float(self.n_units) ** 0.5
+        silent = jnp.zeros((*recurrent.shape[:-1], self.extra.shape[1]), recurrent.dtype)
+        return (jnp.concatenate([recurrent, silent], axis=-1) + drive - states) / self.time_constant
+
+    @eqx.filter_jit
     def states(self) -> jax.Array:
         """z, shape [K, T, R + m]."""
-        rest = self.extra.shape[1]
-
-        def slope(state, drive):
-            recurrent = self.trials * (self._rates(state) @ self.rows) / float(self.n_units) ** 0.5
-            return (jnp.pad(recurrent, ((0, 0), (0, rest))) + drive - state) / self.time_constant
-
         drive = jnp.swapaxes(self.inputs, 0, 1)[:, self.conditions]
-        found = self.solver.follow(slope, self.start[self.conditions], drive, self.times)
+        found = self.solver.follow(
+            lambda state, drive: self.flow(state, drive, self.trials),
+            self.start[self.conditions],
+            drive,
+            self.times,
+        )
         return jnp.swapaxes(found, 0, 1)
 
+    @eqx.filter_jit
     def signal(self) -> jax.Array:
         """y, shape [K, T, N]."""
         return self.decoder.read(self.readout, self._rates(self.states()))
 
     def projections(self) -> jax.Array:
         """The state along each column, `a_r^T x / sqrt(n)`, shape [K, T, R]."""
-        directions = jnp.concatenate([self.columns, self.extra], axis=1)
-        return self.states() @ (directions.T @ self.columns)
+        return self.states() @ (self.directions.T @ self.columns)
+
+    def fixed_points(self, trial: int) -> tuple[np.ndarray, np.ndarray]:
+        """States that stay where they are without inputs, and whether they are stable.
+
+        Newton's method from 0 and from states that the trials of the network visit, of either sign; points that it does
+        not reach from there are missed.
+
+        Args:
+            trial: the place of the trial, from 0: its trial factors are used.
+
+        Returns:
+            z, shape [points, R + m], the nearest to 0 first; True where each eigenvalue of the linearised flow has a
+            negative real part, shape [points].
+        """
+        states, residual, slopes = map(np.asarray, _newton(self, trial))
+        size, rounding = np.abs(states).max(axis=1), np.finfo(states.dtype).eps ** 0.75
+        # Newton's method doubles digits at each step: what it has reached is exact to rounding.
+        reached = np.flatnonzero(residual <= rounding * (1 + size))
+        found: list[int] = []
+        for place in reached[np.argsort(size[reached])]:
+            if all(np.abs(states[place] - states[other]).max() > 1e-3 * (1 + size[place]) for other in found):
+                found.append(place)
+        return states[found], np.linalg.eigvals(slopes[found]).real.max(axis=1) < 0
 
     @property
     def eigenvalues(self) -> np.ndarray:
@@ -102,6 +136,23 @@ class TensorNetwork(eqx.Module):
         seen = [D @ np.asarray(side) for side in (self.columns, self.rows)]
         columns, rows = (each / np.linalg.norm(each, axis=0) for each in seen)
         return columns, rows
+
+
+@eqx.filter_jit
+def _newton(network: TensorNetwork, trial: jax.Array | int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Newton's method for fixed points from visited states: where it led to, what is left of the flow, its slopes."""
+    visited = network.states().reshape(-1, network.start.shape[-1])
+    spread = visited[:: max(1, len(visited) // 100)]
+
+    def flow(state):
+        return network.flow(state, 0.0, network.trials[trial]) * network.time_constant
+
+    def step(_, states):
+        return states - jnp.linalg.solve(slopes(states), jax.vmap(flow)(states)[..., None])[..., 0]
+
+    slopes = jax.vmap(jax.jacfwd(flow))
+    states = lax.fori_loop(0, 30, step, jnp.concatenate([jnp.zeros_like(spread[:1]), spread, -spread]))
+    return states, jnp.abs(jax.vmap(flow)(states)).max(axis=1), slopes(states)
 
 
 def in_order(network: TensorNetwork) -> TensorNetwork:

@@ -7,20 +7,19 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, is_traced
-from overlap_learning.learning.fingerprint import changes, digest_of, fingerprint, is_key
+from overlap_learning.checks import as_path, count, is_traced
+from overlap_learning.learning.fingerprint import changes, check_version, digest_of, fingerprint, is_key
 from overlap_learning.learning.record import Record, join
 from overlap_learning.learning.rules import AbstractRule
 
 #: Version of what a checkpoint holds. A reader refuses any other.
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +37,9 @@ class Checkpoint:
         folder: where; it is made if need be. One call per folder. The last two checkpoints are kept in it, by Orbax.
         every: learning steps between checkpoints. What is lost when a machine dies is at most this, and what was
             compiled.
+        version: a text of your own that stands for what can't be seen through in the arguments; change it whenever that
+            changes. None: such arguments are refused. All else that a function of yours reads (closures, globals,
+            modules and classes of your own) is compared by itself, libraries by their version; files are not.
 
     Raises:
         ValueError: if an argument is of another kind.
@@ -56,15 +58,17 @@ class Checkpoint:
 
     folder: str | os.PathLike[str]
     every: int = 500
+    version: str | None = None
 
     def __post_init__(self):
         if not isinstance(self.folder, (str, os.PathLike)):
             raise ValueError(f"Checkpoint: folder must be a path, such as 'runs/a', got {self.folder!r}.")
         count(self.every, "Checkpoint: every")
+        check_version(self.version, "Checkpoint")
 
     def part(self, name: str) -> "Checkpoint":
         """The checkpoints of one part of a longer run, in a folder within this one."""
-        return Checkpoint(Path(self.folder) / name, self.every)
+        return dataclasses.replace(self, folder=as_path(self.folder) / name)
 
 
 def part_of(checkpoint: Checkpoint | None, name: str) -> Checkpoint | None:
@@ -98,7 +102,7 @@ class Store:
         **arguments: what the run depends on, by the names that the person knows.
 
     Raises:
-        ValueError: if an argument is only known later (inside jit or vmap), or the folder can't be made.
+        ValueError: if an argument is only known later (inside jit or vmap), or can't be seen through.
         ImportError: if Orbax is not installed.
     """
 
@@ -111,8 +115,8 @@ class Store:
             )
         self.caller = caller
         self.every = checkpoint.every
-        self.folder = Path(checkpoint.folder).absolute()
-        self.about = fingerprint({**arguments, "checkpoint.every": checkpoint.every})
+        self.folder = as_path(checkpoint.folder).absolute()
+        self.about = fingerprint({**arguments, "checkpoint.every": checkpoint.every}, caller, checkpoint.version)
         self.written = -1
 
     @functools.cached_property

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from overlap_learning.checks import checks_later
+
 
 class _Outline(NamedTuple):
     """A pytree without its arrays: its structure; and its leaves with their types, of which arrays are `jax.Array`."""
@@ -29,10 +31,15 @@ class _Constant:
 
 def _parts(tree: Any) -> tuple[_Outline, list[Any]]:
     leaves, structure = jax.tree.flatten(tree)
-    # By their dtype: to ask whether a leaf is a jax.Array takes twenty times as long.
-    arrays = [leaf for leaf in leaves if hasattr(leaf, "dtype")]
-    # With their types, as 1, 1.0 and True are equal.
-    rest = [jax.Array if hasattr(leaf, "dtype") else (type(leaf), leaf) for leaf in leaves]
+    arrays, rest = [], []
+    for leaf in leaves:
+        # By its dtype: to ask whether a leaf is a jax.Array takes twenty times as long.
+        if hasattr(leaf, "dtype"):
+            arrays.append(leaf)
+            rest.append(jax.Array)
+        else:
+            # With its type, as 1, 1.0 and True are equal.
+            rest.append((type(leaf), leaf))
     return _Outline(structure, tuple(rest)), arrays
 
 
@@ -52,6 +59,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
+        if checks_later.value:
+            # The arguments were made by a sweep's function, and checked where that was; what follows is the package's.
+            with checks_later(False):
+                return call(*arguments)
         constant, arrays = run(*_parts(arguments))
         return constant.value.filled(arrays)
 

@@ -169,15 +169,16 @@ def check_rule(task: Task | TaskStream, rule: AbstractRule, key: jax.Array | Non
             f"{caller}: GradientFlow needs a fixed batch (a flow takes no steps in which to draw trials); take one "
             "with stream.sample(key), or use ol.GradientDescent."
         )
-    n_trials = task.outline.n_trials
-    if rule.batch_size is not None and rule.batch_size > n_trials:
+    if rule.batch_size is not None and rule.batch_size > (n_trials := task.outline.n_trials):
         raise ValueError(f"{caller}: batch_size={rule.batch_size} is larger than the task's {n_trials} trials.")
+    if key is not None:
+        return
     for needed, why in (
         (is_stream, "a task stream"),
         (rule.batch_size is not None, "batch_size"),
         (rule.label_noise is not None, "label_noise"),
     ):
-        if needed and key is None:
+        if needed:
             raise ValueError(
                 f"{caller}: {why} draws at random and needs a key: ol.{caller}(..., key=jax.random.key(0))."
             )

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from overlap_learning.checks import as_path
+
 if TYPE_CHECKING:
     import xarray
 
@@ -46,7 +48,8 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
         ValueError: if there is no such folder.
         OSError: if it can't be written, as on a full disk. An older file of this name is intact.
     """
-    target = Path(path)
+    # A link stays: what it points to is written.
+    target = Path(os.path.realpath(as_path(path)))
     if not target.parent.is_dir():
         raise ValueError(f"save: there is no folder {str(target.parent)!r}; make it first.")
     draft = None
@@ -79,7 +82,7 @@ def read(path: str | os.PathLike[str], caller: str) -> "xarray.Dataset":
     """
     import xarray
 
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{caller}: there is no file {str(path)!r}.")
     check_seal(path)

@@ -2,13 +2,13 @@
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from overlap_learning.checks import as_path
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
 from overlap_learning.learning.files import read, write
 from overlap_learning.learning.outcomes import RESULTS
@@ -73,7 +73,7 @@ def load(
         >>> bool(jnp.all(same.overlaps.gram == solution.overlaps.gram))
         True
     """
-    path = Path(path)
+    path = as_path(path)
     data = read(path, "load")
     schema = data.attrs.get("overlap_learning_schema")
     if schema is None:

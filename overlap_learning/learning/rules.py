@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import count, floating, is_traced, is_zero, scalar
+from overlap_learning.checks import count, described, floating, is_traced, is_zero, later, scalar
 from overlap_learning.learning.schedule import LossSchedule
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ class AbstractRule(eqx.Module):
     batch_size: eqx.AbstractVar[Any]
     label_noise: eqx.AbstractVar[Any]
     parameter_noise: eqx.AbstractVar[Any]
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @property
     @abc.abstractmethod
@@ -562,6 +565,8 @@ def _save_times(
             end = float(duration) * (1 + 4 * np.finfo(known.dtype).eps)
             if not (np.all(np.diff(known) > 0) and known[0] >= 0 and known[-1] <= end):
                 raise ValueError(f"GradientFlow: save_at must be {allowed}, got {known.tolist()}.")
+        elif is_traced(times):
+            times = later(times, lambda x: (jnp.diff(x, prepend=-1) > 0) & (x >= 0) & (x <= duration * (1 + 1e-12)))
         return jnp.minimum(times, duration)
     n = DEFAULT_SAVES
     if save_every is not None:

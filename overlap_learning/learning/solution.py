@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from overlap_learning.checks import assembled, in_numpy, is_traced
 from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
-from overlap_learning.learning.record import Outcome, trim
+from overlap_learning.learning.record import Outcome, Record, trim
 from overlap_learning.learning.stability import rise_sentence
 from overlap_learning.learning.trust import ADVICE, MORE, Trust, compared, not_estimated
 from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of
@@ -267,25 +267,14 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
         LearningError: if throw, and the run ended badly (of a batch: at least one member).
         LearningInterrupted: if the run was interrupted.
     """
-    number = jax.tree.leaves(outcome.result)[0]
-    # Such a run has reached every point.
-    is_whole = not isinstance(number, jax.core.Tracer) and bool(np.all(np.asarray(number) == SUCCESSFUL))
-    record = outcome.record if is_whole else trim(outcome.record)
-    solution = assembled(
-        Solution,
-        model=model,
-        time=record.time,
-        step=record.step,
-        loss=record.loss,
-        saved=record.saved,
-        final=final,
-        stats=outcome.stats,
-        result=outcome.result,
-        interpolation=outcome.interpolation,
-    )
-    if is_whole:
-        return solution
     result = outcome.result
+    number = jax.tree.leaves(result)[0]
+    # Put together before the result is asked for, while the program runs.
+    solution = _solution(model, outcome, outcome.record, final)
+    # Such a run has reached every point.
+    if not isinstance(number, jax.core.Tracer) and (np.asarray(number) == SUCCESSFUL).all():
+        return solution
+    solution = _solution(model, outcome, trim(outcome.record), final)
     if is_traced(result):
         # Inside jit or vmap the outcome is known only when the program runs.
         bad = functools.reduce(operator.and_, (result != good for good in GOOD))
@@ -299,6 +288,21 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
     if throw:
         raise LearningError(_what_went_wrong(solution, caller), solution)
     return solution
+
+
+def _solution(model: Model | None, outcome: Outcome, record: Record, final: Any) -> Solution:
+    return assembled(
+        Solution,
+        model=model,
+        time=record.time,
+        step=record.step,
+        loss=record.loss,
+        saved=record.saved,
+        final=final,
+        stats=outcome.stats,
+        result=outcome.result,
+        interpolation=outcome.interpolation,
+    )
 
 
 def _what_went_wrong(solution: Solution, caller: str) -> str:

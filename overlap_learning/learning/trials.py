@@ -18,7 +18,8 @@ class Trials(eqx.Module):
 
     def draw(self, rule: AbstractRule, step: jax.Array, dtype: Any) -> tuple[Task, Task]:
         """The trials of a step, and the same with noise on the targets."""
-        trial_key, choice_key, noise_key = jax.random.split(self._key_of(step), 3)
+        key = self._key_of(step)
+        trial_key, choice_key, noise_key = jax.random.split(key, 3)
         batch = self.task.sample(trial_key)
         if rule.batch_size is not None:
             chosen = jax.random.choice(choice_key, batch.n_trials, (rule.batch_size,), replace=False)
@@ -27,10 +28,13 @@ class Trials(eqx.Module):
             batch = batch.replace(inputs=batch.inputs[chosen], targets=batch.targets[chosen], weights=weights)
         # A network in single precision learns on trials in single precision; a drawn batch is cast where it is drawn.
         batch = batch.astype(dtype)
+        if batch.state_noise is not None:
+            batch = batch.with_noise_from(jax.random.fold_in(key, 4))
         if rule.label_noise is None:
             return batch, batch
         noise = rule.label_noise * jax.random.normal(noise_key, batch.targets.shape)
-        return batch, batch.replace(targets=batch.targets + noise.astype(batch.targets.dtype))
+        noisy = batch.replace(targets=batch.targets + noise.astype(batch.targets.dtype))
+        return batch, noisy if batch.noise_key is None else noisy.with_noise_from(batch.noise_key)
 
     def parameter_key(self, step: jax.Array) -> jax.Array:
         """The key of the parameter noise of a step, beyond the three of its trials."""
@@ -41,5 +45,7 @@ class Trials(eqx.Module):
 
 
 def are_drawn(task: Task | TaskStream, rule: AbstractRule) -> bool:
-    """Whether the trials, or the noise on their targets, differ from step to step."""
-    return isinstance(task, TaskStream) or rule.batch_size is not None or rule.label_noise is not None
+    """Whether the trials, or the noise on their targets and states, differ from step to step."""
+    if isinstance(task, TaskStream) or task.state_noise is not None:
+        return True
+    return rule.batch_size is not None or rule.label_noise is not None

@@ -19,6 +19,10 @@ class AbstractActivation(eqx.Module):
     def __call__(self, field: jax.Array) -> jax.Array:
         """phi(h), element by element."""
 
+    def slope(self, field: jax.Array, value: jax.Array) -> jax.Array:
+        """phi'(h), given h and what phi(h) is, element by element."""
+        return jax.jvp(self, (field,), (jnp.ones_like(field),))[1]
+
     @abc.abstractmethod
     def gain(self, variance: jax.Array) -> jax.Array:
         """g(D) = < phi'(sqrt(D) zeta) >, zeta ~ N(0, 1), element by element."""
@@ -35,6 +39,14 @@ class AbstractActivation(eqx.Module):
             variance: D, the same shape.
         """
         return _quadrature_averages(self, centre, variance, getattr(self, "quadrature", Trapezoid()))
+
+    def mean_square(self, centre: jax.Array, variance: jax.Array) -> jax.Array:
+        """`< phi(c + sqrt(D) zeta)^2 >`, the activity that a penalty is on, for arguments as those of `averages`."""
+
+        def squared(field):
+            return jnp.square(self(field))
+
+        return _quadrature_averages(squared, centre, variance, getattr(self, "quadrature", Trapezoid()))[0]
 
     @property
     def is_linear(self) -> bool:
@@ -73,8 +85,9 @@ class AbstractActivation(eqx.Module):
 
 
 class Linear(AbstractActivation):
-    """phi(h) = h, with gain g = 1. The theory is exact for it, at every number of neurons, if their
-    states start at 0 (or in the span of m and u) and no noise is added to them while the network learns.
+    """phi(h) = h, with gain g = 1. The theory is exact for it, at every number of neurons, if their states start at 0
+    (or in the span of m and u) and no noise is added to them while the network learns (with noise: to first order in
+    the learning rate).
 
     Source: Ger & Barak 2026, section 2; theory page, eq. (3).
 
@@ -88,6 +101,9 @@ class Linear(AbstractActivation):
 
     def averages(self, centre: jax.Array, variance: jax.Array) -> tuple[jax.Array, jax.Array]:
         return centre, jnp.ones_like(centre)
+
+    def mean_square(self, centre: jax.Array, variance: jax.Array) -> jax.Array:
+        return jnp.square(centre) + variance
 
     def gain(self, variance: jax.Array) -> jax.Array:
         return jnp.ones_like(variance)
@@ -193,6 +209,9 @@ class Tanh(AbstractActivation):
 
     def __call__(self, field: jax.Array) -> jax.Array:
         return jnp.tanh(field)
+
+    def slope(self, field: jax.Array, value: jax.Array) -> jax.Array:
+        return (1 - value) * (1 + value)
 
     def gain(self, variance: jax.Array) -> jax.Array:
         return _quadrature_gain(jnp.tanh, variance, self.quadrature)

@@ -1,13 +1,13 @@
 """Activity: what a network does with an input, from its overlaps (reduced) and neuron by neuron (full N)."""
 
 import functools
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from overlap_learning.checks import is_zero, scalar
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
@@ -20,13 +20,25 @@ from overlap_learning.model.reduced_network import ReducedNetwork, driven
 
 
 class Stimulus(Protocol):
-    """Anything with inputs [B, T, n_in] and an Euler step dt, such as an `ol.Task`."""
+    """Anything with inputs [B, T, n_in] and an Euler step dt, such as an `ol.Task` (whose noise and penalty count)."""
 
     @property
     def inputs(self) -> jax.Array: ...
 
     @property
     def dt(self) -> jax.Array: ...
+
+
+class Activity(NamedTuple):
+    """What a network does.
+
+    Attributes:
+        outputs: y, shape [B, T, n_out].
+        squares: the mean of `phi(h)^2` over neurons, shape [B, T]; None: the task does not ask for it.
+    """
+
+    outputs: jax.Array
+    squares: jax.Array | None
 
 
 class Moments(eqx.Module):
@@ -52,7 +64,8 @@ def rollout(model: Model, overlaps: Overlaps | Populations | ReducedNetwork, tas
 
     by Euler steps; y[k] is read before the k-th update. Exact for linear phi at every N; for other phi the limit of
     N to infinity with Gaussian neurons. In populations fields have a mean too, `c = k . mu_B`, and
-    `< v phi(h) > = sum_p a_p (mu_v < phi > + C_vB k < phi' >)`, averaged over `c + sqrt(D) zeta`; the same for z.
+    `< v phi(h) > = sum_p a_p (mu_v < phi > + C_vB k < phi' >)`, averaged over `c + sqrt(D) zeta`; the same for z. Noise
+    on the states of the neurons (`Task(state_noise=...)`) adds its variance to D.
 
     Args:
         model: the `Model`.
@@ -98,12 +111,18 @@ def reduced_outputs(model: Model, gram: jax.Array, task: Stimulus) -> jax.Array:
 @eqx.filter_jit
 def mixture_outputs(model: Model, moments: Moments, task: Stimulus) -> jax.Array:
     """`rollout` for `Moments` whose entries are independent variables."""
-    outputs, _ = _reduced(model, moments, task)
-    return jnp.moveaxis(outputs, -1, 0)
+    return mixture_activity(model, moments, task).outputs
+
+
+@eqx.filter_jit
+def mixture_activity(model: Model, moments: Moments, task: Stimulus) -> Activity:
+    """The `Activity` of `Moments` whose entries are independent variables."""
+    outputs, _, squares = _reduced(model, moments, task)
+    return Activity(jnp.moveaxis(outputs, -1, 0), None if squares is None else squares.T)
 
 
 def field_variance(model: Model, overlaps: Overlaps, task: Stimulus) -> jax.Array:
-    """The variance over neurons of the field h at each time, `D = k^T G_BB k`, shape [B, T].
+    """The variance of the field h at each time, `D = k^T G_BB k` with that of noise on the states, shape [B, T].
 
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Erf())
@@ -119,12 +138,13 @@ def field_variance(model: Model, overlaps: Overlaps, task: Stimulus) -> jax.Arra
 @eqx.filter_jit
 def reduced_variance(model: Model, gram: jax.Array, task: Stimulus) -> jax.Array:
     """`field_variance` for a Gram matrix [d, d]."""
-    _, variance = _reduced(model, Moments(gram[None]), task)
+    _, variance, _ = _reduced(model, Moments(gram[None]), task)
     return jnp.moveaxis(variance[:, 0], -1, 0)
 
 
-def _reduced(model: Model, moments: Moments, task: Stimulus) -> tuple[jax.Array, jax.Array]:
-    """The one place that integrates k: outputs [T, n_out, B] and field variance [T, P, B]."""
+def _reduced(model: Model, moments: Moments, task: Stimulus) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """The one place that integrates k: outputs [T, n_out, B], field variance [T, P, B], mean squares of phi [T, B]."""
+    penalised = getattr(task, "activity_penalty", None) is not None
     layout = model.layout
     n_fields, rank = layout.n_fields, layout.rank
     with_fields = moments.covariances[:, :, :n_fields]
@@ -137,21 +157,43 @@ def _reduced(model: Model, moments: Moments, task: Stimulus) -> tuple[jax.Array,
 
     # Of each step the derivative keeps k alone and computes the rest again: that is faster than to store and load it.
     @functools.partial(jax.checkpoint, prevent_cse=False)
-    def step(k, x):
+    def step(k, now):
+        x, private = now
         spread, read = jnp.split(times(with_fields, k), [n_fields], axis=1)
         variance = jnp.sum(k * spread, axis=1)
+        if private is not None:
+            variance = variance + private
         if moments.means is None:
             read = model.activation.gain(variance)[:, None] * read
         else:
             mean, slope = model.activation.averages(times(moments.means[:, :n_fields], k), variance)
             read = slope[:, None] * read + mean[:, None] * moments.means[:, n_fields:, None]
-        read = read[0] if moments.fractions is None else jnp.sum(moments.fractions[:, None, None] * read, axis=0)
+        read = over_populations(read)
         drive = jnp.concatenate([x, read[:rank]])
-        return k + task.dt * (drive - k), (read[rank:], variance)
+        squares = None
+        if penalised:
+            centre = jnp.zeros_like(variance) if moments.means is None else times(moments.means[:, :n_fields], k)
+            squares = over_populations(model.activation.mean_square(centre, variance))
+        return k + task.dt * (drive - k), (read[rank:], variance, squares)
+
+    def over_populations(found):
+        if moments.fractions is None:
+            return found[0]
+        return jnp.sum(moments.fractions.reshape(-1, *[1] * (found.ndim - 1)) * found, axis=0)
 
     start = jnp.zeros((n_fields, inputs.shape[-1]), jnp.result_type(moments.covariances, inputs))
-    _, (outputs, variance) = lax.scan(step, start, inputs)
-    return outputs, variance
+    _, found = lax.scan(step, start, (inputs, _variance_of_noise(task)))
+    return found
+
+
+def _variance_of_noise(task: Stimulus) -> jax.Array | None:
+    """The variance that noise has in the state of a neuron at each reading, shape [T]; None: there is no noise."""
+    noise = getattr(task, "state_noise", None)
+    if noise is None:
+        return None
+    # A geometric series: what a step adds has decayed by (1 - dt)^2 after each further one.
+    kept = jnp.square(1 - task.dt)
+    return jnp.square(noise) * (1 - kept ** jnp.arange(task.inputs.shape[1])) / (1 - kept)
 
 
 def simulate(
@@ -159,7 +201,7 @@ def simulate(
     network: AbstractNetwork,
     task: Stimulus,
     *,
-    state_noise: ArrayLike = 0.0,
+    state_noise: ArrayLike | None = None,
     key: jax.Array | None = None,
 ) -> jax.Array:
     """Outputs of the full network: the state h of each of the N neurons is integrated, overlaps appear nowhere.
@@ -171,8 +213,9 @@ def simulate(
         model: the `Model`.
         network: the `Network` or `BulkNetwork`.
         task: an `ol.Task` (its inputs [B, T, n_in] and its step dt are used).
-        state_noise: standard deviation of normal noise added to the state of each neuron at each step.
-        key: a jax random key; needed with state_noise.
+        state_noise: standard deviation of normal noise added to the state of each neuron at each step; None: that of
+            the task.
+        key: a jax random key; needed with noise.
 
     Returns:
         Outputs y, shape [B, T, n_out], in the dtype of the network's vectors.
@@ -194,8 +237,10 @@ def simulate(
     check_model(model, "simulate", with_bulk=True)
     check_channels(model.layout, task, "simulate", network=network)
     check_bulk(model, network, "simulate")
-    noise = scalar(state_noise, "simulate: state_noise", "at least 0", 0, open_low=False)
-    silent = is_zero(state_noise)
+    own = getattr(task, "state_noise", None)
+    given = state_noise if state_noise is not None else 0.0 if own is None else own
+    noise = scalar(given, "simulate: state_noise", "at least 0", 0, open_low=False)
+    silent = is_zero(given)
     if key is None and not silent:
         raise ValueError(
             "simulate: state_noise draws at random and needs a key: ol.simulate(..., key=jax.random.key(0))."
@@ -207,28 +252,60 @@ def simulate(
 def _simulate(
     model: Model, network: AbstractNetwork, task: Stimulus, noise: jax.Array, key: jax.Array | None
 ) -> jax.Array:
-    dtype = network.vectors.dtype
-    inputs = jnp.moveaxis(task.inputs, 0, 1).astype(dtype)
-    dt = task.dt.astype(dtype)
-    readers = network.weights[:, None] * jnp.concatenate([network.v, network.z], axis=1)
-    rank = model.layout.rank
+    bulk = network.bulk if isinstance(network, BulkNetwork) else None
+    return full_activity(model, network.vectors, network.weights, bulk, task, noise, key).outputs
 
+
+def full_activity(
+    model: Model,
+    vectors: jax.Array,
+    weights: jax.Array,
+    bulk: Any,
+    task: Stimulus,
+    noise: jax.Array | None,
+    key: jax.Array | None,
+    dtype: DTypeLike | None = None,
+) -> Activity:
+    """The `Activity` of every neuron, whose states are kept for derivatives: T B N numbers.
+
+    Args:
+        model: the `Model`.
+        vectors: V, shape [N, d].
+        weights: w, shape [N].
+        bulk: W, shape [N, N], dense or a BCOO; None: there is none.
+        task: inputs, dt, and whether activity is penalised.
+        noise: the standard deviation of noise on the states.
+        key: that of the noise; None: there is none.
+        dtype: of the states; None: that of the vectors.
+    """
+    dtype = vectors.dtype if dtype is None else dtype
+    penalised = getattr(task, "activity_penalty", None) is not None
+    rank, n_fields = model.layout.rank, model.layout.n_fields
+    inputs = jnp.moveaxis(task.inputs, 0, 1).astype(dtype)
+    dt, weights = task.dt.astype(dtype), weights.astype(dtype)
+    fields = vectors[:, :n_fields].T.astype(dtype)
+    readers = weights[:, None] * vectors[:, n_fields:].astype(dtype)
+    across = None if bulk is None else bulk.astype(dtype).T
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(h, now):
         x, step_key = now
         rates = model.activation(h)
         read = rates @ readers
-        drive = x @ network.m.T + read[:, :rank] @ network.u.T
-        if isinstance(network, BulkNetwork):
-            drive = drive + rates @ network.bulk.T
+        drive = jnp.concatenate([x, read[:, :rank]], axis=1) @ fields
+        if across is not None:
+            drive = drive + rates @ across
+        squares = jnp.square(rates) @ weights if penalised else None
         h = h + dt * (drive - h)
-        if step_key is not None:
+        if step_key is not None and noise is not None:
             h = h + noise.astype(dtype) * jax.random.normal(step_key, h.shape, dtype)
-        return h, read[:, rank:]
+        return h, (read[:, rank:], squares)
 
     keys = None if key is None else jax.random.split(key, len(inputs))
     with jax.default_matmul_precision("highest"):
-        _, outputs = lax.scan(step, jnp.zeros((inputs.shape[1], network.n_neurons), dtype), (inputs, keys))
-    return jnp.moveaxis(outputs, 1, 0)
+        start = jnp.zeros((inputs.shape[1], len(vectors)), dtype)
+        _, (outputs, squares) = lax.scan(step, start, (inputs, keys))
+    return Activity(jnp.moveaxis(outputs, 1, 0), None if squares is None else squares.T)
 
 
 def check_channels(

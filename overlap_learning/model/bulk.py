@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, is_traced, scalar
+from overlap_learning.checks import check_key, count, described, is_traced, later, scalar
 
 #: The name of the bulk among the rates of a rule.
 BULK = "W"
@@ -25,6 +25,9 @@ class AbstractBulk(eqx.Module):
     """
 
     g: eqx.AbstractVar[jax.Array]
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def sample(self, n_neurons: int, key: jax.Array) -> jax.Array:
         """W0, shape [N, N], row i the input weights of neuron i.
@@ -150,7 +153,9 @@ class DaleBulk(AbstractBulk):
         # As a share of 0.8 is meant: 0.8 * 5 is above 4 by rounding.
         is_excitatory = np.arange(n) < self.excitatory * n - 1e-9 * n
         share = jnp.mean(is_excitatory)
-        if not is_traced(share) and not 0 < float(share) < 1:
+        if is_traced(share):
+            share = later(share, lambda x: (x > 0) & (x < 1))
+        elif not 0 < float(share) < 1:
             raise ValueError(
                 f"DaleBulk.sample: excitatory={float(self.excitatory):g} of {n} neurons leaves no neuron of one kind; "
                 "use more neurons."

@@ -5,10 +5,11 @@ from typing import Any, Self
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, check_key, floating, is_traced
+from overlap_learning.checks import assembled, check_key, floating, is_traced, later
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork, Network, low_rank
@@ -58,6 +59,8 @@ class BulkNetwork(AbstractNetwork):
         if not is_traced(entries) and not np.all(np.isfinite(np.asarray(entries))):
             bad = np.sum(~np.isfinite(np.asarray(entries)))
             raise ValueError(f"BulkNetwork: bulk must be finite; {bad} of {entries.size} values are not.")
+        if is_traced(entries) and not is_sparse(self.bulk):
+            self.bulk = later(self.bulk, jnp.isfinite)
 
     @classmethod
     def sample(cls, model: Model, overlaps: Overlaps, n_neurons: int, *, key: jax.Array, exact: bool = True) -> Self:

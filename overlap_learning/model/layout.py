@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, floating, in_jax, in_numpy, is_traced, with_values
+from overlap_learning.checks import by_label, count, floating, in_jax, in_numpy, is_traced, later, listed, with_values
 
 BLOCKS = ("m", "u", "v", "z")
 #: Of each block. The Gram matrix of all vectors has to fit into memory.
@@ -136,7 +137,7 @@ class Layout:
         return found[0], found[1]
 
     def _unknown(self, name: str) -> str:
-        return f"There is no overlap {name!r} in {self}. Its overlaps are: {', '.join(self.entry_names)}."
+        return f"There is no overlap {name!r} in {self}. Its overlaps are: {listed(self.entry_names)}."
 
     def rates(self, rates: Any = None) -> jax.Array:
         """P: the rate of each vector, shape [d], relative to the learning rate (1: plain; 0: frozen).
@@ -159,8 +160,9 @@ class Layout:
         if rates is None:
             return np.ones(self.size)
         allowed = (
-            f"rates must be a mapping with keys from {', '.join(dict.fromkeys((*BLOCKS, *self.vector_names)))}, "
-            f'such as {{"m": 0.0}}, or an array of shape [{self.size}]'
+            f"rates must be a mapping with keys from {listed([*dict.fromkeys((*BLOCKS, *self.vector_names))])}, "
+            f'such as {{"m": 0.0}} ("W" is that of a bulk, in networks that have one), or an array of shape '
+            f"[{self.size}]"
         )
         if isinstance(rates, Mapping):
             result = np.ones(self.size)
@@ -178,9 +180,11 @@ class Layout:
                     raise ValueError(f"{allowed}; rates[{key!r}] has shape {list(rate.shape)}.")
                 result = with_values(result, columns, rate)
         else:
-            result = in_numpy(floating(rates, "rates")).astype(float)
+            result = in_numpy(floating(by_label(rates, "rates", self.vector_names), "rates")).astype(float)
             if result.shape != (self.size,):
                 raise ValueError(f"{allowed}; got an array of shape {list(result.shape)}.")
         if not is_traced(result) and not np.all(np.isfinite(result) & (np.asarray(result) >= 0)):
             raise ValueError(f"{allowed}, each rate finite and not negative; got {np.asarray(result).tolist()}.")
+        if is_traced(result):
+            result = later(jnp.asarray(result), lambda x: jnp.isfinite(x) & (x >= 0))
         return result

@@ -3,6 +3,7 @@
 import equinox as eqx
 import numpy as np
 
+from overlap_learning.checks import described
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
@@ -15,8 +16,8 @@ class Model(eqx.Module):
         layout: the `Layout`.
         activation: `Linear()`, `Erf()`, `Tanh()`, `ReLU()` or `Activation(phi)`.
         bulk: random connectivity beside the low-rank one, `W = W0 + u v^T / N`, such as `ol.RandomBulk(0.9)`; None:
-            there is none. `visible` and `invisible` are entries of G alone: with a bulk, the loss sees moments such as
-            `z^T W0 m / N` too.
+            there is none. `visible` and `invisible` are entries of G alone: with a bulk that learning has correlated
+            with the vectors, the loss sees moments such as `z^T W0 m / N` too.
 
     Raises:
         ValueError: if an argument is of another kind.
@@ -51,6 +52,9 @@ class Model(eqx.Module):
         self.layout = layout
         self.activation = activation
         self.bulk = bulk
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @property
     def is_linear(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, check_key, count, floating, in_jax, is_traced
+from overlap_learning.checks import assembled, by_label, check_key, count, floating, in_jax, is_traced, later
 from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
@@ -103,7 +103,7 @@ class Network(AbstractNetwork):
     def __init__(self, vectors: ArrayLike, layout: Layout, weights: ArrayLike | None = None):
         if not isinstance(layout, Layout):
             raise ValueError(f"Network: layout must be an ol.Layout, got {layout!r}.")
-        self.vectors = floating(vectors, "Network: vectors")
+        self.vectors = floating(by_label(vectors, "Network: vectors", layout.vector_names), "Network: vectors")
         self.layout = layout
         shape = self.vectors.shape
         if self.vectors.ndim < 2 or shape[-1] != layout.size or shape[-2] < 1:
@@ -119,6 +119,9 @@ class Network(AbstractNetwork):
         # Of neurons that other processes hold, the values are not known here.
         if not is_traced(self.vectors, self.weights) and self.vectors.is_fully_addressable:
             _check(np.asarray(self.vectors), np.asarray(self.weights))
+        elif is_traced(self.vectors, self.weights):
+            self.vectors = later(self.vectors, jnp.isfinite)
+            self.weights = later(self.weights, are_weights)
 
     @classmethod
     def sample(cls, overlaps: Overlaps, n_neurons: int, *, key: jax.Array, exact: bool = True) -> Self:
@@ -428,6 +431,12 @@ def _place(array: jax.Array, sharding: NamedSharding) -> jax.Array:
         return jax.device_put(array, sharding)
     known = np.asarray(array)
     return jax.make_array_from_callback(known.shape, sharding, lambda index: known[index])
+
+
+def are_weights(weights: jax.Array) -> jax.Array:
+    """Whether `_check` finds nothing, of weights that are traced."""
+    tolerance = 4 * np.sqrt(weights.shape[-1]) * jnp.finfo(weights.dtype).eps
+    return jnp.all(weights > 0) & jnp.all(jnp.abs(weights.sum(-1) - 1) <= tolerance)
 
 
 def _check(vectors: np.ndarray, weights: np.ndarray) -> None:

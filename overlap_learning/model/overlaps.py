@@ -8,7 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, check_key, floating, in_numpy, is_traced, scalar, with_values
+from overlap_learning.checks import (
+    assembled,
+    by_label,
+    check_key,
+    floating,
+    in_numpy,
+    is_traced,
+    later,
+    listed,
+    scalar,
+    with_values,
+)
 from overlap_learning.model.layout import Layout
 
 
@@ -40,7 +51,8 @@ class Overlaps(eqx.Module):
 
     def __init__(self, gram: ArrayLike, layout: Layout):
         _check_layout(layout, "Overlaps")
-        self.gram = floating(gram, "Overlaps: gram")
+        names = layout.vector_names
+        self.gram = floating(by_label(gram, "Overlaps: gram", names, names), "Overlaps: gram")
         self.layout = layout
         d = layout.size
         if self.gram.ndim < 2 or self.gram.shape[-2:] != (d, d):
@@ -49,6 +61,8 @@ class Overlaps(eqx.Module):
             )
         if not is_traced(self.gram):
             _check_gram(np.asarray(self.gram), layout)
+        else:
+            self.gram = later(self.gram, is_gram)
 
     # -- making overlaps ---------------------------------------------------------------------------------------------
 
@@ -126,17 +140,22 @@ class Overlaps(eqx.Module):
                 )
             changed += pairs
             shape = (rows.stop - rows.start, columns.stop - columns.start)
+            names = layout.vector_names
+            value = by_label(value, f"Overlap {name!r}", names[rows], names[columns])
             block = in_numpy(floating(value, f"Overlap {name!r}"))
             if block.ndim == 0 and shape == (1, 1):
                 block = block.reshape(shape)
             if block.shape != shape:
                 raise ValueError(
                     f"Overlap {name!r} must have shape {list(shape)} in {layout}, got {list(block.shape)}. "
-                    f"One entry of it is set by its own name: {', '.join(layout.entry_names)}."
+                    f"One entry of it is set by its own name: {listed(layout.entry_names)}."
                 )
             mirror = block.swapaxes(-1, -2)
             if rows == columns and not is_traced(block) and not np.array_equal(block, mirror):
                 raise ValueError(f"Overlap {name!r} must be a symmetric block, got {block.tolist()}.")
+            if rows == columns and is_traced(block):
+                block = later(block, lambda x: x == jnp.swapaxes(x, -1, -2))
+                mirror = block.swapaxes(-1, -2)
             gram = with_values(with_values(gram, (..., rows, columns), block), (..., columns, rows), mirror)
         try:
             return cls(gram, layout)
@@ -205,6 +224,16 @@ def _check_gram(gram: np.ndarray, layout: Layout) -> None:
             "Overlaps: gram must be positive semi-definite (no network has these overlaps); "
             f"its smallest eigenvalue is {eigenvalues.min():.6g}."
         )
+
+
+def is_gram(gram: jax.Array) -> jax.Array:
+    """Whether `_check_gram` finds nothing, of a Gram matrix that is traced."""
+    size, mirror = gram.shape[-1], jnp.swapaxes(gram, -1, -2)
+    tolerance = 100 * size * jnp.finfo(gram.dtype).eps
+    scale = jnp.max(jnp.abs(gram), axis=(-1, -2), initial=0.0)
+    eigenvalues = jnp.linalg.eigvalsh((gram + mirror) / 2)
+    is_positive = eigenvalues[..., 0] >= -tolerance * jnp.abs(eigenvalues).max(axis=-1)
+    return jnp.isfinite(scale) & (jnp.abs(gram - mirror).max(axis=(-1, -2)) <= tolerance * scale) & is_positive
 
 
 def interval(gram: np.ndarray, i: int, j: int) -> tuple[float, float] | None:

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, floating, is_traced, refuse_traced
+from overlap_learning.checks import by_label, check_key, count, floating, is_traced, later, refuse_traced
 from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.network import Network, triangular_factor
+from overlap_learning.model.network import Network, are_weights, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, HermiteGrid, default_nodes
-from overlap_learning.model.overlaps import Overlaps, unchecked
+from overlap_learning.model.overlaps import Overlaps, is_gram, unchecked
 
 
 class Populations(eqx.Module):
@@ -54,7 +54,9 @@ class Populations(eqx.Module):
             raise ValueError(f"Populations: layout must be an ol.Layout, got {layout!r}.")
         self.layout, d = layout, layout.size
         self.fractions = floating(fractions, "Populations: fractions")
-        self.means = floating(means, "Populations: means")
+        names = layout.vector_names
+        self.means = floating(by_label(means, "Populations: means", names), "Populations: means")
+        covariances = by_label(covariances, "Populations: covariances", names, names)
         self.covariances = floating(covariances, "Populations: covariances")
         shape = self.fractions.shape
         wanted = {"fractions": shape[:1] or (1,), "means": (*shape, d), "covariances": (*shape, d, d)}
@@ -66,6 +68,10 @@ class Populations(eqx.Module):
                 )
         if not is_traced(self.fractions, self.means, self.covariances):
             _check(np.asarray(self.fractions), np.asarray(self.means), np.asarray(self.covariances))
+        else:
+            self.fractions = later(self.fractions, are_weights)
+            self.means = later(self.means, jnp.isfinite)
+            self.covariances = later(self.covariances, is_gram)
 
     @classmethod
     def from_overlaps(cls, overlaps: Overlaps) -> Self:
@@ -155,7 +161,9 @@ class Populations(eqx.Module):
             (8, True)
         """
         share = jnp.asarray(share, float)
-        if not is_traced(share) and not 0 <= float(share) <= 1:
+        if is_traced(share):
+            share = later(share, lambda x: (x >= 0) & (x <= 1))
+        elif not 0 <= float(share) <= 1:
             raise ValueError(f"Populations.split: share must be from 0 to 1, got {float(share):g}.")
         nodes = HermiteGrid(4) if nodes is None else nodes
         _check_nodes(nodes, "Populations.split")

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from overlap_learning.checks import is_traced
+from overlap_learning.checks import is_traced, later
 from overlap_learning.model.layout import Layout
 
 
@@ -59,7 +59,9 @@ class Arrays(eqx.Module):
             units = layout.rates(self.units)
         except ValueError as error:
             raise ValueError(f"Arrays: units are given as rates are. {error}") from None
-        if not is_traced(units) and not np.all(np.asarray(units) > 0):
+        if is_traced(units):
+            return later(units, lambda x: x > 0)
+        if not np.all(np.asarray(units) > 0):
             raise ValueError(f"Arrays: units must be positive, got {np.asarray(units).tolist()} for {layout}.")
         return units
 

@@ -13,6 +13,7 @@ from overlap_learning.model.network import AbstractNetwork, network_of, weighted
 from overlap_learning.neurons.arrays import Neurons
 from overlap_learning.neurons.bulk import bulk_loss
 from overlap_learning.neurons.loss import neuron_loss
+from overlap_learning.neurons.states import needs_states, state_loss
 from overlap_learning.tasks.task import Task
 
 
@@ -40,6 +41,8 @@ class NeuronLearner(AbstractLearner):
 
     def loss(self, position: Neurons, task: Task) -> jax.Array:
         vectors, bulk = self._vectors(position), self._bulk(position)
+        if needs_states(task):
+            return state_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
         if bulk is None:
             return neuron_loss(self.model, vectors, self.weights, task, self.state_dtype)
         return bulk_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)

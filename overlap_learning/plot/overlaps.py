@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from overlap_learning.checks import listed
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.model import Model
 from overlap_learning.plot.curves import Curve, curves, label_learning_time
@@ -83,7 +84,7 @@ def known_names(model: Model, names: Sequence[str] | None, caller: str) -> tuple
     if names is None:
         return model.layout.entry_names
     if isinstance(names, str) or not names or any(name not in model.layout.entry_names for name in names):
-        raise ValueError(f"{caller}: names must be some of {', '.join(model.layout.entry_names)}, got {names!r}.")
+        raise ValueError(f"{caller}: names must be some of {listed(model.layout.entry_names)}, got {names!r}.")
     return tuple(names)
 
 

@@ -283,10 +283,16 @@ def _known_bulk(network: BulkNetwork) -> Any:
     return coo_array((np.asarray(bulk.data, float), np.asarray(bulk.indices).T), shape=bulk.shape).tocsr()
 
 
-def _run(
-    network: ReducedNetwork, task: Any, rule: AbstractRule, key: jax.Array | None, store: Store | None, traced: bool
-) -> _Run:
-    """Learning in some directions."""
+def learner_at_start(
+    model: Model, start: Any, rule: AbstractRule, n_directions: int
+) -> tuple[ReducedLearner, dict[str, Any]]:
+    """What `learn_with_bulk` moves, and where it starts, in the directions of a run: its `stats["directions"]`."""
+    spaces = _spaces(model, start, Depth(), False)
+    return _learner(next(s.network for s in spaces if len(s.network.vectors) == n_directions), rule)
+
+
+def _learner(network: ReducedNetwork, rule: AbstractRule) -> tuple[ReducedLearner, dict[str, Any]]:
+    """What moves, and where it starts."""
     named, rate = bulk_rate(rule.rates)
     rates: dict[str, Any] = {VECTORS: network.layout.rates(named)}
     position: dict[str, Any] = {VECTORS: network.vectors}
@@ -297,7 +303,14 @@ def _run(
             network = eqx.tree_at(lambda n: n.change, network, nothing, is_leaf=lambda x: x is None)
         rates |= {CHANGE: rate.astype(float), KEPT: rate.astype(float)}
         position |= {CHANGE: network.change, KEPT: network.kept}
-    learner = ReducedLearner(rates, network)
+    return ReducedLearner(rates, network), position
+
+
+def _run(
+    network: ReducedNetwork, task: Any, rule: AbstractRule, key: jax.Array | None, store: Store | None, traced: bool
+) -> _Run:
+    """Learning in some directions."""
+    learner, position = _learner(network, rule)
     short = rule.n_steps is None or rule.n_steps <= STEPS_PER_CALL or traced
     whole = store is None and short
     pace = contextlib.nullcontext(Pace(is_whole=True)) if whole else watched(rule, False, "integrate", store)

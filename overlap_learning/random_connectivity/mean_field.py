@@ -107,7 +107,7 @@ def stationary_activity(model: Model, overlaps: Overlaps, inputs: ArrayLike) -> 
         >>> [ol.random_connectivity.stationary_activity(model, start, [x]).is_chaotic for x in (0.0, 1.5)]
         [True, False]
     """
-    require_float64("stationary_activity")
+    require_float64("stationary_activity", model=model, overlaps=overlaps)
     x = np.asarray(floating(inputs, "stationary_activity: inputs"), float)
     _check(model, overlaps, x)
     from scipy.optimize import brentq

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, floating, is_traced, scalar
+from overlap_learning.checks import check_key, count, floating, is_traced, later, scalar
 from overlap_learning.random_connectivity.spectrum import Spectrum
 
 #: What is said of g, wherever it is an argument.
@@ -197,7 +197,9 @@ def as_strength(g: ArrayLike) -> jax.Array:
     """
     array = scalar(g, "g", STRENGTH, 0.0, open_low=False)
     # Inside jit even a known number is a traced array.
-    if not is_traced(array) and float(np.asarray(array)) >= 1:
+    if is_traced(array):
+        return later(array, lambda x: x < 1).astype(float)
+    if float(np.asarray(array)) >= 1:
         raise ValueError(
             f"g must be {STRENGTH}, got {float(np.asarray(array)):g}: the fixed point that this task reads is then not "
             "reached. Nonlinear networks can be trained there, at full N."

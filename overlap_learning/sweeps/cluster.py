@@ -7,19 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from overlap_learning.learning.fingerprint import SETTINGS
 from overlap_learning.sweeps import ram
 from overlap_learning.sweeps.batched import Batched
 from overlap_learning.sweeps.pieces import Piece
 from overlap_learning.sweeps.work import Chunk, Done, Work, describe
 
-#: jax's settings that change numbers; workers take them from the process that sweeps.
-_SETTINGS = (
-    "jax_enable_x64",
-    "jax_default_matmul_precision",
-    "jax_default_prng_impl",
-    "jax_numpy_dtype_promotion",
-    "jax_threefry_partitionable",
-)
 #: Of points that are computed one after another, at most so many tasks: each costs the scheduler about a millisecond.
 MOST_TASKS = 5000
 
@@ -55,7 +48,8 @@ def run_on_cluster(client: Any, work: Work, how: Batched | None, done: np.ndarra
     """
     from distributed import KilledWorker, as_completed
 
-    settings = {name: getattr(jax.config, name) for name in _SETTINGS}
+    # Workers take them from the process that sweeps.
+    settings = {name: getattr(jax.config, name) for name in SETTINGS}
     # The result of a task, so that it is there again when the worker that had it is not.
     parcel = client.submit(bytes, _pickled(work), pure=False)
     futures: dict[Any, Chunk] = {}

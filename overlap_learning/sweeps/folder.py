@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from overlap_learning.learning.checkpoint import changes, fingerprint
+from overlap_learning.checks import as_path
 from overlap_learning.learning.files import check_seal, replace, write
+from overlap_learning.learning.fingerprint import changes, fingerprint
 from overlap_learning.sweeps.pieces import ERROR, Piece, join
 from overlap_learning.sweeps.tables import FLAT, Results
 
 #: Version of the files' layout. A reader refuses any other.
-SCHEMA = 1
+SCHEMA = 2
 #: Points that end within so many seconds of each other share a file.
 SECONDS = 2.0
 _ABOUT = "sweep.json"
@@ -30,19 +31,21 @@ class Folder:
 
     Args:
         path: where; made if need be.
+        version: what the person says of all in the arguments that can't be seen through.
         **arguments: what the sweep depends on, by the names that the person knows.
 
     Raises:
-        ValueError: if the folder is that of another sweep, or has something else in it, or can't be made.
+        ValueError: if an argument can't be seen through, or the folder is that of another sweep, or has something else
+            in it, or can't be made.
     """
 
-    def __init__(self, path: str | os.PathLike[str], **arguments: Any):
+    def __init__(self, path: str | os.PathLike[str], version: str | None, **arguments: Any):
         if not isinstance(path, (str, os.PathLike)):
             raise ValueError(f"sweep: folder must be a path, such as 'runs/rates', got {path!r}.")
-        self.path = Path(path)
+        self.path = as_path(path)
         self.waiting: list[Piece] = []
         self.written = time.monotonic()
-        about = {"schema": str(SCHEMA), **fingerprint(arguments)}
+        about = {"schema": str(SCHEMA), **fingerprint(arguments, "sweep", version)}
         self.sweep = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from overlap_learning.learning.fingerprint import check_version
 from overlap_learning.sweeps.batched import Batched
 from overlap_learning.sweeps.cluster import check_client, run_on_cluster
 from overlap_learning.sweeps.folder import Folder
@@ -26,6 +27,7 @@ def sweep(
     *,
     key: jax.Array | None = None,
     folder: str | os.PathLike[str] | None = None,
+    version: str | None = None,
     throw: bool = False,
     progress: bool | None = None,
 ) -> "xarray.Dataset":
@@ -50,6 +52,10 @@ def sweep(
             from there to the same dataset, to the last bit if on the same kind of machine with the same executor (and
             for `Batched()` as much free memory, if its calls are small for lack of that). One sweep per folder, and one
             program at a time.
+        version: a text of your own that stands for what the folder can't tell from another run's in the function and
+            the grid; change it whenever that changes. None: such things are refused. All else that the function reads
+            (closures, globals, modules and classes of your own) is compared by itself, libraries by their version;
+            files that it reads are not.
         throw: raise the error of the first point that fails; False: go on. Points whose learning ended badly then keep
             what their `LearningError` carries, with its result code, if the others return solutions too.
         progress: show a progress bar; None: if a person is watching (standard error is a terminal).
@@ -61,7 +67,7 @@ def sweep(
 
     Raises:
         ValueError: if the arguments do not fit together, the results of two points differ in names or shapes, or the
-            folder is that of another sweep.
+            folder is that of another sweep, or can't be told from another's for what the function reads.
         RuntimeError: if the function failed at every point.
         OSError: if results can't be written; those written before are intact.
 
@@ -78,6 +84,7 @@ def sweep(
         >>> data.error.sel(learning_rate=100.0).item()[:32]
         'LearningError: Learning diverged'
     """
+    check_version(version, "sweep")
     points = Grid.of(grid)
     work = Work(function, points, key)
     how, client = _read_executor(executor)
@@ -85,7 +92,7 @@ def sweep(
     store = None
     if folder is not None:
         axes = {axis.name: (axis.labels, axis.values) for axis in points.axes}
-        store = Folder(folder, function=function, names=points.names, grid=axes, key=key)
+        store = Folder(folder, version, function=function, names=points.names, grid=axes, key=key)
         for piece in store.load():
             found.add(piece)
         _raise_if(throw, found, [])

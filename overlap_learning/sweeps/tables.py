@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from overlap_learning.checks import refuse_masked
 from overlap_learning.learning.dataset import RESULT_ATTRIBUTES, result_code, to_dataset
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
@@ -151,6 +152,10 @@ def _variable(name: Any, value: Any, n: int | None) -> Variable:
 
 
 def _array(name: str, value: Any) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value) and value.dtype.kind in "biufc":
+        # What is masked is missing.
+        value = np.ma.filled(value.astype(np.result_type(value.dtype, float)), np.nan)
+    refuse_masked(value, f"sweep: what the function returned as {name}")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from overlap_learning.checks import REFUSED, checks_later
 from overlap_learning.learning.outcomes import LearningError
 from overlap_learning.sweeps import batched, ram
 from overlap_learning.sweeps.grid import Grid
@@ -152,8 +153,7 @@ class Work:
     def _one(self, index: int) -> Done:
         error = None
         try:
-            own = {} if self.key is None else {"key": jax.random.fold_in(self.key, index)}
-            result = jax.block_until_ready(self.function(**self.grid.point(index), **own))
+            result = self._value(index)
         except LearningError as caught:
             result, error = caught.solution, caught
         except Exception as caught:
@@ -163,6 +163,20 @@ class Work:
         if error is not None:
             error.add_note(self._where(index))
         return Done(Piece(np.array([index]), (describe(error),), read(result), partial=partial), error)
+
+    def _value(self, index: int) -> Any:
+        """What the function returns at a point."""
+        own = {} if self.key is None else {"key": jax.random.fold_in(self.key, index)}
+        point = self.grid.point(index)
+        try:
+            with checks_later(True):
+                return jax.block_until_ready(self.function(**point, **own))
+        except Exception as error:
+            if REFUSED not in str(error):
+                raise
+        # A check failed in what the function compiled: here it says why.
+        with jax.disable_jit():
+            return jax.block_until_ready(self.function(**point, **own))
 
     def _where(self, index: int) -> str:
         return f"sweep: at {self.grid.describe(index)}"

@@ -8,6 +8,7 @@ from overlap_learning.tasks.flip_flop_channels import flip_flop_channels
 from overlap_learning.tasks.impulse import damped_oscillation, exponential_filter, impulse_response
 from overlap_learning.tasks.lexicon import synthetic_corpus
 from overlap_learning.tasks.mante import mante
+from overlap_learning.tasks.other_packages import from_neurogym, from_psychrnn
 from overlap_learning.tasks.romo import romo
 from overlap_learning.tasks.stream import TaskStream, stream
 from overlap_learning.tasks.task import Task
@@ -25,6 +26,8 @@ __all__ = [
     "exponential_filter",
     "flip_flop",
     "flip_flop_channels",
+    "from_neurogym",
+    "from_psychrnn",
     "impulse_response",
     "mante",
     "romo",

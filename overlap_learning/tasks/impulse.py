@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import floating, in_jax, in_numpy, is_traced, is_zero, namespace, scalar
+from overlap_learning.checks import floating, in_jax, in_numpy, is_traced, is_zero, later, namespace, scalar
 from overlap_learning.tasks.response import Response
 from overlap_learning.tasks.sums import Sums, sums_in_continuous_time, sums_of_steps
 from overlap_learning.tasks.task import Task, task_of
@@ -189,7 +189,7 @@ def impulse_response(
         cosines,
         decays,
     )
-    _check_decays(decays, dt)
+    decays = _checked_decays(decays, dt)
     if frequencies is None:
         if sines is not None:
             raise ValueError("impulse_response: sines need frequencies; without them nothing oscillates.")
@@ -216,7 +216,9 @@ def _in_continuous_time(response: Response, duration: float, published_time_axis
     if published_time_axis:
         raise ValueError("impulse_response: published_time_axis is about steps; with dt=0 there are none.")
     rates = response.decays if response.frequencies is None else response.decays + abs(response.frequencies)
-    if not is_traced(rates) and float(np.max(rates)) > FASTEST:
+    if is_traced(rates):
+        response = eqx.tree_at(lambda r: r.decays, response, later(response.decays, lambda _: rates <= FASTEST))
+    elif float(np.max(rates)) > FASTEST:
         raise ValueError(
             f"impulse_response: with dt=0, decay + abs(frequency) must be at most {FASTEST:g} per neuronal time "
             f"constant, got {float(np.max(rates)):g}; give dt to step through time."
@@ -320,7 +322,9 @@ def _steps(duration: float, dt: float, caller: str) -> int:
 
 def _stable_decay(decay: ArrayLike, dt: float, caller: str) -> jax.Array:
     decay = scalar(decay, f"{caller}: decay", "positive", 0)
-    if not is_traced(decay) and not float(decay) * dt < 2:
+    if is_traced(decay, dt):
+        return later(decay, lambda x: x * dt < 2)
+    if not float(decay) * dt < 2:
         raise ValueError(
             f"{caller}: decay * dt must be below 2 (beyond, Euler's step 1 - decay dt is unstable), "
             f"got decay={float(decay):g} with dt={dt:g}; use dt < {2 / float(decay):.3g}."
@@ -332,7 +336,7 @@ def _shaped(value: ArrayLike, name: str, shape: str, n_axes: int) -> jax.Array:
     array = floating(value, f"impulse_response: {name}")
     if array.ndim != n_axes or 0 in array.shape:
         raise ValueError(f"impulse_response: {name} must have shape {shape}, none of them 0, got {list(array.shape)}.")
-    return array
+    return later(array, jnp.isfinite) if is_traced(array) else array
 
 
 def _check(good: bool, rule: str, *arrays: jax.Array) -> None:
@@ -340,8 +344,9 @@ def _check(good: bool, rule: str, *arrays: jax.Array) -> None:
         raise ValueError(f"impulse_response: {rule}, got {' and '.join(str(list(array.shape)) for array in arrays)}.")
 
 
-def _check_decays(decays: jax.Array, dt: float) -> None:
+def _checked_decays(decays: jax.Array, dt: float) -> jax.Array:
     if is_traced(decays):
-        return
+        return later(decays, lambda x: jnp.isfinite(x) & (x > 0) & (x * dt < 2))
     for decay in np.asarray(decays):
         _stable_decay(float(decay), dt, "impulse_response")
+    return decays

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, floating, in_jax, is_mask, is_traced, scalar
+from overlap_learning.checks import assembled, described, floating, in_jax, is_mask, is_traced, is_zero, later, scalar
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.tasks.sums import Sums
 
@@ -80,6 +80,16 @@ class Task(eqx.Module):
             square of their difference: `L = sum(weights * loss(y, targets))`. What it returns has the shape of the
             outputs, or [B, T, 1] if it takes them together, as cross-entropy does; `weights` have that shape too. A
             named function of jax operations: a fresh lambda in every call compiles anew.
+        activity_penalty: a, at least 0, of `a < phi(h)^2 >`, the mean over neurons, trials and the T readings, which
+            the loss then has beside the errors; None: there is none. Penalties on weights are those of the rule
+            (`weight_decay`).
+        state_noise: the standard deviation of normal noise that each step adds to the state of each neuron, drawn anew
+            in each learning step; None: there is none. Noise per square root of time is `sqrt(dt)` times that.
+
+    Both are known to theory, too: to that of Gaussian neurons, where the mean of `phi(h)^2` is that of a field of
+    variance `k^T G_BB k`, and where noise adds `s[k]` to that variance, `s[k + 1] = (1 - dt)^2 s[k] + state_noise^2`.
+    Outputs see noise only so: what is private to N neurons leaves them as `1 / sqrt(N)`. Learning with noise is known
+    to first order in the learning rate (noise in the gradients adds terms of the second).
 
     An array of one channel may be given as [B, T] if another one has all three axes; weights [B, T] hold for every
     output.
@@ -108,9 +118,21 @@ class Task(eqx.Module):
     trials: Trials
     dt: jax.Array
     error: Error | None = eqx.field(static=True)
+    activity_penalty: jax.Array | None
+    state_noise: jax.Array | None
+    #: From which the noise of one learning step is drawn.
+    noise_key: jax.Array | None
 
     def __init__(
-        self, inputs: ArrayLike, targets: ArrayLike, weights: ArrayLike, dt: ArrayLike, *, loss: Error | None = None
+        self,
+        inputs: ArrayLike,
+        targets: ArrayLike,
+        weights: ArrayLike,
+        dt: ArrayLike,
+        *,
+        loss: Error | None = None,
+        activity_penalty: ArrayLike | None = None,
+        state_noise: ArrayLike | None = None,
     ):
         arrays = _with_channels({"inputs": inputs, "targets": targets, "weights": weights})
         for name, array in arrays.items():
@@ -145,9 +167,16 @@ class Task(eqx.Module):
         reads = jnp.broadcast_to(arrays["weights"] != 0, shapes["targets"])
         fill = 0 if loss is None else _counted(arrays["targets"], reads)
         arrays["targets"] = jnp.where(reads | jnp.isfinite(arrays["targets"]), arrays["targets"], fill)
+        for name, array in arrays.items():
+            if is_traced(array):
+                is_weight = name == "weights"
+                arrays[name] = later(array, lambda x, low=0 if is_weight else -jnp.inf: jnp.isfinite(x) & (x >= low))
         self.trials = GivenTrials(**arrays)
         self.dt = jax.lax.convert_element_type(dt, dtype)
         self.error = loss
+        self.activity_penalty = _amount(activity_penalty, "activity_penalty", dtype)
+        self.state_noise = _amount(state_noise, "state_noise", dtype)
+        self.noise_key = None
         for name, array in arrays.items():
             if not is_traced(array):
                 bad = ~np.isfinite(np.asarray(array))
@@ -200,15 +229,33 @@ class Task(eqx.Module):
         """The time of each reading y[k], shape [T], in neuronal time constants."""
         return self.dt * jnp.arange(self.n_steps)
 
-    def loss(self, outputs: jax.Array) -> jax.Array:
-        """`sum(weights * (outputs - targets)^2)`, or that of another error, shape []."""
+    def loss(self, outputs: jax.Array, activity: jax.Array | None = None) -> jax.Array:
+        """`sum(weights * (outputs - targets)^2)`, or that of another error, with the penalty on activity, shape [].
+
+        Args:
+            outputs: y, shape [B, T, n_out].
+            activity: the mean of `phi(h)^2` over neurons, shape [B, T]; needed for a penalty.
+
+        Raises:
+            ValueError: if there is a penalty, and no activity.
+        """
+        if self.activity_penalty is None:
+            return self._loss_of_outputs(outputs)
+        if activity is None:
+            raise ValueError(
+                "Task.loss: the task has an activity_penalty, and this is given outputs alone: what was called knows "
+                "nothing of it. ol.integrate and ol.train do; or leave it out, task.replace(activity_penalty=None)."
+            )
+        return self._loss_of_outputs(outputs) + self.activity_penalty * jnp.mean(activity)
+
+    def _loss_of_outputs(self, outputs: jax.Array) -> jax.Array:
         if self.error is None:
             return _squares(self.weights, outputs - self.targets)
         return jnp.sum(self.weights * self.error(outputs, self.targets))
 
     def silent_loss(self) -> jax.Array:
-        """The loss of a network whose outputs are 0, shape []."""
-        return self.trials.silent_loss() if self.error is None else self.loss(jnp.zeros_like(self.targets))
+        """The loss of a network whose outputs are 0, without its activity, shape []."""
+        return self.trials.silent_loss() if self.error is None else self._loss_of_outputs(jnp.zeros_like(self.targets))
 
     def sample(self, key: jax.Array | None = None) -> "Task":
         """The task itself: a fixed batch has the same trials at every learning step, as a `TaskStream` has not."""
@@ -219,8 +266,8 @@ class Task(eqx.Module):
         """A batch of which shapes are known: itself."""
         return self
 
-    def replace(self, **arrays: ArrayLike) -> "Task":
-        """The same task with other `inputs`, `targets`, `weights` or `dt`, as one of arrays, and the same error.
+    def replace(self, **arrays: ArrayLike | None) -> "Task":
+        """The same task, of arrays, with other `inputs`, `targets`, `weights`, `dt`, `activity_penalty`, `state_noise`.
 
         A task that knows more of itself, as those of `ol.tasks.impulse_response`, is then stepped through time as any.
 
@@ -232,17 +279,19 @@ class Task(eqx.Module):
             >>> task.replace(targets=2 * task.targets).targets[0, 1:, 0].round(2)
             Array([2.  , 1.81], dtype=float64)
         """
-        names = ("inputs", "targets", "weights", "dt")
+        names = ("inputs", "targets", "weights", "dt", "activity_penalty", "state_noise")
         if unknown := sorted(arrays.keys() - {*names}):
-            raise ValueError(f"Task.replace: a task has inputs, targets, weights and dt, not {', '.join(unknown)}.")
-        return Task(**({name: getattr(self, name) for name in names} | arrays), loss=self.error)
+            raise ValueError(f"Task.replace: a task has {', '.join(names)}, not {', '.join(unknown)}.")
+        settings: Any = {name: getattr(self, name) for name in names} | arrays
+        return Task(**settings, loss=self.error)
 
     def starting_from(self, state: ArrayLike) -> "Task":
         """The same trials, begun at `h(0) = m k(0)`, a state along the input vectors.
 
         One step goes before the others: from `h = 0` the input `k(0) / dt` leads to this state, whatever else connects
         the network. So the theory of overlaps, full networks and their gradients take it as any input. For another
-        state h(0), give the network an input vector m = h(0) of its own. The loss is that of the steps after the first.
+        state h(0), give the network an input vector m = h(0) of its own. The loss is that of the steps after the first,
+        to which noise on states adds, too.
 
         Args:
             state: k(0), shape [n_in], or [B, n_in] for each trial.
@@ -265,21 +314,73 @@ class Task(eqx.Module):
                 f"{list(known.shape)}."
             )
         impulse = jnp.broadcast_to(known / self.dt, (self.n_trials, self.n_in))[:, None]
+        return self._one_step_later(jnp.concatenate([impulse, self.inputs], axis=1))
 
-        def after_silence(array: jax.Array) -> jax.Array:
-            return jnp.pad(array, ((0, 0), (1, 0), (0, 0)))
+    def read_after_update(self) -> "Task":
+        """The same trials, whose targets are those of readings after the update of the same step, as in many programs.
 
-        inputs = jnp.concatenate([impulse, self.inputs], axis=1)
-        return self.replace(inputs=inputs, targets=after_silence(self.targets), weights=after_silence(self.weights))
+        A task reads y[k] before the k-th update, so that an input is seen one step later; a program that calculates
+        `h = step(h, x[k])` and then `y[k] = readout(h)` sees it at once. Here the reading of step k is y[k + 1]: one
+        step is appended, and y[0], of h = 0, does not count.
+
+        Examples:
+            >>> task = ol.Task(jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), dt=0.5)
+            >>> later = task.read_after_update()
+            >>> later.inputs[0, :, 0].tolist(), later.weights[0, :, 0].tolist()
+            ([1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0])
+        """
+        return self._one_step_later(jnp.pad(self.inputs, ((0, 0), (0, 1), (0, 0))))
+
+    def with_bias(self) -> "Task":
+        """The same trials with one more input, which is 1 throughout: its input vector is the bias of each neuron.
+
+        `dh/dt = -h + W phi(h) + m x + b` with b as the last of the input vectors, of a layout with one more `n_in`. It
+        learns as they do; `rates={"m2": 0.0}` keeps it, where it is the second. Overlaps with it are the statistics of
+        biases: `z . b / N`, or their mean square `b . b / N`.
+
+        Examples:
+            >>> task = ol.Task(jnp.zeros((1, 2, 1)), jnp.ones((1, 2, 1)), jnp.ones((1, 2, 1)), dt=0.5)
+            >>> task.with_bias().inputs[0].tolist()
+            [[0.0, 1.0], [0.0, 1.0]]
+        """
+        return self.replace(inputs=jnp.pad(self.inputs, ((0, 0), (0, 0), (0, 1)), constant_values=1.0))
+
+    def _one_step_later(self, inputs: jax.Array) -> "Task":
+        """The same readings one step later, for inputs of one step more."""
+        targets, weights = (jnp.pad(array, ((0, 0), (1, 0), (0, 0))) for array in (self.targets, self.weights))
+        # The mean of the activity is that over the steps after the first, at which there is none.
+        share = 1 + 1 / self.n_steps
+        penalty = None if self.activity_penalty is None else share * self.activity_penalty
+        return self.replace(inputs=inputs, targets=targets, weights=weights, activity_penalty=penalty)
+
+    def __repr__(self) -> str:
+        return described(self)
+
+    def with_noise_from(self, key: jax.Array) -> "Task":
+        """The same trials, the noise of whose states is drawn from this key."""
+        return eqx.tree_at(lambda task: task.noise_key, self, key, is_leaf=lambda leaf: leaf is None)
 
     def astype(self, dtype) -> "Task":
         """The same task in another floating-point dtype."""
-        return jax.tree.map(lambda array: array.astype(dtype), self)
+        return jax.tree.map(lambda array: array.astype(dtype) if eqx.is_inexact_array(array) else array, self)
 
 
 def task_of(trials: Trials, dt: jax.Array) -> Task:
     """A task of trials that have been checked, without making their arrays."""
-    return assembled(Task, trials=trials, dt=dt, error=None)
+    nothing = dict.fromkeys(("error", "activity_penalty", "state_noise", "noise_key"))
+    return assembled(Task, trials=trials, dt=dt, **nothing)
+
+
+def _amount(value: ArrayLike | None, name: str, dtype: Any) -> jax.Array | None:
+    """What a task has of something, in its dtype; None: nothing, also where that is written as 0.
+
+    Raises:
+        ValueError: if it is no number of at least 0.
+    """
+    if value is None:
+        return None
+    found = scalar(value, f"Task: {name}", "None or a number of at least 0", 0, open_low=False)
+    return None if is_zero(value) else jax.lax.convert_element_type(found, dtype)
 
 
 def _with_channels(given: dict[str, Any]) -> dict[str, jax.Array]:
@@ -330,7 +431,7 @@ def _counted(targets: jax.Array, reads: jax.Array) -> jax.Array:
 
 
 def check_squares(task: Task, caller: str) -> None:
-    """Refuse a task whose error is another than the square, for what holds of squares alone.
+    """Refuse a task whose loss is another than the squares of errors of outputs, for what holds of those alone.
 
     Raises:
         ValueError: naming the caller.
@@ -340,6 +441,21 @@ def check_squares(task: Task, caller: str) -> None:
             f"{caller}: holds for squared errors, and the task has the loss {task.error!r}; follow its learning by "
             "ol.integrate and ol.train."
         )
+    check_plain(task, caller)
+
+
+def check_plain(task: Task, caller: str) -> None:
+    """Refuse a task with a penalty on activity or with noise on states, for what knows of neither.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    for name in ("activity_penalty", "state_noise"):
+        if getattr(task, name) is not None:
+            raise ValueError(
+                f"{caller}: holds without {name}, and the task has {getattr(task, name)}; follow its learning by "
+                f"ol.integrate and ol.train, or leave it out: task.replace({name}=None)."
+            )
 
 
 def _squares(weights: jax.Array, errors: jax.Array) -> jax.Array:

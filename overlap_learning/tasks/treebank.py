@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from overlap_learning.checks import as_path
 from overlap_learning.tasks.corpus import Corpus, Sentences
 
 #: The beginning of a tree with its label, its end, or a word.
@@ -43,9 +44,9 @@ def treebank_corpus(trees: str | os.PathLike[str], vectors: str | os.PathLike[st
         >>> corpus.train.words.tolist(), corpus.train.labels.tolist(), corpus.embeddings.tolist()
         ([[0, 1, 0]], [1], [[0.0, 0.0], [1.0, 0.5]])
     """
-    parts = [_sentences(Path(trees) / f"{name}.txt") for name in ("train", "dev", "test")]
+    parts = [_sentences(as_path(trees) / f"{name}.txt") for name in ("train", "dev", "test")]
     vocabulary = {word for words, _ in parts[0] for word in words}
-    known = _vectors(Path(vectors), vocabulary)
+    known = _vectors(as_path(vectors), vocabulary)
     number = {word: i for i, word in enumerate(known, start=1)}
     embeddings = np.stack(list(known.values()))
     return Corpus(np.pad(embeddings, ((1, 0), (0, 0))), *(_numbered(part, number) for part in parts))

@@ -43,10 +43,10 @@ def train(
     """Full N: the same question as `ol.integrate`, answered by training every neuron.
 
     Gradients are backpropagated through simulated time; overlaps are only measured. Memory is O(N (d + B) + B T d): the
-    states of the neurons are recomputed, not stored. With a bulk W it is O(N^2 + B T N), and W learns if the rule has a
-    rate for it, `rates={"W": 1.0}`: `dW/dtau = -dL/dW` beside `dV/dtau = -N dL/dV`. Runs in the dtype of
-    `network.vectors` (float64 to compare with theory to rounding) on the device that jax chooses, or on several
-    (`Network.sharded`).
+    states of the neurons are recomputed, not stored; with a penalty on activity or noise on states (`Task`) they are
+    stored, B T N numbers. With a bulk W it is O(N^2 + B T N), and W learns if the rule has a rate for it,
+    `rates={"W": 1.0}`: `dW/dtau = -dL/dW` beside `dV/dtau = -N dL/dV`. Runs in the dtype of `network.vectors` (float64
+    to compare with theory to rounding) on the device that jax chooses, or on several (`Network.sharded`).
 
     Args:
         model: the `Model`.
@@ -54,8 +54,8 @@ def train(
         network: the start, a `Network` or a `BulkNetwork`; or several, vectors [n_networks, N, d] (of `Network.sample`
             of several overlaps, say), which learn side by side on the same trials, each as it would alone.
         rule: `GradientDescent`, `GradientFlow` or `Optimiser`.
-        key: a jax random key; needed for a stream, for minibatches and for label noise. `ol.integrate` draws the same
-            trials from the same key.
+        key: a jax random key; needed for a stream, for minibatches and for noise. `ol.integrate` draws the same trials
+            from the same key.
         arrays: the arrays that the rule moves, and how their gradients are scaled, for rules such as Adam that depend
             on it; None: the vectors, along N dL/dV, and W. Those of a plain program: `ol.training.Arrays`.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
@@ -180,6 +180,16 @@ def _check(
         raise ValueError(
             "train: parameter_noise draws at random and needs a key: ol.train(..., key=jax.random.key(0))."
         )
+    if task.outline.state_noise is not None:
+        if rule.n_steps is None:
+            raise ValueError(
+                "train: state_noise is drawn anew in each learning step, and GradientFlow takes none; use "
+                "ol.GradientDescent with a small learning rate."
+            )
+        if key is None:
+            raise ValueError(
+                "train: state_noise draws at random and needs a key: ol.train(..., key=jax.random.key(0))."
+            )
     is_batch = network.vectors.ndim > 2
     if is_batch and len(network.vectors) == 0:
         raise ValueError(f"train: network is a batch of no networks, vectors {list(network.vectors.shape)}.")

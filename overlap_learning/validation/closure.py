@@ -282,7 +282,7 @@ def closure_error(
         >>> bool(ol.closure_error(model, task, start, rule).largest.max() < 1e-12)
         True
     """
-    require_float64("ol.closure_error")
+    require_float64("ol.closure_error", model=model, task=task, overlaps=overlaps, rule=rule)
     refuse_traced("closure_error", overlaps, key)
     if isinstance(overlaps, Network):
         overlaps = gaussian_overlaps(model, overlaps, task, key, "closure_error")

@@ -25,7 +25,7 @@ from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.model.quadrature import Trapezoid
 from overlap_learning.neurons.loss import neuron_loss
 from overlap_learning.tasks.stream import TaskStream
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.task import Task, check_plain
 from overlap_learning.training.train import train
 from overlap_learning.validation.finite_size import check_comparable, entries
 
@@ -260,8 +260,9 @@ def limit(
         >>> bool(jnp.max(jnp.abs(exact.overlaps.gram - theory.overlaps.gram)) < 1e-12)
         True
     """
-    require_float64("ol.limit")
+    require_float64("ol.limit", model=model, task=task, overlaps=overlaps, rule=rule)
     check_run(model, task, rule, key, "limit")
+    check_plain(task.outline, "limit")
     check_comparable(rule, "limit")
     check_checkpoint(checkpoint, rule, "limit")
     check_channels(model.layout, task.outline, "limit", overlaps=overlaps)

@@ -307,7 +307,7 @@ def validate(
         >>> found.verdict.passed
         True
     """
-    require_float64("ol.validate")
+    require_float64("ol.validate", model=model, task=task, overlaps=overlaps, rule=rule)
     sizes, n_seeds = check_sizes(n_neurons, "validate"), count(n_seeds, "validate: n_seeds")
     if not 0 < early <= 1:
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")

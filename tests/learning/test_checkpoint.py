@@ -1,12 +1,8 @@
 """Checkpoints: a run that was cut off goes on to the same numbers, and nothing else is ever picked up."""
 
-import ast
-import functools
 import gc
-import os
 import resource
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +14,7 @@ import pytest
 from dynamics_helpers import RANK_1, compilations, make_overlaps, make_task
 
 import overlap_learning as ol
-from overlap_learning.learning.checkpoint import Store, fingerprint
+from overlap_learning.learning.checkpoint import Store
 
 MODEL, TASK, START = ol.Model(RANK_1, ol.Erf()), make_task(RANK_1), make_overlaps(RANK_1)
 KEY = jax.random.key(3)
@@ -184,40 +180,6 @@ class TestOtherRuns:
         with pytest.raises(ValueError, match=rf"train: .*other arguments: .*{message}.*another folder"):
             run(finished, **changed)
 
-    def test_a_fingerprint_sees_into_functions_streams_and_optimisers(self):
-        def of(value):
-            return fingerprint({"it": value})
-
-        assert of(optax.adam(1e-3)) == of(optax.adam(1e-3)) != of(optax.adam(2e-3))
-        assert of(optax.adam(1e-3)) != of(optax.sgd(1e-3))
-        stream = functools.partial(ol.tasks.stream, ol.tasks.decision_making)
-        assert of(stream(noise=0.1)) == of(stream(noise=0.1)) != of(stream(noise=0.2))
-        assert of(ol.LossSchedule(0.1, below=0.1, factor=0.5)) != of(ol.LossSchedule(0.1, below=0.1, factor=0.4))
-        assert of(ol.Activation(jnp.tanh)) != of(ol.Activation(jax.nn.relu))
-        assert of(lambda x: x + 1) != of(lambda x: x + 2)
-        assert of({"u": 0.5}) != of({"v": 0.5})
-        itself = []
-        itself.append(itself)
-        assert of(itself)["it[0]"] == "itself"
-
-    def test_a_fingerprint_is_the_same_in_another_process(self):
-        code = (
-            "import optax, sys, jax, overlap_learning as ol\n"
-            "from overlap_learning.learning.checkpoint import fingerprint\n"
-            # Orbax is slow to import, and few runs need it.
-            "assert not any(name.startswith('orbax') for name in sys.modules)\n"
-            "stream = ol.tasks.stream(ol.tasks.flip_flop, n_trials=2)\n"
-            "found = fingerprint({'a': optax.adam(1e-3), 'b': stream, 'c': ol.Activation(jax.nn.relu)})\n"
-        )
-        here: dict = {}
-        exec(code.replace("assert", "0 and"), here)
-        # The order of sets of strings, and where objects lie in memory, differ between processes.
-        there = subprocess.run(
-            [sys.executable, "-c", code + "print(found)"], env=os.environ | {"PYTHONHASHSEED": "1"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert ast.literal_eval(there.stdout) == here["found"]
-
 
 # Reads of Orbax that a read error leaves behind report to an event loop that is closed by then; on a busy machine not
 # before the next test.
@@ -293,20 +255,3 @@ class TestRefusals:
     def test_bad_settings(self, settings, message):
         with pytest.raises(ValueError, match=f"Checkpoint: .*{message}"):
             ol.Checkpoint(**({"folder": "a"} | settings))
-
-
-GAIN = 0.5
-
-
-def _scaled(field):
-    return jnp.tanh(GAIN * field)
-
-
-def test_a_fingerprint_sees_the_globals_and_helpers_that_a_function_reads(monkeypatch):
-    def outer(field):
-        return _scaled(field) + 1
-
-    before = fingerprint({"phi": outer})
-    assert fingerprint({"phi": outer}) == before
-    monkeypatch.setitem(globals(), "GAIN", 2.0)
-    assert fingerprint({"phi": outer}) != before

@@ -327,6 +327,15 @@ class TestWriting:
         usual.touch()
         assert path.stat().st_mode == usual.stat().st_mode
 
+    def test_home_is_where_a_shell_has_it_and_a_link_stays_one(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / "runs").mkdir()
+        (tmp_path / "link.nc").symlink_to(tmp_path / "runs" / "run.nc")
+        trained().save("~/link.nc")
+        assert (tmp_path / "link.nc").is_symlink()
+        assert sorted(found.name for found in (tmp_path / "runs").iterdir()) == ["run.nc"]
+        assert np.array_equal(ol.load("~/runs/run.nc").loss, trained().loss)
+
     def test_a_folder_that_does_not_exist_is_named(self, tmp_path):
         with pytest.raises(ValueError, match=r"save: there is no folder '.*absent'; make it first"):
             stepped().save(tmp_path / "absent" / "run.nc")

@@ -5,8 +5,10 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 import scipy.optimize
+import xarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -419,3 +421,41 @@ def test_an_index_that_is_no_pair_of_blocks_is_refused():
             overlaps[index]
     with pytest.raises(ValueError, match="there is no block 'w'"):
         overlaps["z", "w"]
+
+
+NAMES, GRAM = list(RANK_ONE.vector_names), random_gram(RANK_ONE)
+
+
+class TestLabels:
+    @pytest.mark.parametrize(
+        "labelled",
+        [
+            lambda gram, names: pandas.DataFrame(gram, names, names).iloc[[2, 0, 3, 1], [1, 3, 0, 2]],
+            lambda gram, names: xarray.DataArray(gram, [("a", names), ("b", names)])[[2, 0, 3, 1], [1, 3, 0, 2]],
+            lambda gram, names: pandas.DataFrame(gram),
+            lambda gram, names: xarray.DataArray(gram, dims=("a", "b")),
+        ],
+        ids=["pandas", "xarray", "pandas without labels", "xarray without labels"],
+    )
+    def test_a_labelled_gram_matrix_is_read_by_its_labels(self, labelled):
+        overlaps = ol.Overlaps(labelled(GRAM, NAMES), RANK_ONE)
+        assert np.array_equal(overlaps.gram, GRAM)
+
+    def test_blocks_vectors_and_rates_too(self):
+        block = pandas.DataFrame([[2.0, 0.5], [0.5, 3.0]], ["u2", "u1"], ["u2", "u1"])
+        assert ol.Overlaps.from_entries(RANK_TWO, uu=block)["u", "u"].tolist() == [[3.0, 0.5], [0.5, 2.0]]
+        vectors = np.random.default_rng(0).normal(size=(5, 4))
+        turned = pandas.DataFrame(vectors, columns=NAMES)[["z", "u", "m", "v"]]
+        assert np.array_equal(ol.Network(turned, RANK_ONE).vectors, vectors)
+        assert RANK_ONE.rates(pandas.Series([0.0, 1.0, 2.0, 3.0], ["z", "u", "m", "v"])).tolist() == [
+            2.0,
+            1.0,
+            3.0,
+            0.0,
+        ]
+
+    def test_other_labels_and_masked_values_are_refused(self):
+        with pytest.raises(ValueError, match=r"gram has an axis with the labels \['a', .*\]; they must be m, u"):
+            ol.Overlaps(pandas.DataFrame(GRAM, list("abcd"), NAMES), RANK_ONE)
+        with pytest.raises(ValueError, match=r"gram has 4 masked values, .* gram\.filled"):
+            ol.Overlaps(np.ma.array(GRAM, mask=np.eye(4)), RANK_ONE)

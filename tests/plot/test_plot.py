@@ -144,8 +144,12 @@ def pictures(model, task, start, theory, full, direct, found):
 
 
 def test_the_list_of_pictures_here_is_complete(pictures):
-    # Those of fits are drawn where there is one.
-    of_fits = {"fit_course", "projections", "rank_scores", "sorted_activity", "trial_factors", "weight_eigenvalues"}
+    # Those of fits are drawn where there is one (test_plot_fits).
+    of_fits = {
+        "activity_trajectories", "fit_course", "initial_states", "inputs", "latent_trajectories", "neuron_activity",
+        "projections", "rank_scores", "sorted_activity", "trial_factors", "trial_factors_in_space", "vector_field",
+        "weight_eigenvalues",
+    }  # fmt: skip
     assert set(pictures) | of_fits == set(ol.plot.__all__)
 
 

@@ -106,6 +106,28 @@ def test_the_estimated_error_bounds_the_distance_to_a_finer_run(theory):
     assert float(finer.stats["bulk_error"]) < error
 
 
+def test_equivalent_networks_do_the_same_and_are_told_apart_as_full_networks_are(networks, trained):
+    twin = ol.equivalent(START, MODEL, uu=2.5, mu=ol.feasible(START, MODEL, "mu").high / 2)
+    found = ol.compare(MODEL, TASK, [START, twin], rule(RATES["both"]))
+    # Sums over some tens of directions, of outputs and overlaps of order 1.
+    assert jnp.max(jnp.abs(found.outputs[1] - found.outputs[0])) < 1e-13
+    # At the start independent W0 are invisible, in how overlaps move too; but for words beyond the directions kept,
+    # whose weight is far below the tolerance of 1e-3.
+    alone = ol.compare(ol.Model(LAYOUT, ol.Linear()), TASK, [START, twin], ol.GradientDescent(3e-2, 1))
+    np.testing.assert_allclose(found.velocity, alone.velocity, rtol=1e-4)
+
+    n, roots = 192, [np.linalg.cholesky(np.asarray(o.gram)) for o in (START, twin)]
+    twins = np.asarray(networks[n].vectors) @ np.linalg.solve(roots[0], np.eye(4)).T @ roots[1].T
+    full = ol.train(MODEL, TASK, ol.BulkNetwork(twins, LAYOUT, networks[n].bulk), rule(RATES["both"]), progress=False)
+    apart = np.asarray(full.overlaps.gram - trained["both", n].overlaps.gram)[:, -1][:, MODEL.visible]
+    error = apart.std(axis=0, ddof=1) / N_NETWORKS**0.5
+    one, other = (np.asarray(s.overlaps.gram[-1])[MODEL.visible] for s in found.solutions)
+    # As above, of four numbers; and more than a network without learning, of difference 0, would pass.
+    allowed = 4 * error + error * N_NETWORKS**0.5 / n**0.5 + 2 * float(found.solutions[1].stats["bulk_error"])
+    assert np.all(np.abs(apart.mean(axis=0) - (other - one)) < allowed)
+    assert np.max(np.abs(other - one) / allowed) > 4
+
+
 def test_without_strength_it_is_the_theory_of_overlaps():
     still = ol.Model(LAYOUT, ol.Linear(), bulk=ol.RandomBulk(0.0))
     plain = ol.GradientDescent(3e-2, 40, save_every=20, momentum=0.3, weight_decay=0.01)

@@ -235,6 +235,34 @@ class TestFailures:
         with pytest.raises(ol.LearningError, match="diverged"):
             ol.sweep(learn, LEARNING, ol.Batched(2), throw=True)
 
+    @pytest.mark.parametrize("compiled", [lambda f: f, eqx.filter_jit], ids=["plain", "compiled"])
+    def test_every_way_of_running_refuses_the_same_points_with_the_same_words(self, compiled):
+        @compiled
+        def function(kind, number):
+            vm, dt = (number, 0.5) if kind == "vm" else (0.3, number)
+            x = np.ones((1, 4, 1))
+            return ol.loss(MODEL, ol.Task(x, x, x / 4, dt), ol.Overlaps.from_entries(LAYOUT, vm=vm))
+
+        # Without a sweep what is only known later is not checked; with one it is another program.
+        function("vm", 0.5)
+        grid, ways = {"kind": ["vm", "dt"], "number": [0.5, 2.5]}, (None, ol.Batched(2), ol.Batched(2, threads=2))
+        found = [ol.sweep(function, grid, way) for way in ways]
+        errors = found[0].error.values.tolist()
+        assert all(one.error.values.tolist() == errors for one in found)
+        assert errors[0][1].startswith("ValueError: Overlaps: gram must be positive semi-definite")
+        assert errors[1][1].startswith("ValueError: Task: dt must be above 0 and below 2")
+        assert np.isfinite(found[1].value.values).tolist() == [[True, False], [True, False]]
+
+    def test_masked_numbers_are_missing_and_masked_texts_refused(self):
+        def function(a):
+            return {"x": ("t", np.ma.array([1, 2], mask=[a > 1, False])), "y": np.ma.masked if a > 1 else 3.0}
+
+        data = ol.sweep(function, {"a": [1.0, 2.0]})
+        assert np.array_equal(data.x, [[1, 2], [np.nan, 2]], equal_nan=True)
+        assert np.array_equal(data.y, [3.0, np.nan], equal_nan=True)
+        with pytest.raises(ValueError, match="what the function returned as value has 1 masked values"):
+            ol.sweep(lambda a: np.ma.array(["a", "b"], mask=[True, False]), {"a": [1.0]})
+
     def test_a_member_that_fails_takes_no_other_with_it(self):
         def final_loss(learning_rate):
             return {"loss": learn(learning_rate).loss[-1]}

@@ -257,3 +257,29 @@ def test_what_is_no_number_is_refused_by_name():
         ol.Task(**arrays(inputs=np.zeros((B, T, N_IN), complex)))
     with pytest.raises(ValueError, match="Task: targets must be an array of real numbers"):
         ol.Task(**arrays(targets=None))
+
+
+def test_steps_in_front_of_a_trial_leave_its_readings_loss_and_penalty_as_they_are():
+    task = ol.Task(**arrays(activity_penalty=0.7))
+    model = ol.Model(ol.Layout(N_IN, 1, N_OUT), ol.Linear())
+    start = ol.Overlaps.random(model.layout, key=jax.random.key(0))
+    # From h = 0 nothing changes, but for rounding of sums of some tens of numbers of order 1.
+    same = task.starting_from(np.zeros(N_IN))
+    assert float(ol.loss(model, same, start)) == pytest.approx(float(ol.loss(model, task, start)), rel=1e-13)
+    # Read one step later, outputs are those of the trial itself, and its last one is new.
+    outputs = ol.rollout(model, start, task.read_after_update())
+    assert np.array_equal(outputs[:, :T], ol.rollout(model, start, task))
+    assert outputs.shape[1] == T + 1
+
+
+def test_a_bias_is_an_input_vector():
+    """By hand: `h <- h + dt (-h + m x + b)` for every neuron, with a readout of a nonlinear function."""
+    task = ol.Task(**arrays()).with_bias()
+    layout = ol.Layout(N_IN + 1, 0, N_OUT)
+    vectors = np.random.default_rng(3).normal(size=(7, layout.size))
+    h, outputs = np.zeros((B, 7)), []
+    for x in np.moveaxis(arrays()["inputs"], 1, 0):
+        outputs.append(np.tanh(h) @ vectors[:, -N_OUT:] / 7)
+        h = h + 0.1 * (-h + x @ vectors[:, :N_IN].T + vectors[:, N_IN])
+    found = ol.simulate(ol.Model(layout, ol.Tanh()), ol.Network(vectors, layout), task)
+    np.testing.assert_allclose(found, np.moveaxis(outputs, 0, 1), rtol=0, atol=1e-14)

@@ -122,7 +122,7 @@ def figure_bulk(settings: Settings = STANDARD, *, progress: bool | None = None) 
     both = _full(settings, model, tasks[0], start, LEARNED["both"], settings.n_neurons[-1], progress)
     both_theory = integrate(model, tasks[0], start, _rule(settings, LEARNED["both"]), depth=depth)
     uu, mu = settings.twin
-    twin = equivalent(start, Model(LAYOUT, Linear()), uu=uu, mu=mu)
+    twin = equivalent(start, model, uu=uu, mu=mu)
     twin_theory = integrate(model, tasks[0], twin, _rule(settings, None), depth=depth)
     twin_full = _full(settings, model, tasks[0], twin, None, settings.n_neurons[-1], progress)
     sequences = {g: _sequence(settings, g, tasks, start) for g in settings.shown}

@@ -106,6 +106,7 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
         "p23-washout": Sheet("a reach learned and washed out: one tensor", ".pellegrino.washout", "figure_washout")
     },
     "p23-reach": {"p23-reach": Sheet("a reach learned by all connections", ".pellegrino.reach", "figure_reach")},
+    "p23-fit": {"p23-fit": Sheet("fits to recordings of known learning", ".pellegrino.recorded", "figure_recorded")},
     "p23-ranks": {"p23-ranks": Sheet("how many components learning has", ".pellegrino.ranks", "figure_ranks")},
     # Beyond the papers.
     "bulk-learning": {"bulk-learning": Sheet("low rank learned in a random bulk", ".beyond.bulk", "figure_bulk")},

@@ -1,7 +1,7 @@
 """Comparison: several networks side by side, before learning and through it."""
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -16,8 +16,13 @@ from overlap_learning.dynamics.metric import check_layout, metric
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activity import rollout
+from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.reduced_network import ReducedNetwork
+from overlap_learning.random_connectivity import Depth
+from overlap_learning.random_connectivity.learner import VECTORS
+from overlap_learning.random_connectivity.learning import learner_at_start
 from overlap_learning.tasks.task import Task, check_task
 
 
@@ -46,7 +51,10 @@ class Comparison(eqx.Module):
 
     @property
     def difference(self) -> jax.Array:
-        """Largest difference of any visible overlap from the first member, shape [members, S]."""
+        """Largest difference of any visible overlap from the first member, shape [members, S].
+
+        With a bulk the loss comes to see more than overlaps: `ol.model.visible_moments` of each `final`.
+        """
         visible = jnp.asarray(self.model.visible)
         first = self.solutions[0].overlaps.gram
         return jnp.stack([jnp.max(jnp.abs(s.overlaps.gram - first) * visible, axis=(1, 2)) for s in self.solutions])
@@ -93,24 +101,33 @@ class Comparison(eqx.Module):
 
 
 def compare(
-    model: Model, task: Task, overlaps: Sequence[Overlaps], rule: AbstractRule, key: jax.Array | None = None
+    model: Model,
+    task: Task,
+    overlaps: Sequence[Overlaps | BulkNetwork | ReducedNetwork],
+    rule: AbstractRule,
+    key: jax.Array | None = None,
+    *,
+    depth: Depth | None = None,
 ) -> Comparison:
     """Several networks on one task: what they do, and how learning tells them apart.
 
     Args:
         model: the `Model`.
         task: a fixed batch.
-        overlaps: the networks' `Overlaps`, two or more; the first is the reference.
+        overlaps: the networks' `Overlaps`, two or more; the first is the reference. With a bulk, also whatever else
+            `ol.integrate` starts from.
         rule: a rule that `ol.integrate` takes.
         key: a jax random key, for rules that draw at random; all members get the same draws.
+        depth: with a bulk, how far into it the theory looks, as in `ol.integrate`.
 
     Returns:
         A `Comparison`; print it.
 
     Raises:
         ValueError: if the arguments do not fit together.
+        LearningError: if learning ended badly, or the error of a bulk is above the tolerance.
 
-    Source: Ger & Barak 2026, Fig. 2; theory page, section 6.
+    Source: Ger & Barak 2026, Fig. 2; theory page, section 6, and section 9 for a bulk.
 
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Linear())
@@ -120,26 +137,37 @@ def compare(
         >>> float(jnp.abs(found.outputs[1] - found.outputs[0]).max()), bool(found.told_apart(1e-3)[1] > 0)
         (0.0, True)
     """
-    require_float64("ol.compare")
-    check_task(model, task, "compare")
+    require_float64("ol.compare", model=model, task=task, overlaps=overlaps, rule=rule)
+    check_task(model, task, "compare", with_bulk=True)
     if len(overlaps) < 2:
         raise ValueError(f"compare: overlaps must be two or more ol.Overlaps, got {len(overlaps)}.")
     for member in overlaps:
-        check_layout(model, member, "compare")
-    solutions = tuple(integrate(model, task, member, rule, key) for member in overlaps)
+        if model.bulk is None or isinstance(member, Overlaps):
+            check_layout(model, cast(Overlaps, member), "compare", with_bulk=True)
+    solutions = tuple(integrate(model, task, member, rule, key, depth=depth) for member in overlaps)
     if len({s.time.shape for s in solutions}) > 1:
         raise ValueError("compare: the members stopped at different times; use a rule without stop_loss.")
-    rows, columns = model.layout.entry_indices
-    losses, velocity = [], []
-    for member in overlaps:
-        value, slope = gram_loss_gradient(model, member.gram, task)
-        per_overlap = slope[rows, columns] * np.where(rows == columns, 0.5, 1.0)
-        losses.append(value)
-        velocity.append(-metric(model, member, rule.rates) @ per_overlap)
+    starts = [_start(model, task, member, rule, s) for member, s in zip(overlaps, solutions, strict=True)]
+    outputs, losses, velocities = (jnp.stack(arrays) for arrays in zip(*starts, strict=True))
     return Comparison(
         solutions=solutions,
-        outputs=jnp.stack([rollout(model, member, task) for member in overlaps]),
-        outputs_after=jnp.stack([rollout(model, cast(Overlaps, s.final), task) for s in solutions]),
-        loss=jnp.stack(losses),
-        velocity=jnp.stack(velocity),
+        outputs=outputs,
+        outputs_after=jnp.stack([rollout(model, cast(Any, s.final), task) for s in solutions]),
+        loss=losses,
+        velocity=velocities,
     )
+
+
+def _start(
+    model: Model, task: Task, member: Any, rule: AbstractRule, solution: Solution
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Outputs, loss and velocity of a member before learning."""
+    rows, columns = model.layout.entry_indices
+    if model.bulk is None:
+        loss, slope = gram_loss_gradient(model, member.gram, task)
+        per_overlap = slope[rows, columns] * np.where(rows == columns, 0.5, 1.0)
+        return rollout(model, member, task), loss, -metric(model, member, rule.rates) @ per_overlap
+    learner, position = learner_at_start(model, member, rule, int(solution.stats["directions"]))
+    loss, slope = learner.gradient(position, task)
+    half = -position[VECTORS].T @ (slope[VECTORS] * learner.rates[VECTORS])
+    return rollout(model, learner.final(position), task), loss, (half + half.T)[rows, columns]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import refuse_traced, require_float64
+from overlap_learning.checks import listed, refuse_traced, require_float64
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, interval
@@ -54,12 +54,12 @@ def feasible(overlaps: Overlaps, model: Model, name: str) -> Interval:
         >>> round(ol.feasible(overlaps, model, "mu").high ** 2, 12)
         0.75
     """
-    require_float64("ol.feasible")
-    layout = check_layout(model, overlaps, "feasible")
+    require_float64("ol.feasible", model=model, overlaps=overlaps)
+    layout = check_layout(model, overlaps, "feasible", with_bulk=True)
     refuse_traced("feasible", overlaps)
     rows, columns = layout.locate(name)
     if rows.stop - rows.start != 1 or columns.stop - columns.start != 1:
-        raise ValueError(f"feasible: {name!r} is a block of overlaps; ask for one of {', '.join(layout.entry_names)}.")
+        raise ValueError(f"feasible: {name!r} is a block of overlaps; ask for one of {listed(layout.entry_names)}.")
     found = interval(np.asarray(overlaps.gram), rows.start, columns.start)
     # Overlaps are positive semi-definite, so their own value is feasible; the interval may round to empty at the edge.
     value = float(overlaps.gram[rows.start, columns.start])
@@ -71,7 +71,8 @@ def equivalent(overlaps: Overlaps, model: Model, *, closest: bool = False, **ent
     """Overlaps of a functionally equivalent network: the same visible overlaps, other invisible ones.
 
     The two networks have the same activity, output and loss (exactly for linear networks, in the Gaussian theory for
-    others), and learn differently.
+    others), and learn differently. With a bulk that is independent of the vectors this holds for N to infinity: all
+    moments that the loss sees follow from the visible overlaps and the bulk.
 
     Args:
         overlaps: the `Overlaps` of the first network.
@@ -97,13 +98,13 @@ def equivalent(overlaps: Overlaps, model: Model, *, closest: bool = False, **ent
         >>> second["z", "u"] == first["z", "u"], second["u", "u"]
         (Array([[ True]], dtype=bool), Array([[2.]], dtype=float64))
     """
-    require_float64("ol.equivalent")
-    layout = check_layout(model, overlaps, "equivalent")
+    require_float64("ol.equivalent", model=model, overlaps=overlaps)
+    layout = check_layout(model, overlaps, "equivalent", with_bulk=True)
     for name in entries:
         if np.any(model.visible[layout.locate(name)]):
             raise ValueError(
                 f"equivalent: {name!r} is visible to the loss, so changing it changes what the network does. The "
-                f"invisible overlaps of this model are {', '.join(model.invisible_names)}."
+                f"invisible overlaps of this model are {listed(model.invisible_names)}."
             )
     try:
         return overlaps.replace(**entries)

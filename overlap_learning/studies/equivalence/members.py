@@ -38,8 +38,8 @@ def members(overlaps: Overlaps, model: Model, n_members: int, *, key: jax.Array,
         >>> ol.studies.members(first, model, 5, key=jax.random.key(0))["z", "u"].ravel()
         Array([0.5, 0.5, 0.5, 0.5, 0.5], dtype=float64)
     """
-    require_float64("ol.studies.members")
-    layout = check_layout(model, overlaps, "members")
+    require_float64("ol.studies.members", model=model, overlaps=overlaps)
+    layout = check_layout(model, overlaps, "members", with_bulk=True)
     n_members = count(n_members, "members: n_members")
     spread = scalar(spread, "members: spread", "positive", 0)
     n = layout.n_fields
@@ -88,7 +88,7 @@ def gauge(overlaps: Overlaps, model: Model, matrix: ArrayLike) -> Overlaps:
         >>> second.entries()["zu"], second.entries()["vm"]
         (Array(0.4, dtype=float64), Array(0.2, dtype=float64))
     """
-    layout = check_layout(model, overlaps, "gauge")
+    layout = check_layout(model, overlaps, "gauge", with_bulk=True)
     rank = layout.rank
     matrix = floating(matrix, "gauge: matrix")
     if matrix.ndim == 0 and rank == 1:

@@ -46,7 +46,7 @@ def output_noise(model: Model, overlaps: Overlaps, task: Stimulus, n_neurons: in
         >>> covariance.shape, float((covariance[1, 0, 0] * 500).round(12))
         ((401, 1, 1), 0.25)
     """
-    require_float64("ol.studies.output_noise")
+    require_float64("ol.studies.output_noise", model=model, task=task, overlaps=overlaps)
     layout = check_layout(model, overlaps, "output_noise")
     check_channels(layout, task, "output_noise")
     if not model.is_linear:

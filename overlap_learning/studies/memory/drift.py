@@ -114,7 +114,7 @@ def invariant_drift(
         >>> jnp.allclose(drift.weight_decay, -2 * 0.01 * ol.invariants(nonlinear, start))
         Array(True, dtype=bool)
     """
-    require_float64("ol.studies.invariant_drift")
+    require_float64("ol.studies.invariant_drift", model=model, task=task, overlaps=overlaps, rule=rule)
     layout = check_layout(model, overlaps, "invariant_drift")
     check_task(model, task, "invariant_drift")
     check_squares(task, "invariant_drift")

@@ -44,7 +44,7 @@ def connection(
 
     Source: theory page, section 5 (memory as holonomy).
     """
-    require_float64("ol.studies.connection")
+    require_float64("ol.studies.connection", model=model, overlaps=overlaps)
     check_layout(model, overlaps, "connection")
     return _connection(model, family, _checked(parameters, "connection"), overlaps.gram, flat)
 
@@ -88,7 +88,7 @@ def transport(
 
     Source: theory page, section 5 (memory as holonomy).
     """
-    require_float64("ol.studies.transport")
+    require_float64("ol.studies.transport", model=model, overlaps=overlaps)
     check_layout(model, overlaps, "transport")
     corners = floating(corners, "transport: corners")
     if corners.ndim != 2 or len(corners) < 2:
@@ -125,7 +125,7 @@ def curvature(
 
     Source: theory page, section 5 (memory as holonomy).
     """
-    require_float64("ol.studies.curvature")
+    require_float64("ol.studies.curvature", model=model, overlaps=overlaps)
     check_layout(model, overlaps, "curvature")
     return _curvature(model, family, _checked(parameters, "curvature"), overlaps.gram, flat)
 

@@ -126,7 +126,7 @@ def relaxation_rates(
         >>> ol.studies.relaxation_rates(model, task, solved).shape
         (3,)
     """
-    require_float64("ol.studies.relaxation_rates")
+    require_float64("ol.studies.relaxation_rates", model=model, task=task, overlaps=overlaps)
     check_layout(model, overlaps, "relaxation_rates")
     refuse_traced("relaxation_rates", overlaps)
     check_task(model, task, "relaxation_rates")

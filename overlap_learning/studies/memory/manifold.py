@@ -70,7 +70,7 @@ def solution_manifold(
         >>> found.pinned, found.free, found.conserved, found.reachable
         (3, 7, 5, 2)
     """
-    require_float64("ol.studies.solution_manifold")
+    require_float64("ol.studies.solution_manifold", model=model, task=task, overlaps=overlaps)
     check_layout(model, overlaps, "solution_manifold")
     refuse_traced("solution_manifold", overlaps)
     check_task(model, task, "solution_manifold")

@@ -82,7 +82,7 @@ def equivalence_class(
         >>> ol.studies.equivalence_class(erf, task, here, same_visible=True).names
         ('vz', 'zz')
     """
-    require_float64("ol.studies.equivalence_class")
+    require_float64("ol.studies.equivalence_class", model=model, task=task, overlaps=overlaps)
     layout = check_layout(model, overlaps, "equivalence_class")
     refuse_traced("equivalence_class", overlaps)
     check_task(model, task, "equivalence_class")
@@ -145,7 +145,7 @@ def moved_within(
         >>> bool(jnp.max(jnp.abs(ol.invariants(model, there) - ol.invariants(model, here))) < 1e-10)
         True
     """
-    require_float64("ol.studies.moved_within")
+    require_float64("ol.studies.moved_within", model=model, task=task, overlaps=overlaps)
     layout = check_layout(model, overlaps, "moved_within")
     refuse_traced("moved_within", overlaps)
     check_task(model, task, "moved_within")

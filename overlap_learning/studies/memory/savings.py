@@ -66,7 +66,7 @@ def learning_speed(model: Model, task: Task, overlaps: Overlaps, rates: Any = No
         >>> bool(more > 0), bool(jnp.isclose(speeds[1].total - speeds[0].total, more))
         (True, True)
     """
-    require_float64("ol.studies.learning_speed")
+    require_float64("ol.studies.learning_speed", model=model, task=task, overlaps=overlaps)
     layout = check_layout(model, overlaps, "learning_speed")
     check_task(model, task, "learning_speed")
     parts = _speed(model, task, overlaps.gram, layout.rates(rates))
@@ -183,7 +183,7 @@ def savings(
         >>> bool(abs(found.share[1]) < 0.02)
         True
     """
-    require_float64("ol.studies.savings")
+    require_float64("ol.studies.savings", model=model, task=task, start=start, rule=rule)
     check_task(model, task, "savings")
     if not histories or not all(isinstance(history, History) for history in histories):
         raise ValueError("savings: histories must be one or more ol.studies.History(name, tasks, rules).")

@@ -283,7 +283,7 @@ def _learn_overlaps(
     title: str,
 ) -> _Learned:
     """The theory of a batch of networks."""
-    require_float64("ol.studies.train_twins")
+    require_float64("ol.studies.train_twins", model=model, task=task, starts=starts, rule=rule)
     if rule.motion is not Motion.LINEAR:
         noisy = " with parameter_noise" if rule.parameter_noise is not None else ""
         raise ValueError(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import count, floating, is_traced, require_float64, scalar
+from overlap_learning.checks import count, floating, is_traced, later, require_float64, scalar
 from overlap_learning.learning.outcomes import RESULTS, LearningError, is_one_of
 from overlap_learning.random_connectivity.chain import Bases, Chain, krylov_chain
 from overlap_learning.random_connectivity.closed_form import decay_at, elapsed, pair_of
@@ -331,7 +331,9 @@ def check_times(times: ArrayLike) -> jax.Array:
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"times must have shape [S], S >= 1, such as jnp.linspace(0, 3, 61), got {list(array.shape)}.")
     # Inside jit even a known number is a traced array.
-    if not is_traced(array):
+    if is_traced(array):
+        array = later(array, lambda x: jnp.isfinite(x) & (x >= 0) & (jnp.diff(x, prepend=0) >= 0))
+    else:
         known = np.asarray(array)
         if not (np.all(np.isfinite(known)) and known[0] >= 0 and np.all(np.diff(known) >= 0)):
             raise ValueError(f"times must be finite, increasing and not negative, got {known}.")
