@@ -4,12 +4,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from overlap_learning.checks import is_traced
 from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
@@ -34,7 +34,7 @@ def rise(outcome: Outcome, learner: AbstractLearner, rule: AbstractRule, task: A
         task: on what.
     """
     record = outcome.record
-    if record.step is None or record.loss.ndim > 1 or is_traced(record.loss):
+    if record.step is None or isinstance(record.loss, jax.core.Tracer) or record.loss.ndim > 1:
         return {}
     loss = np.asarray(record.loss)
     # Most runs end here: the rest would take longer than a short one.

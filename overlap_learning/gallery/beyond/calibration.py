@@ -132,7 +132,9 @@ class Found:
     def closure(self) -> str:
         """The chosen closure, in words."""
         final = self.chosen.final
-        return f"{final.n_neurons} neurons" if isinstance(final, Network) else "Gaussian"
+        if isinstance(final, Network):
+            return f"{final.n_neurons} neurons"
+        return "Gaussian" if isinstance(final, Overlaps) else "Gaussian with means"
 
 
 def figure_calibration(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
