@@ -238,7 +238,7 @@ def _draw_losses(ax: "Axes", name: str, case: Found) -> None:
         (case.chosen, "chosen", COLOURS[1]),
     ):
         ax.plot(np.asarray(solution.time), np.asarray(solution.loss), color=colour, linewidth=1.5, label=label)
-    ax.set(yscale="log", xlabel=r"learning time $\tau$", ylabel=f"loss, {name}")
+    ax.set(xlabel=r"learning time $\tau$", ylabel=f"loss, {name}")
     legend_above(ax, ncols=2)
 
 
