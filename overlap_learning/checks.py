@@ -12,6 +12,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.memory import refuse_too_large
+
 T = TypeVar("T")
 
 #: The longest axis of an array: beyond any memory, and before sizes overflow inside XLA, which then ends the program.
@@ -168,16 +170,17 @@ def scalar(value: Any, name: str, allowed: str, low: float, high: float = np.inf
     return later(array, lambda x: ((x > low) if open_low else (x >= low)) & (x <= high) & jnp.isfinite(x))
 
 
-def count(value: Any, name: str, least: int = 1, most: int = MOST) -> int:
-    """`value` as an integer from `least` to `most`.
+def count(value: Any, name: str, least: int = 1, most: int = MOST, each: float = 0) -> int:
+    """`value` as an integer from `least` to `most`, of things that take `each` bytes.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is something else, or they would take more memory than is free.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     if value > most:
         raise ValueError(f"{name} must be at most {most:,}, got {value:,}.")
+    refuse_too_large(value * each, f"{name} must be smaller: {value:,}", "make it smaller")
     return int(value)
 
 
@@ -203,6 +206,12 @@ def listed(names: Sequence[str]) -> str:
     if len(names) <= MOST_NAMES:
         return ", ".join(names)
     return f"{', '.join(names[:MOST_NAMES])}, ... ({len(names):,} in all)"
+
+
+def first_rows(rows: Sequence[str]) -> list[str]:
+    """Rows of a printed table, the first `MOST_NAMES` of them."""
+    left = len(rows) - MOST_NAMES
+    return [*rows[:MOST_NAMES], f"  ... and {left:,} more"] if left > 0 else [*rows]
 
 
 def described(module: eqx.Module) -> str:

@@ -23,15 +23,16 @@ from overlap_learning.checks import as_path
 from overlap_learning.cli.values import (
     BOOLEAN,
     FILE_NAME,
+    FOLDER,
     INTEGER,
     INTEGERS,
+    LONGEST,
     NAMED_NUMBERS,
     NUMBER,
     NUMBERS,
     OVERLAPS,
     RATES,
     SEED,
-    TEXT,
     ConfigError,
     Key,
     call,
@@ -110,17 +111,32 @@ def load_config(path: Path) -> Config:
         ConfigError: if there is no such file, it is no TOML, or something in it is unknown, of a wrong type or
             impossible.
     """
+    text = ""
     try:
         with as_path(path).open("rb") as file:
-            document = tomllib.load(file)
+            text = file.read().decode()
+        document = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"can't read {str(path)!r}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{str(path)!r} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: {_longest(text)}: has a value that is nested too deep.") from error
+    except ValueError as error:
+        # Python reads no number of more than some thousand digits.
+        raise ConfigError(f"{path}: {_longest(text)}: has a number of too many digits.") from error
     try:
         return read_config(document, path.stem)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _longest(text: str) -> str:
+    """The table and key of the longest line of a file: where a value is that can't be read for its size."""
+    lines = text.split("\n")
+    place = max(range(len(lines)), key=lambda i: len(lines[i]))
+    headers = [line.strip() for line in lines[: place + 1] if line.strip().startswith("[") and len(line) < LONGEST]
+    return f"{headers[-1] if headers else 'line ' + str(place + 1)} {lines[place].partition('=')[0].strip()[:LONGEST]}"
 
 
 def read_config(document: dict[str, Any], name: str) -> Config:
@@ -146,7 +162,7 @@ def read_config(document: dict[str, Any], name: str) -> Config:
         check_run(model, task, rule, run_key, "integrate")
     except ValueError as error:
         raise ConfigError(f"the tables do not fit together: {error}") from error
-    output = read_table(document.get("output", {}), {"dir": Key(TEXT, "."), "name": Key(FILE_NAME, name)}, "output")
+    output = read_table(document.get("output", {}), {"dir": Key(FOLDER, "."), "name": Key(FILE_NAME, name)}, "output")
     return Config(
         model=model,
         task=task,

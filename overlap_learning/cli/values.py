@@ -3,12 +3,16 @@
 import dataclasses
 import difflib
 import inspect
+import math
+import os
 import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+#: The most characters of a value in a message, and bytes of a name: "-validation.png" is put behind it.
+LONGEST, LONGEST_NAME = 200, 240
 REQUIRED = inspect.Parameter.empty
 
 
@@ -45,11 +49,13 @@ class Key:
 
 
 def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
-    return _is_integer(value) or isinstance(value, float)
+    # A longer integer has no float.
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() < 1024
+    return is_whole or isinstance(value, float)
 
 
 def _are(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -67,7 +73,6 @@ def _is_block(value: Any) -> bool:
 INTEGER = Kind("an integer", _is_integer)
 NUMBER = Kind("a number", _is_number, float)
 BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
-TEXT = Kind("a string", lambda value: isinstance(value, str))
 INTEGERS = Kind("a list of integers, such as [250, 500]", _are(_is_integer), tuple)
 NUMBERS = Kind("a list of numbers, such as [1.0, 2.0]", _are(_is_number), lambda value: tuple(map(float, value)))
 PAIR = Kind(
@@ -85,10 +90,30 @@ OVERLAPS = Kind(
 NAMED_NUMBERS = Kind(
     "a table of numbers, such as { zm = 0.5 }", _is_table_of_numbers, lambda value: tuple(value.items())
 )
-FILE_NAME = Kind(
-    "the name of a file, without a folder",
-    lambda value: isinstance(value, str) and value not in ("", ".", "..") and not re.search(r"[/\\\0]", value),
+FOLDER = Kind(
+    "the path of a folder, without the character NUL", lambda value: isinstance(value, str) and "\0" not in value
 )
+FILE_NAME = Kind(
+    f"the name of a file, without a folder, of at most {LONGEST_NAME} bytes",
+    lambda value: (
+        isinstance(value, str)
+        and value not in ("", ".", "..")
+        and not re.search(r"[/\\\0]", value)
+        and len(os.fsencode(value)) <= LONGEST_NAME
+    ),
+)
+
+
+def shown(value: Any) -> str:
+    """A value of a file in a message, in at most a line or so."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        # By its bits: Python writes no number of thousands of digits.
+        return f"an integer of {math.floor(value.bit_length() * math.log10(2)) + 1} digits"
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        return "a value that is nested too deep, or holds too long a number"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def choice(options: Mapping[str, Any]) -> Kind:
@@ -133,7 +158,7 @@ def require_table(table: Any, name: str) -> None:
         ConfigError: if it is no table.
     """
     if not isinstance(table, dict):
-        raise ConfigError(f"[{name}] must be a table of keys and values, got {table!r}.")
+        raise ConfigError(f"[{name}] must be a table of keys and values, got {shown(table)}.")
 
 
 def convert(value: Any, kind: Kind, table: str, key: str) -> Any:
@@ -147,7 +172,7 @@ def convert(value: Any, kind: Kind, table: str, key: str) -> Any:
             difflib.get_close_matches(value, re.findall(r"'(\w+)'", kind.allowed), 1) if isinstance(value, str) else []
         )
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"[{table}] {key}: must be {kind.allowed}, got {value!r}.{hint}")
+        raise ConfigError(f"[{table}] {key}: must be {kind.allowed}, got {shown(value)}.{hint}")
     return kind.convert(value)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
-from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Start, known_closure
+from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Start, known_closure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.checkpoint import Checkpoint, Store, part_of
@@ -130,11 +130,18 @@ def integrate(
             'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
             "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
         )
+    noisy = task.outline.state_noise is not None
+    if noisy and (isinstance(overlaps, Network) or not (closure is None or isinstance(closure, Gaussian))):
+        raise ValueError(
+            "integrate: of state_noise the theory of Gaussian neurons knows alone: a few weighted neurons have noise "
+            "that many would average out. Start from network.overlaps, without another closure; or train every neuron: "
+            "ol.train(model, task, network, rule, key)."
+        )
     if closure is None and (model.is_linear or isinstance(overlaps, Network)):
         # What is exact needs no closure, and nothing beside it.
         found = _learned(model, task, overlaps, rule, key, overlaps, checkpoint)
     else:
-        found = _closed(model, task, overlaps, rule, key, known_closure(closure), trust, checkpoint)
+        found = _closed(model, task, overlaps, rule, key, known_closure(closure), trust and not noisy, checkpoint)
     outcome, final, learner = found
     return finish(model, outcome, final, "integrate", throw=throw, look=lambda: rise(outcome, learner, rule, task))
 

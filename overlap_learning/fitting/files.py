@@ -20,7 +20,7 @@ from overlap_learning.fitting.result import Fit
 from overlap_learning.fitting.solver import Diffrax, Euler
 from overlap_learning.fitting.tensor_network import TensorNetwork
 from overlap_learning.learning.dataset import versions
-from overlap_learning.learning.files import read
+from overlap_learning.learning.files import of_a_stranger, read
 from overlap_learning.model.activations import Erf, Linear, ReLU, Tanh
 
 if TYPE_CHECKING:
@@ -109,12 +109,16 @@ def load(path: str | os.PathLike[str]) -> Fit:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not, to the last bit, as it was written, or of another kind or version.
     """
-    path = as_path(path)
     data = read(path, "fitting.load")
     schema = data.attrs.get("overlap_learning_fit_schema")
-    if schema is None or int(schema) != SCHEMA:
-        found = "is no fit" if schema is None else f"has file version {int(schema)}"
+    if not isinstance(schema, (int, np.integer)) or schema != SCHEMA:
+        found = "is no fit" if schema is None else f"has file version {schema}"
         raise ValueError(f"fitting.load: {str(path)!r} {found}; this reads fits of version {SCHEMA}.")
+    with of_a_stranger(as_path(path), "fitting.load", "fit that Fit.save wrote"):
+        return _from_dataset(data)
+
+
+def _from_dataset(data: "xarray.Dataset") -> Fit:
     about = json.loads(data.attrs["about"])
     objects = {name: _restored(each) for name, each in about["objects"].items()}
     n_seeds = data.sizes["seed"]
@@ -183,5 +187,8 @@ def _restored(value: Any) -> Any:
     if "diffrax" in value:
         import diffrax
 
-        return getattr(diffrax, value["diffrax"])()
+        solver = getattr(diffrax, value["diffrax"], None)
+        if not (isinstance(solver, type) and issubclass(solver, diffrax.AbstractSolver)):
+            raise ValueError(f"{value['diffrax']!r} is no solver of diffrax")
+        return solver()
     return _OBJECTS[value["kind"]](**{name: _restored(each) for name, each in value.items() if name != "kind"})

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import signal
 import threading
@@ -14,12 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import as_path, count, is_traced
+from overlap_learning.learning.files import replace
 from overlap_learning.learning.fingerprint import changes, check_version, digest_of, fingerprint, is_key
+from overlap_learning.learning.lock import held, is_left_over
 from overlap_learning.learning.record import Record, join
 from overlap_learning.learning.rules import AbstractRule
 
 #: Version of what a checkpoint holds. A reader refuses any other.
 SCHEMA = 3
+#: The file that says that a folder is one of checkpoints.
+_ABOUT = "checkpoint.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +39,9 @@ class Checkpoint:
     Ctrl-C writes a checkpoint too.
 
     Args:
-        folder: where; it is made if need be. One call per folder. The last two checkpoints are kept in it, by Orbax.
+        folder: where; it is made if need be, and must be empty if it is not one of checkpoints. One call per folder,
+            and one program at a time: another one is told which process holds it. The last two checkpoints are kept in
+            it, by Orbax.
         every: learning steps between checkpoints. What is lost when a machine dies is at most this, and what was
             compiled.
         version: a text of your own that stands for what can't be seen through in the arguments; change it whenever that
@@ -133,13 +140,46 @@ class Store:
             max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / _ABOUT).exists() and jax.process_index() == 0:
+                replace(self.folder / _ABOUT, json.dumps({"checkpoints of": self.caller, "schema": SCHEMA}).encode())
             return self._orbax.CheckpointManager(self.folder, options=options, item_names=("arrays", "about"))
         except OSError as error:
+            raise self._unusable(error) from error
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder while the run lasts; nothing in it is touched before it is known to be of checkpoints.
+
+        Raises:
+            ValueError: if it can't be made, has something else in it, or another program holds it.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_folder()
+        except OSError as error:
+            raise self._unusable(error) from error
+        # Processes that share the neurons share the checkpoints.
+        with held(self.folder, self.caller) if jax.process_index() == 0 else contextlib.nullcontext():
+            self._check_folder()
+            yield
+
+    def _check_folder(self) -> None:
+        files = [file for file in self.folder.iterdir() if not is_left_over(file)]
+        marked = (self.folder / _ABOUT).is_file()
+        steps = [file for file in files if file.name.isdigit()]
+        strange = [file.name for file in steps if not (file / "arrays").is_dir()] if marked else [f.name for f in files]
+        if strange:
             raise ValueError(
-                f"{self.caller}: the checkpoint's folder {str(self.folder)!r} can't be used ({error}). Give "
-                "ol.Checkpoint a folder that can be written to."
-            ) from error
+                f"{self.caller}: the folder {str(self.folder)!r} has something in it that is no checkpoint "
+                f"({', '.join(map(repr, sorted(strange)[:3]))}), which may not be lost; give ol.Checkpoint an "
+                "empty or a new folder."
+            )
+
+    def _unusable(self, error: OSError) -> ValueError:
+        return ValueError(
+            f"{self.caller}: the checkpoint's folder {str(self.folder)!r} can't be used ({error}). Give ol.Checkpoint "
+            "a folder that can be written to."
+        )
 
     def load(self, start: tuple[Any, Record]) -> tuple[tuple[Any, Record], int] | None:
         """The state and the saved points, and the number of compiled calls done, of the last complete checkpoint.

@@ -20,6 +20,7 @@ from overlap_learning.learning.pace import Pace
 from overlap_learning.learning.record import Outcome, Record, join, pad
 from overlap_learning.learning.rules import AbstractDescent
 from overlap_learning.learning.trials import Trials, are_drawn
+from overlap_learning.memory import refuse_too_large
 from overlap_learning.tasks.task import Task
 
 #: A position this many times as large as the first one means that learning diverged: from there it squares at each
@@ -71,6 +72,10 @@ class Limits(eqx.Module):
         return (loss <= most) & (learner.size(position) <= self.size)
 
 
+#: Of more saved points it is looked at first whether they fit into memory.
+MANY = 100_000
+
+
 class Call(NamedTuple):
     """One compiled call: `n_points` saved points, `n_steps` steps before each; or just steps, if `n_points` is 0."""
 
@@ -120,6 +125,11 @@ def descend(
             with what was saved.
     """
     run = Run(learner, rule, trials, fields)
+    if (n_points := rule.n_steps // rule.save_every + 1) > MANY:
+        points = eqx.filter_eval_shape(_start, run, position)[1]
+        size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(points))
+        what = f"{type(rule).__name__}: save_every must be larger or n_steps smaller: {n_points:,} saved points"
+        refuse_too_large(size * n_points, what, "save fewer")
     plan = _plan(rule.n_steps, rule.save_every, pace.steps_per_call)
     # The step at which each call begins, and the last one ends.
     begins = [0, *itertools.accumulate(call.length for call in plan)]

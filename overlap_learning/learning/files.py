@@ -5,16 +5,41 @@ import hashlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overlap_learning.checks import as_path
+from overlap_learning.learning.hdf5 import check_parts
 
 if TYPE_CHECKING:
     import xarray
 
 #: Stands at the end of every written file, before the checksum of all that comes before.
 SEAL = b"\noverlap_learning sha256 "
+#: Names of files that are being written: short, so that any name that the disk allows can be written, and ours alone.
+DRAFT = ".overlap_learning-"
+#: The most bytes of a name on nearly every disk.
+MOST_BYTES = 255
+
+
+def path_of(path: Any, caller: str) -> Path:
+    """`path`, if it can be that of a file.
+
+    Raises:
+        ValueError: naming the caller, what it was and what is allowed.
+    """
+    allowed = f"{caller}: path must be a text or a pathlib.Path that names a file, such as 'run.nc'"
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
+    if not isinstance(text, str):
+        hint = "; pass os.fsdecode(path)" if isinstance(text, bytes) else ""
+        raise ValueError(f"{allowed}, got {path!r}{hint}.")
+    if "\0" in text or not text:
+        raise ValueError(f"{allowed}, without the character NUL in it, got {text!r}.")
+    longest = max((os.fsencode(part) for part in Path(text).parts), key=len, default=b"")
+    if len(longest) > MOST_BYTES:
+        raise ValueError(f"{allowed}, each part of it of at most {MOST_BYTES} bytes, got one of {len(longest)}.")
+    return as_path(text)
 
 
 def write(dataset: "xarray.Dataset", path: str | os.PathLike[str]) -> None:
@@ -26,6 +51,7 @@ def write(dataset: "xarray.Dataset", path: str | os.PathLike[str]) -> None:
         ValueError: if there is no such folder.
         OSError: if it can't be written, as on a full disk. An older file of this name is intact.
     """
+    path = path_of(path, "save")
     # In memory: HDF5 itself can't go on after a write to a full disk, and may take the program down with it.
     with _without_cluster():
         content = bytes(dataset.to_netcdf(engine="h5netcdf"))
@@ -49,13 +75,13 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
         OSError: if it can't be written, as on a full disk. An older file of this name is intact.
     """
     # A link stays: what it points to is written.
-    target = Path(os.path.realpath(as_path(path)))
+    target = Path(os.path.realpath(path_of(path, "save")))
     if not target.parent.is_dir():
         raise ValueError(f"save: there is no folder {str(target.parent)!r}; make it first.")
     draft = None
     try:
         # It is complete, and on the disk, before it has its name.
-        handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        handle, draft = tempfile.mkstemp(dir=target.parent, prefix=DRAFT, suffix=".part")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -78,16 +104,53 @@ def read(path: str | os.PathLike[str], caller: str) -> "xarray.Dataset":
 
     Raises:
         FileNotFoundError: if there is no such file; it names the caller.
-        ValueError: if it is not, to the last bit, as it was written.
+        ValueError: if it is not, to the last bit, as it was written, or has something in it that `write` does not
+            write.
     """
-    import xarray
-
-    path = as_path(path)
+    path = path_of(path, caller)
     if not path.is_file():
         raise FileNotFoundError(f"{caller}: there is no file {str(path)!r}.")
     check_seal(path)
-    with xarray.open_dataset(path, engine="h5netcdf") as opened:
-        return opened.load()
+    return opened(path, caller)
+
+
+def opened(path: Path, caller: str) -> "xarray.Dataset":
+    """The dataset in a file that `check_seal` has passed: a checksum says that a file is whole, not who wrote it.
+
+    Raises:
+        ValueError: if there is something in it that `write` does not write.
+    """
+    import h5py
+    import xarray
+
+    with of_a_stranger(path, caller, "file that this package writes"):
+        with h5py.File(path, "r") as file:
+            check_parts(file, path.stat().st_size)
+        # Numbers as they are: no units turn them into dates.
+        with xarray.open_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False) as data:
+            return data.load()
+
+
+class NotInFileError(ValueError):
+    """A result needs what no file can hold, and what was passed for it is missing or another."""
+
+
+@contextlib.contextmanager
+def of_a_stranger(path: Path, caller: str, what: str) -> Iterator[None]:
+    """Around the reading of what a file holds: whatever it makes the layers below raise means one thing.
+
+    Raises:
+        ValueError: naming the file, and what is wrong in it.
+    """
+    try:
+        yield
+    except NotInFileError:
+        raise
+    except Exception as error:
+        reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{caller}: {str(path)!r} has a valid checksum, but is no {what}: {reason.rstrip('.')}."
+        ) from error
 
 
 def check_seal(path: Path) -> None:

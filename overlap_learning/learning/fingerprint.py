@@ -412,9 +412,10 @@ def _text(value: Any) -> str | None:
         array = np.asarray(value)
         if array.dtype.hasobject:
             return None
-        of = " weak" if getattr(value, "weak_type", False) else "" if isinstance(value, jax.Array) else " of numpy"
+        of = "" if isinstance(value, jax.Array) else " of numpy"
         if array.ndim == 0 and array.dtype.names is None:
-            return f"{_dtype(array)} {array.item()!r}{of}"
+            # A number that was one of Python's takes on the dtype of what it meets.
+            return f"{_dtype(array)} {array.item()!r}{of or ('' if getattr(value, 'weak_type', False) else ' strong')}"
         order = "" if array.flags.c_contiguous else " in Fortran's order" if array.flags.f_contiguous else " with steps"
         return f"{_dtype(array)} {list(array.shape)} {digest_of({'': array})[:12]}{order}{of}"
     if kind is np.random.RandomState and value is np.random.mtrand._rand:  # pyright: ignore[reportAttributeAccessIssue]

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from overlap_learning.checks import as_path
+from overlap_learning.learning.contents import check_contents
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
-from overlap_learning.learning.files import read, write
+from overlap_learning.learning.files import NotInFileError, of_a_stranger, read, write
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
 from overlap_learning.learning.trust import BESIDE
@@ -73,17 +75,19 @@ def load(
         >>> bool(jnp.all(same.overlaps.gram == solution.overlaps.gram))
         True
     """
-    path = as_path(path)
     data = read(path, "load")
+    path = as_path(path)
     schema = data.attrs.get("overlap_learning_schema")
     if schema is None:
         raise ValueError(f"load: {str(path)!r} is a file of results, but none that Solution.save wrote.")
-    if int(schema) != SCHEMA:
+    if not isinstance(schema, (int, np.integer)) or schema != SCHEMA:
         raise ValueError(
-            f"load: {str(path)!r} has file version {int(schema)}, this package reads version {SCHEMA}; it was written "
+            f"load: {str(path)!r} has file version {schema}, this package reads version {SCHEMA}; it was written "
             f"with {data.attrs.get('versions')}."
         )
-    return _from_dataset(data, activation, bulk)
+    with of_a_stranger(path, "load", "solution that Solution.save wrote"):
+        check_contents(data)
+        return _from_dataset(data, activation, bulk)
 
 
 def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None, bulk: AbstractBulk | None) -> Solution:
@@ -167,7 +171,7 @@ def _restore(
     name, rule = description["activation"], description["quadrature"]
     if activation is None:
         if name not in _RESTORABLE:
-            raise ValueError(
+            raise NotInFileError(
                 "load: this solution's model has an activation of its own, which no file can hold; pass it: "
                 "ol.load(path, activation=ol.Activation(phi))."
             )
@@ -176,7 +180,7 @@ def _restore(
     model = Model(Layout(**description["layout"]), activation, bulk)
     if describe(model) != description:
         made_with = name if rule is None else f"{name} ({rule[0]} of order {rule[1]})"
-        raise ValueError(f"load: the solution was made with {made_with}, got activation={activation!r}.")
+        raise NotInFileError(f"load: the solution was made with {made_with}, got activation={activation!r}.")
     return model
 
 
@@ -185,7 +189,7 @@ def _restore_bulk(description: dict[str, Any] | None) -> AbstractBulk | None:
         return None
     numbers = dict(description)
     if (name := numbers.pop("ensemble")) not in _ENSEMBLES:
-        raise ValueError(
+        raise NotInFileError(
             f"load: this solution's model has a bulk of its own ({name}), which no file can hold; pass it: "
             "ol.load(path, bulk=...)."
         )

@@ -52,7 +52,8 @@ def watched(rule: AbstractRule, progress: bool | None, title: str, store: Store 
 
     most = min(POINTS_PER_CALL * rule.save_every, STEPS_PER_CALL)
     disable = None if progress is None else not progress
-    with tqdm(total=rule.n_steps, disable=disable, unit="step", desc=title) as bar:
+    holds = contextlib.nullcontext() if store is None else store.held()
+    with holds, tqdm(total=rule.n_steps, disable=disable, unit="step", desc=title) as bar:
 
         def show(state: Any) -> None:
             # Reading the step waits for the device, which is what makes the bar true.

@@ -144,8 +144,8 @@ class Network(AbstractNetwork):
             raise ValueError(f"Network.sample: overlaps must be ol.Overlaps, got {overlaps!r}.")
         check_key(key, "Network.sample")
         layout = overlaps.layout
-        n = count(n_neurons, "Network.sample: n_neurons")
         d = layout.size
+        n = count(n_neurons, "Network.sample: n_neurons", each=4 * 8 * d)
         if exact and n < d:
             raise ValueError(
                 f"Network.sample: {d} vectors with given overlaps need at least {d} neurons, got n_neurons={n}. "

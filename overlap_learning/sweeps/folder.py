@@ -1,5 +1,6 @@
 """Folder: the pieces of a sweep on disk, so that the same call goes on where it was cut off."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from overlap_learning.checks import as_path
-from overlap_learning.learning.files import check_seal, replace, write
+from overlap_learning.learning.files import read, replace, write
 from overlap_learning.learning.fingerprint import changes, fingerprint
+from overlap_learning.learning.lock import LOCK, held, is_left_over
 from overlap_learning.sweeps.pieces import ERROR, Piece, join
 from overlap_learning.sweeps.tables import FLAT, Results
 
@@ -27,7 +29,7 @@ _INDEX = "sweep_index"
 
 
 class Folder:
-    """The pieces of one sweep.
+    """The pieces of one sweep, held from when it is made until it is closed.
 
     Args:
         path: where; made if need be.
@@ -36,7 +38,7 @@ class Folder:
 
     Raises:
         ValueError: if an argument can't be seen through, or the folder is that of another sweep, or has something else
-            in it, or can't be made.
+            in it, or can't be made, or another program holds it.
     """
 
     def __init__(self, path: str | os.PathLike[str], version: str | None, **arguments: Any):
@@ -47,23 +49,41 @@ class Folder:
         self.written = time.monotonic()
         about = {"schema": str(SCHEMA), **fingerprint(arguments, "sweep", version)}
         self.sweep = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        self._holds = contextlib.ExitStack()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for draft in self.path.glob(".*.part"):
-                draft.unlink()
+            # Nothing is touched before the folder is known to be of a sweep.
+            self._check()
+            self._holds.enter_context(held(self.path, "sweep"))
         except OSError as error:
             raise ValueError(f"sweep: the folder {str(self.path)!r} can't be used ({error}).") from error
-        self._claim(about)
+        try:
+            self._check()
+            self._claim(about)
+            for draft in filter(is_left_over, self.path.iterdir()):
+                if draft.name != LOCK:
+                    draft.unlink(missing_ok=True)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let other programs have the folder."""
+        self._holds.close()
+
+    def _check(self) -> None:
+        """Refuse a folder of something else."""
+        others = sorted(file.name for file in self.path.iterdir() if not is_left_over(file))
+        if others and not (self.path / _ABOUT).is_file():
+            raise ValueError(
+                f"sweep: the folder {str(self.path)!r} has files in it and is no sweep's "
+                f"({', '.join(map(repr, others[:3]))}); give an empty or a new one."
+            )
 
     def _claim(self, about: Mapping[str, str]) -> None:
         """Check that the folder is this sweep's, and make a new one so."""
         file = self.path / _ABOUT
         if not file.is_file():
-            if any(self.path.iterdir()):
-                raise ValueError(
-                    f"sweep: the folder {str(self.path)!r} has files in it and is no sweep's; give an empty or a new "
-                    "one."
-                )
             with self._writing(_ABOUT):
                 replace(file, json.dumps(about, indent=1).encode())
             return
@@ -146,13 +166,7 @@ class Folder:
         return data
 
     def _read(self, file: Path) -> Piece:
-        import xarray
-
-        check_seal(file)
-        with xarray.open_dataset(
-            file, engine="h5netcdf", mask_and_scale=False, decode_times=False, decode_timedelta=False
-        ) as opened:
-            data = opened.load()
+        data = read(file, "sweep")
         attributes = dict(data.attrs)
         if attributes["sweep"] != self.sweep:
             raise ValueError("it belongs to another sweep")

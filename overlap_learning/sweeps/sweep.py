@@ -1,5 +1,6 @@
 """sweep: a function at every point of a grid."""
 
+import contextlib
 import os
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def sweep(
         folder: where results are written as they come. The same call, after the program was ended in any way, goes on
             from there to the same dataset, to the last bit if on the same kind of machine with the same executor (and
             for `Batched()` as much free memory, if its calls are small for lack of that). One sweep per folder, and one
-            program at a time.
+            program at a time: another one is told which process holds it. A folder with anything else in it is refused.
         version: a text of your own that stands for what the folder can't tell from another run's in the function and
             the grid; change it whenever that changes. None: such things are refused. All else that the function reads
             (closures, globals, modules and classes of your own) is compared by itself, libraries by their version;
@@ -90,18 +91,20 @@ def sweep(
     how, client = _read_executor(executor)
     found = Collection(points)
     store = None
-    if folder is not None:
-        axes = {axis.name: (axis.labels, axis.values) for axis in points.axes}
-        store = Folder(folder, version, function=function, names=points.names, grid=axes, key=key)
-        for piece in store.load():
-            found.add(piece)
-        _raise_if(throw, found, [])
-    runs = _run(work, how, found.done) if client is None else run_on_cluster(client, work, how, found.done)
-    from tqdm.auto import tqdm
+    with contextlib.ExitStack() as ends:
+        if folder is not None:
+            axes = {axis.name: (axis.labels, axis.values) for axis in points.axes}
+            store = Folder(folder, version, function=function, names=points.names, grid=axes, key=key)
+            ends.callback(store.close)
+            for piece in store.load():
+                found.add(piece)
+            _raise_if(throw, found, [])
+        runs = _run(work, how, found.done) if client is None else run_on_cluster(client, work, how, found.done)
+        from tqdm.auto import tqdm
 
-    disable = None if progress is None else not progress
-    with tqdm(total=points.size, initial=int(np.sum(found.done)), disable=disable, unit="point", desc="sweep") as bar:
-        _collect(runs, found, store, bar, throw)
+        disable, n_done = None if progress is None else not progress, int(np.sum(found.done))
+        with tqdm(total=points.size, initial=n_done, disable=disable, unit="point", desc="sweep") as bar:
+            _collect(runs, found, store, bar, throw)
     return found.dataset(f"Sweep of {getattr(function, '__qualname__', type(function).__name__)}")
 
 

@@ -60,6 +60,7 @@ def decision_making(
         raise ValueError(f"decision_making: coherences must be one or more finite numbers, got {coherences}.")
     ends = np.cumsum([FIXATION, STIMULUS, DELAY, RESPONSE])
     n = steps(float(ends[-1]), dt, "decision_making")
+    count(n_trials, "decision_making: n_trials", each=6 * 8 * n)
     fixation_end, stimulus_end, delay_end = (round(end / dt) for end in ends[:3])
     now = jnp.arange(n)
     in_stimulus = (now >= fixation_end) & (now < stimulus_end)

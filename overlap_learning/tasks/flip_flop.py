@@ -58,7 +58,7 @@ def flip_flop(
     """
     n = steps(duration, dt, "flip_flop")
     check_key(key, "flip_flop")
-    n_trials = count(n_trials, "flip_flop: n_trials")
+    n_trials = count(n_trials, "flip_flop: n_trials", each=6 * 8 * n)
     input_amplitude = scalar(input_amplitude, "flip_flop: input_amplitude", "a finite number", -np.inf)
     target_amplitude = scalar(target_amplitude, "flip_flop: target_amplitude", "a finite number", -np.inf)
     shortest, longest = wait_range if np.shape(wait_range) == (2,) else (np.nan, np.nan)

@@ -73,6 +73,7 @@ def flip_flop_channels(
         )
     fixation, pulse, delay = (steps(period, dt, "flip_flop_channels") for period in (FIXATION, PULSE, DECISION_DELAY))
     n = steps(duration, dt, "flip_flop_channels")
+    count(n_trials, "flip_flop_channels: n_trials", each=6 * 8 * n * n_channels)
     if n <= fixation + delay:
         raise ValueError(
             f"flip_flop_channels: duration must be above {FIXATION + DECISION_DELAY}, where the first window begins, "

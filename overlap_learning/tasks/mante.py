@@ -59,6 +59,7 @@ def mante(
         raise ValueError(f"mante: coherences must be one or more finite numbers, got {coherences}.")
     lengths = [steps(period, dt, "mante") for period in (FIXATION, STIMULUS, DELAY, DECISION)]
     fixation_end, stimulus_end, delay_end, n = np.cumsum(lengths)
+    count(n_trials, "mante: n_trials", each=8 * 8 * n)
     now = np.arange(n)
     in_stimulus = ((now >= fixation_end) & (now < stimulus_end)).astype(float)[:, None]
     in_decision = (now >= delay_end).astype(float)[:, None]

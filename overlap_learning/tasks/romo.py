@@ -64,6 +64,7 @@ def romo(
         steps(period, dt, "romo") for period in (FIXATION, PULSE, DECISION_DELAY, DECISION)
     )
     n = fixation + 2 * pulse + steps(longest, dt, "romo") + wait + decision
+    count(n_trials, "romo: n_trials", each=8 * 8 * n)
 
     delay_key, difference_key, low_key, order_key = jax.random.split(key, 4)
     delay = jax.random.uniform(delay_key, (n_trials, 1), minval=shortest, maxval=longest)

@@ -167,6 +167,18 @@ MISTAKES = {
     "ragged block": (changed("start", entries={"vu": [[1], [1, 2]]}), r"\[start\] entries: Overlap 'vu' must be"),
     "scale beyond 1": (changed("start", entries=None, seed=0, scale=2.0), r"\[start\] scale: must be in \(0, 1\]"),
     "negative seed": (changed("task", seed=-1), r"\[task\] seed: must be an integer of at least 0, got -1"),
+    "more digits than a float": (
+        changed("rule", learning_rate=10**400),
+        r"\[rule\] learning_rate: must be a number, got an integer of 401 digits",
+    ),
+    "more digits than any integer": (
+        changed("rule", n_steps=16**6000),
+        r"\[rule\] n_steps: must be an integer, got an integer of 72",
+    ),
+    "more trials than memory": (
+        changed("task", kind="flip_flop", decay=None, duration=10.0, n_trials=2_000_000_000),
+        r"\[task\] n_trials: must be smaller: 2,000,000,000 would take 9.6 TB of memory, of which .* are free",
+    ),
     "stream of nothing random": (changed("task", stream=True), r"\[task\] stream: must be false, as exp"),
     "impossible stream": (
         changed("task", kind="decision_making", decay=None, duration=None, stream=True, noise=-1.0),
@@ -222,6 +234,35 @@ def test_errors_of_a_file_begin_with_its_path(tmp_path):
     path.write_text("[model]\nrang = 1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"run.toml: \[task\] is missing"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("dir = " + "[" * 5000 + "]" * 5000, r"\[output\] dir: has a value that is nested too deep"),
+        ("name = " + "[" * 80 + "]" * 80, r"\[output\] name: must be the name of a file"),
+        ("dir = 1" + "0" * 5000, r"\[output\] dir: has a number of too many digits"),
+        ('dir = "a\\u0000b"', r"\[output\] dir: must be the path of a folder, without the character NUL"),
+        ('name = "' + "a" * 241 + '"', r"\[output\] name: must be the name of a file.* at most 240 bytes"),
+    ],
+    ids=["nested", "nested less", "digits", "NUL", "long name"],
+)
+def test_values_that_no_parser_or_disk_takes_are_refused_by_their_key(line, words, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(f"[model]\n[task]\n[start]\n[rule]\n[output]\n{line}\n")
+    text = path.read_text()
+    for name, table in VALID.items():
+        rows = [f"{key} = {value!r}" for key, value in table.items() if not isinstance(value, dict)]
+        text = text.replace(f"[{name}]", "\n".join([f"[{name}]", *rows]))
+    path.write_text(text.replace("[start]", "[start]\nentries = { zu = 0.1 }"))
+    with pytest.raises(ConfigError, match=rf"run\.toml: {words}"):
+        load_config(path)
+
+
+def test_more_saved_points_than_memory_holds_are_refused_before_anything_is_learned():
+    config = read_config(changed("rule", n_steps=2_000_000_000, save_every=1), "run")
+    with pytest.raises(ValueError, match=r"save_every must be larger or n_steps smaller: .* take \d+ GB of memory"):
+        ol.integrate(config.model, config.task, config.start, config.rule)
 
 
 def test_the_documented_tables_are_those_of_the_examples():

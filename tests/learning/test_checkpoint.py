@@ -1,6 +1,7 @@
 """Checkpoints: a run that was cut off goes on to the same numbers, and nothing else is ever picked up."""
 
 import gc
+import os
 import resource
 import signal
 import sys
@@ -15,6 +16,7 @@ from dynamics_helpers import RANK_1, compilations, make_overlaps, make_task
 
 import overlap_learning as ol
 from overlap_learning.learning.checkpoint import Store
+from overlap_learning.learning.lock import held
 
 MODEL, TASK, START = ol.Model(RANK_1, ol.Erf()), make_task(RANK_1), make_overlaps(RANK_1)
 KEY = jax.random.key(3)
@@ -214,6 +216,25 @@ class TestDamage:
         with compilations() as compiled, pytest.raises(ValueError, match=r"train: the checkpoint's folder .* can't be"):
             run(tmp_path / "file" / "folder")
         assert compiled == []
+
+    @pytest.mark.parametrize("name", ["thesis.tex", "2024"])
+    def test_a_folder_of_something_else_is_refused_and_untouched(self, name, tmp_path):
+        (tmp_path / name).mkdir()
+        with pytest.raises(
+            ValueError, match=rf"train: the folder .* is no checkpoint \('{name}'\), which may not be lost"
+        ):
+            run(tmp_path)
+        assert [file.name for file in tmp_path.iterdir()] == [name]
+
+    def test_a_number_beside_checkpoints_that_is_none_is_refused(self, finished):
+        (finished / "2024").mkdir()
+        with pytest.raises(ValueError, match=r"no checkpoint \('2024'\)"):
+            run(finished)
+        (finished / "2024").rmdir()
+
+    def test_while_one_program_runs_another_is_told_who_it_is(self, finished):
+        with held(finished, "train"), pytest.raises(ValueError, match=f"train: .* in use by process {os.getpid()} on "):
+            run(finished)
 
     def test_a_full_disk_is_an_error_that_leaves_the_last_checkpoint_intact(self, tmp_path, monkeypatch):
         whole = run(tmp_path / "whole")

@@ -1,7 +1,6 @@
 """Storage: files give back what was saved to the last bit, and what is no such file is refused with the reason."""
 
 import functools
-import hashlib
 import os
 import pickle
 import resource
@@ -18,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import overlap_learning as ol
+from benchmarks.survival import crafted
 from overlap_learning.learning.files import SEAL, write
 
 # Every example writes a file of its own anew.
@@ -217,12 +217,6 @@ def content(tmp_path_factory):
     return path.read_bytes()
 
 
-def sealed(path):
-    """Gives a file that another program changed the checksum of what it holds now."""
-    content, _, _ = path.read_bytes().partition(SEAL)
-    path.write_bytes(content + SEAL + hashlib.sha256(content).hexdigest().encode())
-
-
 REFUSED = r"load: '.*run\.nc' (is damaged: its contents do not match|does not end with) the checksum"
 
 
@@ -283,7 +277,7 @@ class TestDamage:
     def test_a_file_of_another_version_is_refused_with_both_numbers_and_what_wrote_it(self, path):
         with h5py.File(path, "r+") as file:
             file.attrs["overlap_learning_schema"] = 99
-        sealed(path)
+        crafted.seal(path)
         with pytest.raises(ValueError, match=r"has file version 99, this package reads version 2; .*jax"):
             ol.load(path)
 
@@ -339,3 +333,76 @@ class TestWriting:
     def test_a_folder_that_does_not_exist_is_named(self, tmp_path):
         with pytest.raises(ValueError, match=r"save: there is no folder '.*absent'; make it first"):
             stepped().save(tmp_path / "absent" / "run.nc")
+
+
+class TestStrangers:
+    """A checksum says that a file is whole; anybody can make one."""
+
+    def test_bytes_of_other_files_are_not_read(self, path):
+        secret = path.with_name("secret")
+        secret.write_bytes(b"not yours" * 100)
+        with h5py.File(path, "r+") as file:
+            shape = file["loss"].shape
+            del file["loss"]
+            file.create_dataset("loss", shape, "f8", external=[(str(secret), 0, 8 * shape[0])])
+        crafted.seal(path)
+        with pytest.raises(
+            ValueError, match=r"load: '.*run\.nc' has a valid checksum, but is no file .*: 'loss' is stored in"
+        ):
+            ol.load(path)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda file: file.pop("loss"), "no solution that Solution.save wrote: it has no 'loss'"),
+            (lambda file: file["result"].__setitem__((), 99), r"'result' holds \[99\], codes are 0 to 7"),
+            (lambda file: file["final_gram"].__setitem__((0, 1), 0.5), "'final_gram' is not symmetric"),
+            (lambda file: file["loss"].__setitem__(0, np.nan), "'loss' is not finite"),
+            (
+                lambda file: file.create_dataset("x", (10**13,), "f8"),
+                "takes 80,000,000,000,000 bytes, of which 0 are there",
+            ),
+            (lambda file: file.attrs.modify("model", file.attrs["model"].replace('"rank": 1', '"rank": 9')), "shape"),
+        ],
+        ids=["no loss", "unknown code", "not symmetric", "not finite", "size", "another layout"],
+    )
+    def test_what_is_wrong_is_said(self, change, words, path):
+        with h5py.File(path, "r+") as file:
+            change(file)
+        crafted.seal(path)
+        with pytest.raises(
+            ValueError,
+            match=f"load: '.*run\\.nc' has a valid checksum, but is {'' if 'no s' in words else 'no .*'}{words}",
+        ):
+            ol.load(path)
+
+    def test_whatever_was_changed_the_file_is_refused_by_name_or_what_it_gives_is_sound(self, tmp_path):
+        contents = []
+        for number, solution in enumerate(crafted.saved()):
+            solution.save(tmp_path / f"{number}.nc")
+            contents.append((tmp_path / f"{number}.nc").read_bytes())
+        outcomes = {}
+        for seed in range(300):
+            what = crafted.craft(contents[seed % 2], tmp_path / "crafted.nc", seed)
+            outcomes[f"{seed}: {what}"] = crafted.outcome(tmp_path / "crafted.nc")
+        assert {case: found for case, found in outcomes.items() if found not in ("refused", "sound")} == {}
+        assert set(outcomes.values()) == {"refused", "sound"}
+
+
+class TestPaths:
+    @pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "a" * 240 + ".nc"], ids=["255", "two bytes each", "243"])
+    def test_any_name_that_the_disk_allows_is_written(self, name, tmp_path):
+        stepped().save(tmp_path / name)
+        assert_same(ol.load(tmp_path / name), stepped())
+        assert [file.name for file in tmp_path.iterdir()] == [name]
+
+    @pytest.mark.parametrize(
+        ("path", "words"),
+        [(None, "got None"), (b"run.nc", r"got b'run\.nc'; pass os\.fsdecode\(path\)"), ("a\0b", "without .* NUL"),
+         ("", "got ''"), ("a" * 256, "at most 255 bytes, got one of 256"), (3, "got 3")],
+        ids=repr,
+    )  # fmt: skip
+    @pytest.mark.parametrize("act", [lambda path: stepped().save(path), ol.load], ids=["save", "load"])
+    def test_what_names_no_file_is_refused(self, act, path, words):
+        with pytest.raises(ValueError, match=rf"^(save|load): path must be .* such as 'run\.nc'.*{words}"):
+            act(path)

@@ -3,6 +3,8 @@
 import errno
 import json
 import logging
+import os
+import platform
 import random
 import signal
 import subprocess
@@ -18,6 +20,7 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
+from overlap_learning.learning.lock import LOCK, held
 from overlap_learning.sweeps import folder as folders
 from overlap_learning.sweeps.folder import Folder
 from overlap_learning.sweeps.work import Work
@@ -201,7 +204,7 @@ class TestDamage:
     def test_a_draft_that_was_being_written_is_not_picked_up(self, tmp_path):
         whole = run(tmp_path)
         file = files(tmp_path)[0]
-        draft = file.rename(tmp_path / f".{file.name}.abc.part")
+        draft = file.rename(tmp_path / ".overlap_learning-abc.part")
         LOG.calls.clear()
         assert run(tmp_path).identical(whole)
         assert len(LOG.calls) == 1
@@ -229,9 +232,34 @@ class TestDamage:
         with pytest.raises(ValueError, match=f"sweep: the folder .* is that of another sweep: .*{message}"):
             run(tmp_path, **change)
 
-    def test_a_folder_with_something_else_in_it_is_refused(self, tmp_path):
-        (tmp_path / "thesis.tex").touch()
-        with pytest.raises(ValueError, match="has files in it and is no sweep's"):
+    @pytest.mark.parametrize("name", ["thesis.tex", ".thesis.pdf.part", "0.nc"])
+    def test_a_folder_with_something_else_in_it_is_refused_and_untouched(self, name, tmp_path):
+        (tmp_path / name).touch()
+        with pytest.raises(ValueError, match=f"has files in it and is no sweep's \\('{name}'\\)"):
+            run(tmp_path)
+        assert [file.name for file in tmp_path.iterdir()] == [name]
+
+    def test_a_file_of_somebody_else_in_the_folder_of_a_sweep_stays(self, tmp_path):
+        whole = run(tmp_path)
+        (tmp_path / ".notes.part").touch()
+        assert run(tmp_path).identical(whole)
+        assert (tmp_path / ".notes.part").exists()
+
+    def test_while_one_program_sweeps_another_is_told_who_it_is(self, tmp_path):
+        run(tmp_path)
+        with (
+            held(tmp_path, "sweep"),
+            pytest.raises(ValueError, match=f"in use by process {os.getpid()} on .* since 20"),
+        ):
+            run(tmp_path)
+        # One that ended in any way holds nothing, whatever its lock says; what another host does is not known.
+        here = {"pid": 1, "host": platform.node(), "since": "2026-01-01"}
+        (tmp_path / LOCK).write_text(json.dumps(here))
+        run(tmp_path)
+        (tmp_path / LOCK).write_text(json.dumps(here | {"host": "another"}))
+        with pytest.raises(
+            ValueError, match=r"process 1 on another since 2026-01-01; .*If it has ended there, delete '.*lock'"
+        ):
             run(tmp_path)
 
     def test_a_folder_that_does_not_say_what_it_is_is_refused(self, tmp_path):
