@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
+from overlap_learning.learning.record import Record
+from overlap_learning.learning.trust import beside, compared
 from overlap_learning.model.nodes import sized_nodes
 
 LAYOUT = ol.Layout()
@@ -75,6 +77,26 @@ def test_a_resumed_run_and_a_flow_are_estimated_too(tmp_path):
     flow = ol.integrate(ERF, TASK, START, ol.GradientFlow(4.0, save_every=1.0))
     # The same learning in the limit of small steps: the estimate differs by the first order of the step.
     np.testing.assert_allclose(flow.trust.relative, first.trust.relative, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("failed", "infinite"), [((False, True), [False, False, True]), ((True, False), [False, True])]
+)
+def test_neurons_that_diverge_where_the_theory_does_not_are_a_theory_that_fails(failed, infinite):
+    """And the other way round; and a run that stopped, of which nothing is said."""
+
+    def record(n):
+        gram = np.eye(4) * np.arange(1.0, n + 1)[:, None, None]
+        return Record(np.arange(n) * 1.0, np.arange(n), np.ones(n), {"gram": gram})
+
+    own, other = record(len(infinite)), record(2)
+    for wrong, expected in ((failed, "the theory fails here"), ((False, False), "trust")):
+        saved = beside(own, other, *map(np.asarray, wrong))
+        trust = compared(own.time, own.loss, own.saved | saved)
+        assert trust.verdict == expected
+        if any(wrong):
+            assert np.isinf(trust.relative).tolist() == infinite
+            assert "diverged" in trust.sentence
 
 
 def test_what_is_exact_says_so_and_what_was_not_estimated_too():

@@ -96,6 +96,18 @@ def test_a_closure_error_below_the_error_of_the_limit_is_not_claimed(erf):
     assert "finer nodes would tell" in made.sentence
 
 
+def test_an_error_as_large_as_what_is_learned_is_a_theory_that_fails_in_the_words_of_validate_too(erf):
+    made = with_closure(erf, np.full((len(erf.largest), 10), 0.7 * erf.change))
+    assert made.verdict == "the theory fails here"
+    assert made.sentence.startswith("the theory fails here: the Gaussian theory ends")
+    noise = np.random.default_rng(0).normal(size=(2, 2, *made.closure.shape))
+    few = ol.Validation(
+        theory=made.theory, n_neurons=(64, 65), deviation=made.closure + noise, loss=np.ones((2, 2, len(made.largest))),
+        early=1, tolerance=np.zeros(2), closure=made,
+    )  # fmt: skip
+    assert few.verdict.sentence.startswith("The theory fails here: early in training")
+
+
 def test_prints_theory_limit_and_the_split(erf):
     text = repr(erf)
     for expected in (

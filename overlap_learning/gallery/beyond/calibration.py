@@ -132,7 +132,9 @@ class Found:
     def closure(self) -> str:
         """The chosen closure, in words."""
         final = self.chosen.final
-        return f"{final.n_neurons} neurons" if isinstance(final, Network) else "Gaussian"
+        if isinstance(final, Network):
+            return f"{final.n_neurons} neurons"
+        return "Gaussian" if isinstance(final, Overlaps) else "Gaussian with means"
 
 
 def figure_calibration(settings: Settings = STANDARD, *, progress: bool | None = None) -> Reproduction:
@@ -236,7 +238,7 @@ def _draw_losses(ax: "Axes", name: str, case: Found) -> None:
         (case.chosen, "chosen", COLOURS[1]),
     ):
         ax.plot(np.asarray(solution.time), np.asarray(solution.loss), color=colour, linewidth=1.5, label=label)
-    ax.set(yscale="log", xlabel=r"learning time $\tau$", ylabel=f"loss, {name}")
+    ax.set(xlabel=r"learning time $\tau$", ylabel=f"loss, {name}")
     legend_above(ax, ncols=2)
 
 
