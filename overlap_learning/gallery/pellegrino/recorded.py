@@ -54,12 +54,12 @@ class Settings:
     task: washout.Settings = washout.STANDARD
     learning_rate: float = 1e-2
     n_steps: tuple[int, int, int, int] = (3000, 30, 60, 60)
-    n_neurons: int = 60
+    n_neurons: int = 40
     stride: int = 5
     noise: float = 0.1
     ranks: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     n_fit_steps: int = 1200
-    n_seeds: int = 3
+    n_seeds: int = 2
     seed: int = 0
 
 
