@@ -256,7 +256,7 @@ def _draw_eigenvalues(ax: "Axes", truth: np.ndarray, comparison: RankComparison)
         ax.plot(np.abs(np.imag(ordered)[:, -1]), color=colour, linewidth=width, linestyle="--")
         ax.plot([], color=colour, label=label)
     ax.plot([], color="0.5", linestyle="--", label="imaginary part")
-    ax.set(xlabel="trial", ylabel="two eigenvalues of W, and the nearest of fits")
+    ax.set(xlabel="trial", ylabel="two eigenvalues of W")
     legend_above(ax)
 
 
