@@ -38,7 +38,7 @@ def prepared(sizes: tuple[int, int, int, int]):
     positions = starts(learner, recordings, masks, (n, rank), 0.5, jax.random.key(0), 1)
     import equinox as eqx
 
-    rates = rates_of(positions, float(activity.std()))
+    rates = rates_of(positions, float(activity[masks.train].std()))
     learner = eqx.tree_at(lambda tree: tree.rates, learner, rates, is_leaf=lambda leaf: leaf is None)
     return learner, jax.tree.map(lambda array: array[0], positions)
 

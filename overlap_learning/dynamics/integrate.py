@@ -1,6 +1,8 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
+import functools
+import operator
 import warnings
 from typing import Any
 
@@ -10,11 +12,12 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
-from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Start, known_closure
+from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Start, known_closure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.checkpoint import Checkpoint, Store, part_of
 from overlap_learning.learning.driver import check_run, run
+from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.outcomes import RESULTS, is_one_of
 from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.record import Outcome
@@ -33,6 +36,9 @@ from overlap_learning.model.reduced_network import ReducedNetwork
 from overlap_learning.random_connectivity.learning import Depth, learn_with_bulk
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
+
+#: How a run went, what was learned, and what learned.
+Learned = tuple[Outcome, Any, AbstractLearner]
 
 
 def integrate(
@@ -73,7 +79,7 @@ def integrate(
         closure: what follows nonlinear neurons: `ol.Gaussian()`, `ol.WeightedNeurons(nodes)`, or, to have one chosen,
             `ol.Cheapest(tolerance)`; None: the Gaussian one, and of a `Network` its own neurons.
         trust: whether some 64 weighted neurons learn beside a nonlinear closure, from which `Solution.trust` estimates
-            what it is off by. Not with direct descent and parameter noise.
+            what it is off by. Not with direct descent, nor with noise on parameters or states.
         depth: with a bulk, how far into it the theory looks; None: `ol.random_connectivity.Depth()`, for errors of
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
@@ -124,12 +130,20 @@ def integrate(
             'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
             "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
         )
+    noisy = task.outline.state_noise is not None
+    if noisy and (isinstance(overlaps, Network) or not (closure is None or isinstance(closure, Gaussian))):
+        raise ValueError(
+            "integrate: of state_noise the theory of Gaussian neurons knows alone: a few weighted neurons have noise "
+            "that many would average out. Start from network.overlaps, without another closure; or train every neuron: "
+            "ol.train(model, task, network, rule, key)."
+        )
     if closure is None and (model.is_linear or isinstance(overlaps, Network)):
         # What is exact needs no closure, and nothing beside it.
-        outcome, final = _learned(model, task, overlaps, rule, key, overlaps, checkpoint)
+        found = _learned(model, task, overlaps, rule, key, overlaps, checkpoint)
     else:
-        outcome, final = _closed(model, task, overlaps, rule, key, known_closure(closure), trust, checkpoint)
-    return finish(model, outcome, final, "integrate", throw=throw)
+        found = _closed(model, task, overlaps, rule, key, known_closure(closure), trust and not noisy, checkpoint)
+    outcome, final, learner = found
+    return finish(model, outcome, final, "integrate", throw=throw, look=lambda: rise(outcome, learner, rule, task))
 
 
 def _learned(
@@ -141,8 +155,17 @@ def _learned(
     given: Start,
     checkpoint: Checkpoint | None,
     closure: AbstractClosure | None = None,
-) -> tuple[Outcome, Any]:
-    """How learning went from a start, which is `given` in a closure, and what was learned."""
+) -> Learned:
+    """How learning went from a start, which is `given` in a closure, what was learned, and what learned.
+
+    Raises:
+        ValueError: if nothing follows this start under this rule, or with the noise of this task.
+    """
+    if isinstance(start, Network) and task.outline.state_noise is not None:
+        raise ValueError(
+            "integrate: a few weighted neurons average state_noise less than many do; use closure=ol.Gaussian(), or at "
+            "full N ol.train(model, task, network, rule, key)."
+        )
     kind = learner_of(start, rule.motion, "integrate")
     store = None
     if checkpoint is not None:
@@ -151,8 +174,7 @@ def _learned(
     learner, position = kind.begin(model, start, model.layout.known_rates(rule.rates))
     with _pace(model, rule, store, (start, rule, task, key)) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
-    found = rise(outcome.record, learner, rule, task, outcome.record.saved.get("transfer"))
-    return (eqx.tree_at(lambda o: o.stats, outcome, outcome.stats | found) if found else outcome), final
+    return outcome, final, learner
 
 
 def _closed(
@@ -164,47 +186,59 @@ def _closed(
     closure: AbstractClosure,
     trust: bool,
     checkpoint: Checkpoint | None,
-) -> tuple[Outcome, Any]:
+) -> Learned:
     """The same in a closure, with what neurons beside it did."""
     starts = closure.starts(model, task, start, key)
-    first = next(starts)
-    outcome, final = _learned(model, task, first, rule, key, start, checkpoint, closure)
+    found = _learned(model, task, next(starts), rule, key, start, checkpoint, closure)
     tolerance = closure.tolerance if isinstance(closure, Cheapest) else None
-    is_followed = not isinstance(LEARNERS[Network, rule.motion], str)
+    is_followed = not isinstance(LEARNERS[Network, rule.motion], str) and task.outline.state_noise is None
     if model.is_linear or (tolerance is None and not (trust and is_followed)):
-        return outcome, final
+        return found
     alone = rule if not rule.dense else assembled(type(rule), **(vars(rule) | {"dense": False}))
-    before, before_final = outcome, final
+    before = found
     for number, finer in enumerate(starts):
-        if _is_interrupted(outcome):
-            return outcome, final
+        if _is_interrupted(found[0]):
+            return found
         given = (model, task, finer, alone, key, start)
         given = jax.tree.map(_constant, given) if is_traced(given) else given
-        other, other_final = _learned(*given, part_of(checkpoint, f"beside_{number}"), closure)
-        if _is_interrupted(other):
-            return eqx.tree_at(lambda o: o.result, outcome, other.result), final
-        held = _held(outcome, other, other_final)
-        if tolerance is None or _error(held) <= float(tolerance):
-            return held, final
+        other = _learned(*given, part_of(checkpoint, f"beside_{number}"), closure)
+        if _is_interrupted(other[0]):
+            return eqx.tree_at(lambda o: o.result, found[0], other[0].result), found[1], found[2]
+        held = _held(found, other)
+        if tolerance is None or _error(held[0]) <= float(tolerance):
+            return held
         if isinstance(start, Network):
             # Its own neurons, beside which nothing is finer.
-            return other, other_final
-        before, before_final, outcome, final = outcome, final, other, other_final
-    held = _held(outcome, before, before_final)
+            return other
+        before, found = found, other
+    held = _held(found, before)
     warnings.warn(
-        f"integrate: no closure meets the tolerance {float(tolerance or 0):g}. The finest, {final.n_neurons} weighted "
-        f"neurons, is {_error(held):.2g} off one of {before_final.n_neurons}. Networks may part from each other here, "
-        "too: look for a loss that rises, and use a smaller learning rate.",
+        f"integrate: no closure meets the tolerance {float(tolerance or 0):g}. The finest, of {found[1].n_neurons} "
+        f"weighted neurons, is {_error(held[0]):.2g} off the one before. Networks may part from each other here, too: "
+        "look for a loss that rises, and use a smaller learning rate.",
         stacklevel=3,
     )
-    return held, final
+    return held
 
 
-def _held(outcome: Outcome, other: Outcome, other_final: Any) -> Outcome:
+def _held(found: Learned, other: Learned) -> Learned:
     """A run with the overlaps and the loss of the neurons that learned beside it."""
-    saved = outcome.record.saved | beside(outcome.record, other.record)
-    stats = outcome.stats | {"neurons_beside": np.asarray(other_final.n_neurons)}
-    return eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (saved, stats))
+    outcome = found[0]
+    failed = (_has_failed(o.result) for o in (outcome, other[0]))
+    saved = outcome.record.saved | beside(outcome.record, other[0].record, *failed)
+    n_neurons = {"neurons_beside": np.asarray(other[1].n_neurons)}
+    return (
+        eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (saved, outcome.stats | n_neurons)),
+        found[1],
+        found[2],
+    )
+
+
+def _has_failed(result: RESULTS) -> Any:
+    """Whether a run ended badly."""
+    if is_traced(result):
+        return functools.reduce(operator.and_, (result != good for good in GOOD))
+    return ~is_one_of(result, *GOOD)
 
 
 def _error(held: Outcome) -> float:

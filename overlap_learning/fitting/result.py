@@ -137,8 +137,9 @@ class Fit(AbstractResult):
         """The standard deviation of each trial factor in the posterior, all else held fixed, shape [K, R].
 
         By Laplace's approximation: the inverse of the curvature of the log likelihood and of the prior together, with a
-        flat prior for the means. It knows neither of other columns and rows that fit as well, nor of noise that neurons
-        share, and so is too small: a lower bound.
+        flat prior for the means. A lower bound, to compare trials with: columns and rows that differ a little mix
+        components, and that moves trial factors by more than noise does. Of 540 true trial factors of three known
+        networks 37 % lay within two widths. How far a trial factor may be from the truth is what `bootstrap` says.
 
         Raises:
             ValueError: without a prior, if the data of a trial do not determine its factors.
@@ -175,6 +176,12 @@ class Fit(AbstractResult):
         progress: bool | None = None,
     ) -> "Bootstrap":
         """Fits of recordings that the best network would have made, with fresh noise, from fresh starts.
+
+        The distance of their trial factors to those of this fit is how far these are from the truth, if the network is
+        right: it has all that makes fits differ, noise, the prior, where a fit starts and where it stops. Of 540 true
+        trial factors of three known networks 99.6 % lay within two such widths, 20 refits each
+        (`python -m benchmarks.recovery --coverage`). Refits that start from this fit do not do: they return to it, and
+        21 to 39 % of the true factors were within two of their widths.
 
         Args:
             key: a jax random key.

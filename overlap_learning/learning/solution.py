@@ -3,7 +3,7 @@
 import functools
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import equinox as eqx
@@ -260,8 +260,24 @@ class Solution(eqx.Module):
         return rows
 
 
-def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, throw: bool) -> Solution:
+def finish(
+    model: Model | None,
+    outcome: Outcome,
+    final: Any,
+    caller: str,
+    *,
+    throw: bool,
+    look: Callable[[], dict[str, Any]] | None = None,
+) -> Solution:
     """The Solution of a run, or the error that carries it.
+
+    Args:
+        model: the `Model`; None for a learner that has none.
+        outcome: how it went.
+        final: what was learned.
+        caller: the function that a person called.
+        throw: raise an error if learning ended badly.
+        look: what finds further numbers about the run, when it is done.
 
     Raises:
         LearningError: if throw, and the run ended badly (of a batch: at least one member).
@@ -273,8 +289,9 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
     solution = _solution(model, outcome, outcome.record, final)
     # Such a run has reached every point.
     if not isinstance(number, jax.core.Tracer) and (np.asarray(number) == SUCCESSFUL).all():
-        return solution
+        return _with_stats(solution, look)
     solution = _solution(model, outcome, trim(outcome.record), final)
+    solution = _with_stats(solution, look)
     if is_traced(result):
         # Inside jit or vmap the outcome is known only when the program runs.
         bad = functools.reduce(operator.and_, (result != good for good in GOOD))
@@ -288,6 +305,12 @@ def finish(model: Model | None, outcome: Outcome, final: Any, caller: str, *, th
     if throw:
         raise LearningError(_what_went_wrong(solution, caller), solution)
     return solution
+
+
+def _with_stats(solution: Solution, look: Callable[[], dict[str, Any]] | None) -> Solution:
+    """The solution with what was found about the run, if anything was."""
+    found = None if look is None else look()
+    return eqx.tree_at(lambda s: s.stats, solution, solution.stats | found) if found else solution
 
 
 def _solution(model: Model | None, outcome: Outcome, record: Record, final: Any) -> Solution:

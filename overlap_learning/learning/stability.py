@@ -4,14 +4,14 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from overlap_learning.checks import is_traced
 from overlap_learning.learning.learner import AbstractLearner
-from overlap_learning.learning.record import Record
+from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.trials import are_drawn
 from overlap_learning.tasks.task import Task
@@ -22,21 +22,22 @@ RISE, ROUNDING = 0.01, 1e-12
 N_ITERATIONS = 50
 
 
-def rise(record: Record, learner: AbstractLearner, rule: AbstractRule, task: Any, position: Any) -> dict[str, Any]:
+def rise(outcome: Outcome, learner: AbstractLearner, rule: AbstractRule, task: Any) -> dict[str, Any]:
     """Of a loss that rose: the step of the lowest point before, and the largest stable rate there. Empty for others.
 
     Descent is stable for `eta kappa < 2`, kappa the largest curvature of the loss along what learns.
 
     Args:
-        record: of the run.
+        outcome: of the run. If its positions were saved, as a `transfer`, the rate is known.
         learner: what moved.
         rule: how.
         task: on what.
-        position: the position at each saved point; None: it was not saved, and no rate is known.
     """
-    if record.step is None or record.loss.ndim > 1 or is_traced(record.loss):
+    record = outcome.record
+    loss = record.loss
+    if isinstance(loss, jax.core.Tracer) or record.step is None or loss.ndim > 1:
         return {}
-    loss = np.asarray(record.loss)
+    loss = np.asarray(loss)
     # Most runs end here: the rest would take longer than a short one.
     if not (loss[1:] > loss[:-1]).any():
         return {}
@@ -54,9 +55,8 @@ def rise(record: Record, learner: AbstractLearner, rule: AbstractRule, task: Any
         return {}
     index = int(np.argmin(loss[: np.argmax(risen) + 1]))
     found = {"rise_step": jnp.asarray(record.step[index])}
-    if position is not None:
-        at = jax.tree.map(lambda array: array[index], position)
-        found["stable_rate"] = _momentum(rule) * 2 / largest_curvature(learner, at, task)
+    if "transfer" in record.saved:
+        found["stable_rate"] = _momentum(rule) * 2 / largest_curvature(learner, record.saved["transfer"][index], task)
     return found
 
 
@@ -75,8 +75,11 @@ def rise_sentence(record: Any, stats: Any) -> str:
     found = f"The loss rose after step {step[index]}, from {loss[index]:.3g} to {np.nanmax(loss[index:]):.3g}: "
     if "stable_rate" not in stats:
         return f"{found}the learning rate {rate:.3g} is too large there. Use a smaller one."
+    stable = float(stats["stable_rate"])
+    if rate < stable:
+        return f"{found}the learning rate {rate:.3g} was stable there (below {stable:.3g}), and a step on no longer."
     return (
-        f"{found}the learning rate is {rate:.3g}, and the largest stable one there {float(stats['stable_rate']):.3g} "
+        f"{found}the learning rate is {rate:.3g}, and the largest stable one there {stable:.3g} "
         "(2 / the largest curvature). Use one well below."
     )
 

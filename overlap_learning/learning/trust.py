@@ -28,7 +28,8 @@ class Trust(eqx.Module):
 
     Attributes:
         time: learning time of each saved point, shape [S].
-        deviation: the largest estimated error of an overlap there, shape [S]; NaN where it is not known.
+        deviation: the largest estimated error of an overlap there, shape [S]; NaN where it is not known, infinite where
+            either of the two had diverged.
         change: how far learning moves the overlap that it moves most, of the neurons beside the run, shape [].
         loss: of the run, shape [S].
         loss_beside: of the neurons beside it, shape [S].
@@ -49,7 +50,8 @@ class Trust(eqx.Module):
         """`deviation` as a part of `change`, shape [S]; 0 where learning moves nothing."""
         change = self.change[..., None]
         xp = namespace(change)
-        return self.deviation * xp.where(change > 0, 1 / xp.where(change > 0, change, 1.0), 0.0)
+        moved = self.deviation / xp.where(change > 0, change, 1.0)
+        return xp.where((change > 0) | ~xp.isfinite(moved), moved, 0.0)
 
     @property
     def largest(self) -> Any:
@@ -59,13 +61,13 @@ class Trust(eqx.Module):
     @property
     def loss_error(self) -> Any:
         """The largest estimated error of the loss over learning, as a part of the largest loss, shape []."""
-        return _largest(self.loss - self.loss_beside) / _largest(self.loss_beside)
+        return _largest(self.loss - self.loss_beside) / _largest(_finite(self.loss_beside))
 
     @property
     def end(self) -> Any:
         """The index of the last saved point at which the error is known, shape []."""
         xp = namespace(self.deviation)
-        return self.deviation.shape[-1] - 1 - xp.argmax(xp.isfinite(self.deviation)[..., ::-1], axis=-1)
+        return self.deviation.shape[-1] - 1 - xp.argmax(~xp.isnan(self.deviation)[..., ::-1], axis=-1)
 
     @property
     def loss_parted(self) -> Any:
@@ -76,7 +78,8 @@ class Trust(eqx.Module):
         xp = namespace(self.loss, self.loss_beside)
         own, other = (xp.take_along_axis(a, self.end[..., None], -1)[..., 0] for a in (self.loss, self.loss_beside))
         off, size = xp.abs(own - other), own + other
-        return xp.where(off > SEEN * self.loss_beside[..., 0], off / xp.where(size > 0, size, 1.0), 0.0)
+        seen = (off > SEEN * self.loss_beside[..., 0]) & xp.isfinite(off)
+        return xp.where(seen, off / xp.where(seen, size, 1.0), 0.0)
 
     @property
     def verdict(self) -> Any:
@@ -92,8 +95,15 @@ class Trust(eqx.Module):
         """The reason of the verdict, with its numbers, and what to do; not of a batch."""
         if self.reason:
             return self.reason
-        relative = np.asarray(self.relative)
-        last = int(self.end)
+        relative, last = np.asarray(self.relative), int(self.end)
+        if np.isnan(relative).all():
+            return "the run and the neurons that learned beside it reached no saved point together."
+        if np.isinf(relative).any():
+            until = float(self.time[max(0, int(np.argmax(np.isinf(relative))) - 1)])
+            return (
+                f"after learning time {until:.4g} it or the neurons that learned beside it diverged, and the other did "
+                f"not. {self.advice}"
+            )
         found = (
             f"overlaps are off those of neurons that learned beside by up to {float(self.largest):.2g} of the largest "
             f"change ({float(self.change):.3g}); at learning time {float(self.time[last]):.4g} by "
@@ -115,7 +125,7 @@ class Trust(eqx.Module):
 def verdict_of(relative: Any) -> Any:
     """The verdict on errors of overlaps, as parts of what learning moves: a word, or an array of them."""
     relative = np.asarray(relative)
-    words = np.select([~np.isfinite(relative), relative <= TRUSTED, relative < FAILED], [UNKNOWN, TRUST, DOUBT], FAILS)
+    words = np.select([np.isnan(relative), relative <= TRUSTED, relative < FAILED], [UNKNOWN, TRUST, DOUBT], FAILS)
     return words.item() if words.ndim == 0 else words
 
 
@@ -123,10 +133,13 @@ def compared(time: Any, loss: Any, saved: Any, advice: str = ADVICE) -> Trust:
     """The trust in saved overlaps, from the neurons that were saved beside them."""
     time, loss, gram, beside, loss_beside = in_numpy((time, loss, saved["gram"], *(saved[name] for name in BESIDE)))
     xp = namespace(gram)
-    change = _largest(xp.max(xp.abs(beside - beside[..., :1, :, :]), axis=(-2, -1)))
+    change = _largest(_finite(xp.max(xp.abs(beside - beside[..., :1, :, :]), axis=(-2, -1))))
     # A change by rounding is none.
     moved = change > 100 * np.finfo(float).eps * xp.max(xp.abs(beside[..., 0, :, :]), axis=(-2, -1))
     deviation = xp.max(xp.abs(gram - beside), axis=(-2, -1))
+    # At the start the two are equal, which says nothing.
+    some = xp.any(~xp.isnan(deviation[..., 1:]), axis=-1, keepdims=True)
+    deviation = xp.where(some, deviation, xp.nan)
     return Trust(time, deviation, xp.where(moved, change, 0.0), loss, loss_beside, advice=advice)
 
 
@@ -138,25 +151,38 @@ def not_estimated(time: Any, loss: Any, off: Any, reason: str) -> Trust:
     return Trust(time, deviation, xp.ones(loss.shape[:-1]), loss, loss, reason)
 
 
-def beside(record: Any, other: Any) -> dict[str, Any]:
+def beside(record: Any, other: Any, failed: Any, other_failed: Any) -> dict[str, Any]:
     """What is saved of neurons that learned beside a run: at points that both reached, and NaN at others.
 
     Args:
         record: the `Record` of the run.
         other: that of the neurons.
+        failed: whether the run ended badly; if it alone did, the last point that it reached is infinite.
+        other_failed: whether the neurons did; if they alone did, all that they did not reach is infinite.
     """
-    record, other = in_numpy((record, other))
+    record, other, failed, other_failed = in_numpy((record, other, failed, other_failed))
     xp = namespace(record, other)
     # Of runs that end early, fewer points may have been saved.
     places = xp.minimum(xp.arange(len(record.time)), len(other.time) - 1)
     mine, theirs = (r.time if r.step is None else r.step for r in (record, other))
-    both = xp.isfinite(record.time) & xp.isfinite(other.time[places]) & (mine == theirs[places])
-    gram = xp.where(both[:, None, None], other.saved["gram"][places], xp.nan)
-    return dict(zip(BESIDE, map(in_jax, (gram, xp.where(both, other.loss[places], xp.nan))), strict=True))
+    reached = xp.isfinite(record.time)
+    both = reached & xp.isfinite(other.time[places]) & (mine == theirs[places])
+    is_last = xp.arange(len(reached)) == xp.sum(reached) - 1
+    parted = xp.where(other_failed, reached & ~both & ~failed, is_last & failed)
+    unknown = xp.where(parted, xp.inf, xp.nan)
+    both = both & ~parted
+    gram = xp.where(both[:, None, None], other.saved["gram"][places], unknown[:, None, None])
+    return dict(zip(BESIDE, map(in_jax, (gram, xp.where(both, other.loss[places], unknown))), strict=True))
 
 
 def _largest(values: Any) -> Any:
     """The largest size at any saved point, NaN where none is known."""
     xp = namespace(values)
-    known = xp.isfinite(values)
+    known = ~xp.isnan(values)
     return xp.where(xp.any(known, axis=-1), xp.max(xp.where(known, xp.abs(values), 0.0), axis=-1), xp.nan)
+
+
+def _finite(values: Any) -> Any:
+    """The same, not known where they are infinite."""
+    xp = namespace(values)
+    return xp.where(xp.isfinite(values), values, xp.nan)

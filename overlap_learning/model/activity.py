@@ -89,7 +89,7 @@ def rollout(model: Model, overlaps: Overlaps | Populations | ReducedNetwork, tas
     if isinstance(overlaps, ReducedNetwork):
         check_model(model, "rollout", with_bulk=True)
         check_channels(model.layout, task, "rollout", reduced=overlaps)
-        outputs, _ = _driven(overlaps.layout, overlaps.vectors, overlaps.bulk, task)
+        outputs, _, _ = _driven(overlaps.layout, overlaps.vectors, overlaps.bulk, task)
         return outputs
     check_model(model, "rollout")
     if isinstance(overlaps, Populations):

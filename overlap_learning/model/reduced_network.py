@@ -101,8 +101,8 @@ def leading_values(matrix: jax.Array) -> jax.Array:
 
 def driven(
     layout: Layout, vectors: jax.Array, bulk: jax.Array, task: Any, kicks: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array | None]:
-    """Outputs of a reduced network, shape [B, T, n_out], and, if it is kicked, its states.
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+    """Outputs of a reduced network, shape [B, T, n_out]; its states if it is kicked; its activity if that is penalised.
 
     `h <- h + dt (-h + W h + u v^T h + m x)`, `y = z^T h`, read before the step.
 
@@ -117,13 +117,16 @@ def driven(
     fields, readers = vectors[:, :n_fields], vectors[:, n_fields:]
     inputs = jnp.moveaxis(task.inputs, 0, -1).astype(vectors.dtype)
     shape = (len(vectors), inputs.shape[-1])
+    penalised = getattr(task, "activity_penalty", None) is not None
 
     def step(h, now):
         x, kick = now
         read = readers.T @ h
         drive = (bulk @ h.reshape(len(bulk), -1)).reshape(shape) + fields @ jnp.concatenate([x, read[:rank]])
         moved = h + task.dt.astype(h.dtype) * (drive - h)
-        return (moved, (read[rank:], None)) if kick is None else (moved + kick, (read[rank:], h))
+        # Inner products are sums: this is the mean of h^2 over neurons.
+        squares = jnp.sum(jnp.square(h), axis=0) if penalised else None
+        return (moved, (read[rank:], None, squares)) if kick is None else (moved + kick, (read[rank:], h, squares))
 
-    _, (outputs, states) = lax.scan(step, jnp.zeros(shape, vectors.dtype), (inputs, kicks))
-    return jnp.moveaxis(outputs, -1, 0), states
+    _, (outputs, states, squares) = lax.scan(step, jnp.zeros(shape, vectors.dtype), (inputs, kicks))
+    return jnp.moveaxis(outputs, -1, 0), states, None if squares is None else squares.T

@@ -67,6 +67,7 @@ def gaussian_overlaps(
     if model.is_linear or is_traced(network, task, key):
         return overlaps
     batch = task.sample(jax.random.key(0) if key is None else key) if isinstance(task, TaskStream) else task
+    batch = batch.replace(state_noise=None)
     found = effective_mismatch(model, network, batch)
     chance = 0.0
     if network.n_neurons >= model.layout.size:

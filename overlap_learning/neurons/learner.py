@@ -11,9 +11,7 @@ from overlap_learning.model.bulk_network import bulk_network_of
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork, network_of, weighted_gram
 from overlap_learning.neurons.arrays import Neurons
-from overlap_learning.neurons.bulk import bulk_loss
-from overlap_learning.neurons.loss import neuron_loss
-from overlap_learning.neurons.states import needs_states, state_loss
+from overlap_learning.neurons.states import network_loss
 from overlap_learning.tasks.task import Task
 
 
@@ -41,11 +39,7 @@ class NeuronLearner(AbstractLearner):
 
     def loss(self, position: Neurons, task: Task) -> jax.Array:
         vectors, bulk = self._vectors(position), self._bulk(position)
-        if needs_states(task):
-            return state_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
-        if bulk is None:
-            return neuron_loss(self.model, vectors, self.weights, task, self.state_dtype)
-        return bulk_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
+        return network_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
 
     def gradient(self, position: Neurons, task: Task) -> tuple[jax.Array, Neurons]:
         value, slope = jax.value_and_grad(lambda at: self.loss(at, task))(position)

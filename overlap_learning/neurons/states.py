@@ -1,4 +1,4 @@
-"""Backpropagation through the states of neurons, where a task asks for more of them than what they put out."""
+"""The loss of full networks: what of their states a task asks for."""
 
 from typing import Any
 
@@ -7,15 +7,12 @@ import jax.numpy as jnp
 
 from overlap_learning.model.activity import full_activity
 from overlap_learning.model.model import Model
+from overlap_learning.neurons.bulk import bulk_loss
+from overlap_learning.neurons.loss import neuron_loss
 from overlap_learning.tasks.task import Task
 
 
-def needs_states(task: Task) -> bool:
-    """Whether the loss depends on states that are in no small space, or on all of them."""
-    return task.activity_penalty is not None or task.state_noise is not None
-
-
-def state_loss(
+def network_loss(
     model: Model,
     vectors: jax.Array,
     weights: jax.Array,
@@ -23,7 +20,9 @@ def state_loss(
     task: Task,
     state_dtype: jnp.dtype | None = None,
 ) -> jax.Array:
-    """The loss of a network with a penalty on its activity or noise on its states, which keeps T B N numbers.
+    """The loss of a network of N neurons, by the way that needs least memory.
+
+    A penalty on activity or noise on states needs the states of all neurons, T B N numbers.
 
     Args:
         model: the `Model`.
@@ -36,5 +35,9 @@ def state_loss(
     Returns:
         The loss, shape [].
     """
+    if task.activity_penalty is None and task.state_noise is None:
+        if bulk is None:
+            return neuron_loss(model, vectors, weights, task, state_dtype)
+        return bulk_loss(model, vectors, weights, bulk, task, state_dtype)
     found = full_activity(model, vectors, weights, bulk, task, task.state_noise, task.noise_key, state_dtype)
     return task.loss(*jax.tree.map(lambda array: array.astype(vectors.dtype), found))

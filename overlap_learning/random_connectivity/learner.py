@@ -75,5 +75,5 @@ class ReducedLearner(AbstractLearner):
     def _loss(
         self, vectors: jax.Array, kicks: jax.Array | None, position: dict[str, jax.Array], task: Task
     ) -> tuple[jax.Array, jax.Array | None]:
-        outputs, states = driven(self.network.layout, vectors, self._at(position).bulk, task, kicks)
-        return task.loss(outputs), states
+        outputs, states, activity = driven(self.network.layout, vectors, self._at(position).bulk, task, kicks)
+        return task.loss(outputs, activity), states

@@ -444,13 +444,13 @@ def check_squares(task: Task, caller: str) -> None:
     check_plain(task, caller)
 
 
-def check_plain(task: Task, caller: str) -> None:
-    """Refuse a task with a penalty on activity or with noise on states, for what knows of neither.
+def check_plain(task: Task, caller: str, names: tuple[str, ...] = ("activity_penalty", "state_noise")) -> None:
+    """Refuse a task with a penalty on activity or with noise on states, for what does not know of it.
 
     Raises:
         ValueError: naming the caller.
     """
-    for name in ("activity_penalty", "state_noise"):
+    for name in names:
         if getattr(task, name) is not None:
             raise ValueError(
                 f"{caller}: holds without {name}, and the task has {getattr(task, name)}; follow its learning by "

@@ -131,6 +131,7 @@ class LSTM(eqx.Module):
         pairs = [(i, part) for i in range(len(self.layers)) for part in ("weight_ih", "weight_hh")]
         return {f"{part}_l{i}": (i, part) for i, part in pairs[1:]}
 
+    @eqx.filter_jit
     def __call__(self, inputs: jax.Array, factors: jax.Array | None = None) -> jax.Array:
         """The output after each input, shape [B, T, 1].
 

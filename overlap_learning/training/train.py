@@ -3,7 +3,6 @@
 import contextlib
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -112,9 +111,7 @@ def train(
     traced = is_traced(network, rule, task, key)
     with contextlib.nullcontext(Pace(is_whole=True)) if traced else watched(rule, progress, title, store) as pace:
         outcome, final = run(learner, rule, task, position, key, fields if is_batch else None, pace)
-    if found := rise(outcome.record, learner, rule, task, None):
-        outcome = eqx.tree_at(lambda o: o.stats, outcome, outcome.stats | found)
-    return finish(model, outcome, final, "train", throw=throw)
+    return finish(model, outcome, final, "train", throw=throw, look=lambda: rise(outcome, learner, rule, task))
 
 
 def _learner(

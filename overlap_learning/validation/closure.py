@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, floating, refuse_traced, require_float64, scalar
+from overlap_learning.checks import count, first_rows, floating, listed, refuse_traced, require_float64, scalar
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
@@ -188,8 +188,12 @@ class ClosureReport(AbstractResult):
             rows.append(f"  {time:>13.4g}{theory_loss:>15.5g}{loss:>15.5g}{self.largest[i]:>16.2e}{known:>16.1e}")
         rows.append(f"  {'at the end':<11}{'theory':>12}{'limit':>12}{'error':>12}{'known to':>12}")
         ends = (entries(self.theory)[-1], entries(self.limit.solution)[-1], self.limit.error[-1])
-        for name, a, b, error in zip(names, *ends, strict=True):
-            rows.append(f"  {name:<11}{a:>12.5f}{b:>12.5f}{a - b:>12.2e}{error:>12.1e}")
+        rows += first_rows(
+            [
+                f"  {name:<11}{a:>12.5f}{b:>12.5f}{a - b:>12.2e}{error:>12.1e}"
+                for name, a, b, error in zip(names, *ends, strict=True)
+            ]
+        )
         difference = float(jnp.max(jnp.abs(self.theory_output - self.limit_output)))
         size = float(jnp.sqrt(jnp.mean(jnp.square(self.limit_output))))
         rows.append(f"  output at the end: largest difference {difference:.2e}, size (rms) {size:.2e}")
@@ -202,7 +206,7 @@ class ClosureReport(AbstractResult):
         ):
             # Adding 0 turns what rounds to -0 into 0.
             numbers = zip(vectors, np.round(values, 4) + 0.0, strict=True)
-            rows.append(f"  {title}: " + ", ".join(f"{v} {x:.4f}" for v, x in numbers))
+            rows.append(f"  {title}: " + listed([f"{v} {x:.4f}" for v, x in numbers]))
         rows.append(f"  {self.sentence}")
         if not exact.resolved:
             rows.append(f"  {exact.warning}")

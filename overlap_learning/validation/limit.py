@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import is_traced, require_float64
+from overlap_learning.checks import first_rows, is_traced, require_float64
 from overlap_learning.dynamics.closures import check_folding
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
@@ -23,7 +23,7 @@ from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, MinimalNodes, SobolNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.model.quadrature import Trapezoid
-from overlap_learning.neurons.loss import neuron_loss
+from overlap_learning.neurons.states import network_loss
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task, check_plain
 from overlap_learning.training.train import train
@@ -182,8 +182,12 @@ class Limit(AbstractResult):
             f"  {'loss':<12}{float(self.loss[0]):>14.6g}{float(self.loss[-1]):>14.6g}{self.loss_error[-1]:>12.1e}",
         ]
         values = entries(self.solution)
-        for i, name in enumerate(self.model.layout.entry_names):
-            rows.append(f"  {name:<12}{values[0, i]:>14.6g}{values[-1, i]:>14.6g}{self.error[-1, i]:>12.1e}")
+        rows += first_rows(
+            [
+                f"  {name:<12}{values[0, i]:>14.6g}{values[-1, i]:>14.6g}{self.error[-1, i]:>12.1e}"
+                for i, name in enumerate(self.model.layout.entry_names)
+            ]
+        )
         return "\n".join(rows if self.resolved else [*rows, f"  {self.warning}"])
 
     @property
@@ -262,7 +266,7 @@ def limit(
     """
     require_float64("ol.limit", model=model, task=task, overlaps=overlaps, rule=rule)
     check_run(model, task, rule, key, "limit")
-    check_plain(task.outline, "limit")
+    check_plain(task.outline, "limit", ("state_noise",))
     check_comparable(rule, "limit")
     check_checkpoint(checkpoint, rule, "limit")
     check_channels(model.layout, task.outline, "limit", overlaps=overlaps)
@@ -293,7 +297,7 @@ def _start_error(model: Model, task: Task, start: Network, gram: jax.Array, rate
     """How far `dG/dtau` of these neurons is from `-(G S P + P S G)` of Gaussian ones, relative to its largest entry."""
     rows, columns = model.layout.entry_indices
     weights = start.weights
-    slope = jax.grad(lambda vectors: neuron_loss(model, vectors, weights, task))(start.vectors)
+    slope = jax.grad(lambda vectors: network_loss(model, vectors, weights, None, task))(start.vectors)
     activation = model.activation
     if hasattr(activation, "quadrature"):
         activation = Activation(activation, REFEREE)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import count, refuse_traced, require_float64
+from overlap_learning.checks import count, listed, refuse_traced, require_float64
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.checkpoint import Checkpoint, check_checkpoint, part_of
@@ -22,7 +22,7 @@ from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.neurons.gaussianity import gaussian_overlaps
 from overlap_learning.tasks.stream import TaskStream
-from overlap_learning.tasks.task import Task
+from overlap_learning.tasks.task import Task, check_plain
 from overlap_learning.validation.closure import ClosureReport, report
 from overlap_learning.validation.finite_size import FiniteSize, check_comparable, check_sizes, entries, finite_size
 from overlap_learning.validation.limit import limit
@@ -234,8 +234,8 @@ class Validation(AbstractResult):
             )
             rows.append(f"  {n:>9}{self.largest[i].max():>12.3e}  {early:<22}{final}")
         largest = np.abs(self.deviation[-1, :, -1]).max(axis=0)
-        named = ", ".join(
-            f"{name} {value:.1e}" for name, value in zip(self.model.layout.entry_names, largest, strict=True)
+        named = listed(
+            [f"{name} {value:.1e}" for name, value in zip(self.model.layout.entry_names, largest, strict=True)]
         )
         rows.append(f"  at the end, N = {self.n_neurons[-1]}, largest over networks: {named}")
         if self.closure is not None:
@@ -308,6 +308,9 @@ def validate(
         True
     """
     require_float64("ol.validate", model=model, task=task, overlaps=overlaps, rule=rule)
+    if isinstance(task, (Task, TaskStream)):
+        # Networks with noise differ from theory by chance in each step, which is no deviation of the theory.
+        check_plain(task.outline, "validate", ("state_noise",))
     sizes, n_seeds = check_sizes(n_neurons, "validate"), count(n_seeds, "validate: n_seeds")
     if not 0 < early <= 1:
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")

@@ -195,6 +195,29 @@ def test_widths_are_those_of_the_posterior_of_the_trial_factors(fit):
     np.testing.assert_allclose(fit.trial_widths, expected, rtol=1e-4)
 
 
+def test_bootstrap_refits_what_the_network_would_have_been_recorded_as(fit):
+    refits = fit.bootstrap(jax.random.key(1), 2, rule=RULE, n_seeds=2, progress=False)
+    trials = np.asarray(fit.network.trials)
+    assert refits.trials.shape == (2, K, RANK)
+    for refit, found in zip(refits.fits, refits.trials, strict=True):
+        # The noise is what the fit left, within the 1 % to which the mean square of 8,000 entries is known, and what
+        # 1,000 parameters take of it.
+        assert 0.8 < refit.deviance["train"][refit.best] / fit.deviance["train"][fit.best] < 1.05
+        assert not np.allclose(refit.network.trials, trials)
+        # Each component is that of the fit, at the size that is nearest to it.
+        np.testing.assert_allclose(np.sum(found * trials, axis=0), np.sum(found**2, axis=0), rtol=1e-10)
+        assert [np.abs(np.corrcoef(trials.T, found.T)[r, RANK:]).argmax() for r in range(RANK)] == list(range(RANK))
+    expected = np.sqrt(((refits.trials - trials) ** 2).mean(axis=0))
+    np.testing.assert_allclose(refits.trial_widths, expected, rtol=1e-12)
+    # All else held fixed is a lower bound of the whole.
+    assert np.mean(refits.trial_widths) > np.mean(fit.trial_widths)
+    ax = ol.plot.trial_factors(fit, widths=refits.trial_widths)
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx((trials + 2 * refits.trial_widths)[:, 0].max())
+    with pytest.raises(ValueError, match="n_refits must be an integer of at least 2"):
+        fit.bootstrap(jax.random.key(1), 1)
+
+
 def test_the_same_components_from_several_starts_are_similar(fit):
     assert fit.similarity[fit.best] == pytest.approx(1)
     assert fit.n_seeds == 2

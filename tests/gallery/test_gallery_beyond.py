@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from overlap_learning.gallery.beyond import holonomy, savings
+from overlap_learning.gallery.beyond import bulk, holonomy, savings
 
 
 def test_a_loop_leaves_the_same_residue_at_full_n_and_the_curvature_predicts_small_ones():
@@ -40,3 +40,22 @@ def test_savings_tell_linear_networks_from_erf_ones():
     # Speed over one step of 1e-6: off by half a step times the curvature of the loss along the flow, over the speed.
     np.testing.assert_allclose(result.data["measured_speed"], result.data["predicted_speed"], rtol=1e-4)
     assert [panel.get_xlabel() != "" for panel in result.figure.axes].count(False) <= 2
+
+
+def test_low_rank_is_learned_in_a_bulk_as_theory_says_and_equivalent_networks_begin_alike():
+    settings = bulk.Settings(
+        duration=3.0, dt=0.3, shown=(0.5,), strengths=(0.5,), n_steps=40, n_later=40, n_neurons=(20, 80), n_networks=6,
+        criterion=0.8, learning_rate=5e-2, tolerance=1e-2,
+    )  # fmt: skip
+    result = bulk.figure_bulk(settings, progress=False)
+    numbers, data = {number.name: number for number in result.numbers}, result.data
+    assert numbers["first loss, largest difference between strengths and twins"].value < 1e-12
+    assert numbers["estimated error of the theory, largest"].value < 1e-2
+    # The distance to the limit falls as N^(-1/2), to a half; the median of six is known to some 40 %.
+    assert 0.25 < data["scatter"].values[1] / data["scatter"].values[0] < 0.9
+    value = numbers["largest singular value of the change of W, theory against full N"]
+    assert abs(value.value - value.expected) < 5 * value.error + 1 / 80
+    # After A-B-A moments of order 0 are those after A again; the loss leaves no other sum of them.
+    after_a, _, again = data["moments"].values[0]
+    assert abs(again[0] / after_a[0] - 1) < 0.1
+    assert np.all(data["full_loss"].values[:, -1] < data["full_loss"].values[:, 0])

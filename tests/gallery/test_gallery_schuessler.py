@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from overlap_learning.gallery.schuessler import cosine, divergence, linear, nonlinear, scan
+from overlap_learning.gallery.schuessler import cosine, divergence, linear, lstm, nonlinear, scan
 
 SMALL = dataclasses.replace(
     linear.QUICK, n_neurons=200, n_instances=4, targets=(0.5,), learning_rates=(0.015,), curves=(0.6,),
@@ -85,6 +85,25 @@ def test_an_eigenvalue_leaves_the_bulk_as_the_theory_says():
     # The edge of a bulk of 64 neurons varies by some N^(-1/2); what it leads to at the end, by a third of it.
     assert np.all(np.abs(eigenvalue[:, 0] - 0.6) < 0.2)
     assert np.all(np.abs(eigenvalue[:, -1] - exact[-1]) < 0.1)
+
+
+def test_an_lstm_learns_sentences_and_all_ranks_of_its_matrices_are_the_trained_one():
+    small = lstm.Settings(
+        n_units=8, sizes=(400, 300, 100), n_words=2000, n_dimensions=10, mean_length=5.0, longest=6, label_noise=0.0,
+        learning_rate=0.2, n_epochs=15, n_trials=40, dropout=0.0, ranks=(0, 2, 8, 16),
+    )  # fmt: skip
+    data = lstm.figure_5(small, progress=False).data
+    assert data["rank"].values.tolist() == [0, 2, 8]
+    trained = data["validation_accuracy"].values[-1]
+    # By chance half of 300 sentences, within five standard errors of 0.029.
+    assert trained > 0.65
+    assert data["accuracy_of_change"].values[0] < trained
+    # Rank 8 is all; rounding in single precision may turn one sentence.
+    for name in ("change", "whole"):
+        assert abs(data[f"accuracy_of_{name}"].values[-1] - trained) < 1.5 / 300
+    # Weyl: singular values move by at most the largest of the change, to rounding.
+    W, W0, change = (data[f"singular_values_{name}"].values for name in ("W", "W0", "change"))
+    assert np.abs(W - W0).max() < change[0] * (1 + 1e-5)
 
 
 def test_the_power_of_n_is_that_of_the_norms():

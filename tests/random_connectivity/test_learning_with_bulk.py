@@ -151,6 +151,16 @@ def test_one_given_w0_learns_as_all_its_neurons_do(networks, trained):
     np.testing.assert_allclose(*outputs, rtol=0, atol=1e-9)
 
 
+def test_a_penalty_on_activity_is_that_of_all_neurons(networks):
+    one = jax.tree.map(lambda array: array[0], networks[48])
+    task, brief = TASK.replace(activity_penalty=0.3), ol.GradientDescent(3e-2, 5, rates={"W": 1.0})
+    reduced, full = ol.integrate(MODEL, task, one, brief), ol.train(MODEL, task, one, brief, progress=False)
+    # As above.
+    np.testing.assert_allclose(reduced.loss, full.loss, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(reduced.overlaps.gram, full.overlaps.gram, rtol=0, atol=1e-9)
+    assert float(reduced.loss[0] - ol.integrate(MODEL, TASK, one, brief).loss[0]) > 1e-3
+
+
 def test_learning_goes_on_from_what_was_learned_and_from_a_file(theory, tmp_path):
     checkpoint = ol.Checkpoint(tmp_path / "runs", every=20)
     learned, again = (ol.integrate(MODEL, TASK, START, rule(RATES["both"]), checkpoint=checkpoint) for _ in range(2))

@@ -129,6 +129,7 @@ def test_perturbation_and_washout_have_an_exact_rank_of_16_and_few_terms_nearly(
     phases = ol.protocol(LINEAR, [A] * 8 + [B, A], START, descent())[-3:]
     tensor = ol.studies.weight_tensor(ol.studies.joined(phases))
     n_points = 3 * (N_STEPS + 1)
+    left = []
     for each, change in ((tensor, False), (tensor.change, True)):
         bounds = ol.studies.span_bounds(LINEAR, n_points, change=change)
         # Reached: the rank by learning time, d^2, bounds the CP rank from below, so that it is 16.
@@ -138,6 +139,9 @@ def test_perturbation_and_washout_have_an_exact_rank_of_16_and_few_terms_nearly(
         assert np.all(np.diff(shares) < 0)
         assert shares[0] < 0.2
         assert shares[3] < 1e-3
+        left.append(shares)
+    # Most of W was there before: terms leave more of what learning changed.
+    assert np.all(left[0] < left[1])
     assert tensor.cp(16, n_restarts=0).unexplained < 1e-25
 
 

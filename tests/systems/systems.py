@@ -18,6 +18,7 @@ from overlap_learning.neurons.arrays import Neurons
 from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.random_connectivity.learner import ReducedLearner
 from overlap_learning.random_connectivity.words import FreeWords, reduce
+from overlap_learning.training import LSTM, LSTMLearner
 from overlap_learning.validation.expansion import ExpansionLearner, polynomials
 
 
@@ -101,6 +102,14 @@ def _expansion():
     return ExpansionLearner(ERF, RATES, jnp.asarray(basis), jnp.asarray(weights)), position, TASK
 
 
+def _lstm():
+    """A position that is a module of modules, and cross-entropy of sentences of several lengths."""
+    sentences = ol.tasks.Sentences([[1, 2, 3, 4], [4, 1, 0, 0], [2, 0, 0, 0]], [4, 2, 1], [1, 0, 1])
+    lstm = LSTM.sample(3, 4, n_layers=1, key=jax.random.key(5))
+    embeddings = np.concatenate([np.zeros((1, 3)), np.random.default_rng(0).normal(size=(4, 3))])
+    return LSTMLearner(lstm, embeddings, rates=2.0), lstm, sentences.task
+
+
 POPULATIONS = ol.Populations.split(START, ol.model.HermiteGrid(2), share=0.5)
 
 SYSTEMS = [
@@ -114,6 +123,7 @@ SYSTEMS = [
     System("neurons", _neurons, ("weights",)),
     System("bulk", _bulk, ("weights",)),
     System("reduced bulk", _reduced, ("rates",)),
+    System("LSTM", _lstm, ("embeddings",)),
     System("expansion", _expansion, ("weights",)),
 ]
 

@@ -77,23 +77,6 @@ def test_outputs_and_loss_are_those_of_the_equations_and_padding_does_not_matter
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_gradient_is_that_of_the_loss(gradient):
-    loss, slope = gradient(LSTM_, TASK)
-    # Every array has its part in the direction.
-    assert min(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(slope)) > 1e-6
-    square = float(LEARNER.square(slope))
-
-    def along(size):
-        return float(gradient(jax.tree.map(lambda x, g: np.asarray(x) + size * np.asarray(g), LSTM_, slope), TASK)[0])
-
-    # Central differences of fourth order: the error of step s is c s^4, so that halving s tells 15/16 of it.
-    def rise(s):
-        return (8 * (along(s) - along(-s)) - (along(2 * s) - along(-2 * s))) / (12 * s)
-
-    fine, coarse = rise(1e-2), rise(2e-2)
-    assert abs(fine - square) <= abs(fine - coarse) + 100 * EPS * float(loss) / 1e-2
-
-
 def test_dropout_is_of_each_trial_and_keeps_the_mean(dropped):
     factors = dropped[1]
     assert factors.shape == (2, 4, 150, 4)

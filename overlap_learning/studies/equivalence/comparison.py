@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import require_float64
+from overlap_learning.checks import MOST_NAMES, require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.metric import check_layout, metric
@@ -93,10 +93,13 @@ class Comparison(eqx.Module):
         row("output off first, before", apart)
         row("output off first, after", jnp.max(jnp.abs(self.outputs_after - self.outputs_after[0]), axis=(1, 2, 3)))
         for kind, names in (("visible", self.model.visible_names), ("invisible", self.model.invisible_names)):
-            for name in names:
-                series = [s.overlaps.entries()[name] for s in self.solutions]
+            for name in names[:MOST_NAMES]:
+                entry = self.model.layout.locate(name)
+                series = [s.overlaps.gram[:, *entry].ravel() for s in self.solutions]
                 row(f"{name} before ({kind})", [v[0] for v in series])
                 row(f"{name} after", [v[-1] for v in series])
+            if len(names) > MOST_NAMES:
+                rows.append(f"  ... and {len(names) - MOST_NAMES:,} more {kind} ones")
         return "\n".join(rows)
 
 
