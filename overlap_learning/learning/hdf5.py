@@ -52,7 +52,8 @@ def _check_variable(variable: Any, what: str, length: int) -> None:
     made = variable.id.get_create_plist()
     if made.get_external_count():
         raise ValueError(f"{what} is stored in another file")
-    if made.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT):
+    # What is empty is in chunks, none of which there is: NetCDF takes a dimension of length 0 for one that may grow.
+    if made.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) and variable.size != 0:
         where = "elsewhere (virtual)" if made.get_layout() == h5py.h5d.VIRTUAL else "in chunks"
         raise ValueError(f"{what} is stored {where}")
     if made.get_nfilters():
