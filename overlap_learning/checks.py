@@ -263,7 +263,8 @@ def require_float64(caller: str, **given: Any) -> None:
     for name, value in given.items():
         # Its own arrays and no pytree: to flatten one takes as long as a short run.
         for field, array in getattr(value, "__dict__", {}).items():
-            if getattr(array, "dtype", None) == _SINGLE:
+            # The class is asked first: a module that has no dtype takes long to say so.
+            if hasattr(type(array), "dtype") and array.dtype is _SINGLE:
                 warnings.warn(
                     f"{caller}: {name}.{field} is float32: it was made before jax_enable_x64 was switched on, or of "
                     f"single precision, and has 7 digits. Make {name} after that line; or, if they will do, say so: "

@@ -181,7 +181,7 @@ class Fit(AbstractResult):
         right: it has all that makes fits differ, noise, the prior, where a fit starts and where it stops. Of 540 true
         trial factors of three known networks 99.6 % lay within two such widths, 20 refits each
         (`python -m benchmarks.recovery --coverage`). Refits that start from this fit do not do: they return to it, and
-        21 to 39 % of the true factors were within two of their widths.
+        4 to 39 % of the true factors were within two of their widths.
 
         Args:
             key: a jax random key.

@@ -16,6 +16,8 @@ from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.trials import are_drawn
 from overlap_learning.tasks.task import Task
 
+#: The names of what `rise` finds, among the numbers about a run. Runs that were compiled together are not looked at.
+FOUND = ("rise_step", "stable_rate")
 #: A loss that is more than this part above the lowest one before has risen; and what rounding makes of the first loss.
 RISE, ROUNDING = 0.01, 1e-12
 #: Power iterations: two largest curvatures that differ by a tenth are told apart to 1 %.
@@ -34,9 +36,10 @@ def rise(outcome: Outcome, learner: AbstractLearner, rule: AbstractRule, task: A
         task: on what.
     """
     record = outcome.record
-    if record.step is None or isinstance(record.loss, jax.core.Tracer) or record.loss.ndim > 1:
+    loss = record.loss
+    if isinstance(loss, jax.core.Tracer) or record.step is None or loss.ndim > 1:
         return {}
-    loss = np.asarray(record.loss)
+    loss = np.asarray(loss)
     # Most runs end here: the rest would take longer than a short one.
     if not (loss[1:] > loss[:-1]).any():
         return {}
@@ -53,9 +56,9 @@ def rise(outcome: Outcome, learner: AbstractLearner, rule: AbstractRule, task: A
     if not risen.any():
         return {}
     index = int(np.argmin(loss[: np.argmax(risen) + 1]))
-    found = {"rise_step": jnp.asarray(record.step[index])}
+    found = {FOUND[0]: jnp.asarray(record.step[index])}
     if "transfer" in record.saved:
-        found["stable_rate"] = _momentum(rule) * 2 / largest_curvature(learner, record.saved["transfer"][index], task)
+        found[FOUND[1]] = _momentum(rule) * 2 / largest_curvature(learner, record.saved["transfer"][index], task)
     return found
 
 
@@ -66,15 +69,15 @@ def rise_sentence(record: Any, stats: Any) -> str:
         record: what has the loss, the step and the time of each saved point.
         stats: numbers about the run.
     """
-    if "rise_step" not in stats:
+    if FOUND[0] not in stats:
         return ""
     step, time, loss = (np.asarray(a) for a in (record.step, record.time, record.loss))
-    index = int(np.argmax(step == int(stats["rise_step"])))
+    index = int(np.argmax(step == int(stats[FOUND[0]])))
     rate = (time[index + 1] - time[index]) / (step[index + 1] - step[index])
     found = f"The loss rose after step {step[index]}, from {loss[index]:.3g} to {np.nanmax(loss[index:]):.3g}: "
-    if "stable_rate" not in stats:
+    if FOUND[1] not in stats:
         return f"{found}the learning rate {rate:.3g} is too large there. Use a smaller one."
-    stable = float(stats["stable_rate"])
+    stable = float(stats[FOUND[1]])
     if rate < stable:
         return f"{found}the learning rate {rate:.3g} was stable there (below {stable:.3g}), and a step on no longer."
     return (

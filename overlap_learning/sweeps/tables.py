@@ -12,6 +12,7 @@ from overlap_learning.checks import refuse_masked
 from overlap_learning.learning.dataset import RESULT_ATTRIBUTES, result_code, to_dataset
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
+from overlap_learning.learning.stability import FOUND
 
 #: The dimension of the points, in the order they are counted.
 FLAT = "sweep_point"
@@ -98,6 +99,9 @@ def _of_solution(solution: Solution, n: int | None) -> tuple[list[Variable], dic
     def plain(leaf):
         return leaf if not eqx.is_array(leaf) else np.asarray(leaf) if n else np.asarray(leaf)[None]
 
+    # Every point has the same numbers about its run.
+    stats = {name: value for name, value in solution.stats.items() if name not in FOUND}
+    solution = eqx.tree_at(lambda s: s.stats, solution, stats)
     # As numpy's arrays, whose parts cost nothing to take; with an axis of the points, if there is none yet.
     data = to_dataset(jax.tree.map(plain, eqx.tree_at(_interpolation, solution, None, is_leaf=_is_none)))
     # The first batch axis is that of the points; a batch within each point moves up.

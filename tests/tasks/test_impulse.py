@@ -231,5 +231,5 @@ def test_wrong_terms_are_refused(changed, said):
 
 
 def test_replace_refuses_what_a_task_does_not_have():
-    with pytest.raises(ValueError, match=r"Task.replace: a task has inputs, targets, weights and dt, not target"):
+    with pytest.raises(ValueError, match=r"Task.replace: a task has inputs, .*, not target"):
         filter_task().replace(target=1.0)

@@ -54,12 +54,12 @@ class Settings:
     task: washout.Settings = washout.STANDARD
     learning_rate: float = 1e-2
     n_steps: tuple[int, int, int, int] = (3000, 30, 60, 60)
-    n_neurons: int = 60
+    n_neurons: int = 40
     stride: int = 5
     noise: float = 0.1
     ranks: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     n_fit_steps: int = 1200
-    n_seeds: int = 3
+    n_seeds: int = 2
     seed: int = 0
 
 
@@ -256,7 +256,7 @@ def _draw_eigenvalues(ax: "Axes", truth: np.ndarray, comparison: RankComparison)
         ax.plot(np.abs(np.imag(ordered)[:, -1]), color=colour, linewidth=width, linestyle="--")
         ax.plot([], color=colour, label=label)
     ax.plot([], color="0.5", linestyle="--", label="imaginary part")
-    ax.set(xlabel="trial", ylabel="two eigenvalues of W, and the nearest of fits")
+    ax.set(xlabel="trial", ylabel="two eigenvalues of W")
     legend_above(ax)
 
 
