@@ -380,7 +380,9 @@ def _parameter_noise(
 def _frozen(problem: _Problem, settings: Settings) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Flow with m frozen: the invariants orthogonal to m, and what would be conserved were nothing frozen."""
     rates = {"m": 0.0}
-    run = integrate(problem.model, problem.task, problem.start, GradientFlow(5.0, rates=rates, save_every=0.25), trust=False)
+    run = integrate(
+        problem.model, problem.task, problem.start, GradientFlow(5.0, rates=rates, save_every=0.25), trust=False
+    )
     return np.asarray(run.time), {
         "projected": np.asarray(invariants_along(run, rates)),
         "all vectors": np.asarray(invariants_along(run)),
