@@ -42,9 +42,9 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
-# What a cell writes to standard error is a warning here too. A progress bar that lacks Jupyter's widgets is not news.
+# What a cell writes to standard error is a warning here too. Nobody watches these cells: they show no progress bars.
 nb_output_stderr = "remove-warn"
-os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
+os.environ["TQDM_DISABLE"] = "1"
 
 # -- API reference: autodoc on Google docstrings ----------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from overlap_learning.learning.driver import check_run, run
 from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.outcomes import RESULTS, is_one_of
 from overlap_learning.learning.pace import Pace, watched
+from overlap_learning.learning.progress import DELAY
 from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import GOOD, Solution, finish
@@ -52,6 +53,7 @@ def integrate(
     trust: bool = True,
     depth: Depth | None = None,
     throw: bool = True,
+    progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Solution:
     """The theory: how learning moves the overlaps, from the overlaps alone.
@@ -83,6 +85,8 @@ def integrate(
         depth: with a bulk, how far into it the theory looks; None: `ol.random_connectivity.Depth()`, for errors of
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
+        progress: show a progress bar; None: if a person is watching (a terminal or a notebook). A run of less
+            than a second has none, nor one of at most 5,000 steps (500 if nonlinear) without a checkpoint.
         checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
             after the program was killed. Not with a flow.
 
@@ -120,7 +124,7 @@ def integrate(
     if (isinstance(model, Model) and model.bulk is not None) or isinstance(overlaps, (BulkNetwork, ReducedNetwork)):
         check_run(model, task, rule, key, "integrate", with_bulk=True)
         return learn_with_bulk(
-            model, task, overlaps, rule, key, depth=depth, throw=throw, checkpoint=checkpoint
+            model, task, overlaps, rule, key, depth=depth, throw=throw, progress=progress, checkpoint=checkpoint
         )  # fmt: skip
     if depth is not None:
         raise ValueError("integrate: depth is how far the theory looks into a bulk, and this model has none.")
@@ -139,9 +143,10 @@ def integrate(
         )
     if closure is None and (model.is_linear or isinstance(overlaps, Network)):
         # What is exact needs no closure, and nothing beside it.
-        found = _learned(model, task, overlaps, rule, key, overlaps, checkpoint)
+        found = _learned(model, task, overlaps, rule, key, overlaps, progress, checkpoint)
     else:
-        found = _closed(model, task, overlaps, rule, key, known_closure(closure), trust and not noisy, checkpoint)
+        trust = trust and not noisy
+        found = _closed(model, task, overlaps, rule, key, known_closure(closure), trust, progress, checkpoint)
     outcome, final, learner = found
     return finish(model, outcome, final, "integrate", throw=throw, look=lambda: rise(outcome, learner, rule, task))
 
@@ -153,6 +158,7 @@ def _learned(
     rule: AbstractRule,
     key: jax.Array | None,
     given: Start,
+    progress: bool | None,
     checkpoint: Checkpoint | None,
     closure: AbstractClosure | None = None,
 ) -> Learned:
@@ -172,7 +178,7 @@ def _learned(
         arguments = {"model": model, "task": task, "overlaps": given, "rule": rule, "key": key}
         store = Store(checkpoint, "integrate", **arguments, **({} if closure is None else {"closure": closure}))
     learner, position = kind.begin(model, start, model.layout.known_rates(rule.rates))
-    with _pace(model, rule, store, (start, rule, task, key)) as pace:
+    with _pace(model, rule, progress, store, (start, rule, task, key)) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
     return outcome, final, learner
 
@@ -185,11 +191,12 @@ def _closed(
     key: jax.Array | None,
     closure: AbstractClosure,
     trust: bool,
+    progress: bool | None,
     checkpoint: Checkpoint | None,
 ) -> Learned:
     """The same in a closure, with what neurons beside it did."""
     starts = closure.starts(model, task, start, key)
-    found = _learned(model, task, next(starts), rule, key, start, checkpoint, closure)
+    found = _learned(model, task, next(starts), rule, key, start, progress, checkpoint, closure)
     tolerance = closure.tolerance if isinstance(closure, Cheapest) else None
     is_followed = not isinstance(LEARNERS[Network, rule.motion], str) and task.outline.state_noise is None
     if model.is_linear or (tolerance is None and not (trust and is_followed)):
@@ -201,7 +208,7 @@ def _closed(
             return found
         given = (model, task, finer, alone, key, start)
         given = jax.tree.map(_constant, given) if is_traced(given) else given
-        other = _learned(*given, part_of(checkpoint, f"beside_{number}"), closure)
+        other = _learned(*given, progress, part_of(checkpoint, f"beside_{number}"), closure)
         if _is_interrupted(other[0]):
             return eqx.tree_at(lambda o: o.result, found[0], other[0].result), found[1], found[2]
         held = _held(found, other)
@@ -277,14 +284,15 @@ def _check(model: Model, task: Task | TaskStream, start: Start, rule: AbstractRu
 
 
 def _pace(
-    model: Model, rule: AbstractRule, store: Store | None, arguments: Any
+    model: Model, rule: AbstractRule, progress: bool | None, store: Store | None, arguments: Any
 ) -> contextlib.AbstractContextManager[Pace]:
     """Short runs are one program; of long ones, a run that ends early wastes what is left of one call."""
     if store is not None:
-        return watched(rule, False, "integrate", store)
+        return watched(rule, progress, "integrate", store, delay=DELAY)
     most = _steps_per_call(model)
-    whole = rule.n_steps is None or rule.n_steps <= most or is_traced(arguments)
-    return contextlib.nullcontext(Pace(is_whole=True) if whole else Pace(most))
+    if rule.n_steps is None or rule.n_steps <= most or is_traced(arguments):
+        return contextlib.nullcontext(Pace(is_whole=True))
+    return watched(rule, progress, "integrate", steps_per_call=most, delay=DELAY)
 
 
 def _steps_per_call(model: Model) -> int:

@@ -85,7 +85,7 @@ def fit_low_tensor_rank(
             along a cosine. Rates are relative to the size of what learns.
         patience: saved points of the rule without a better fit to `masks.stop`, after which a start is ended.
         throw: raise an error if a start diverges; False: keep the others, with result codes.
-        progress: show a progress bar; None: if a person is watching (standard error is a terminal).
+        progress: show a progress bar; None: if a person is watching (a terminal or a notebook).
         checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there.
 
     Returns:

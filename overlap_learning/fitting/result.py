@@ -189,7 +189,7 @@ class Fit(AbstractResult):
             rule: that of the fit; None: the default of `fit_low_tensor_rank`.
             n_seeds: starts of each; the best one counts.
             patience: as of `fit_low_tensor_rank`.
-            progress: show progress bars; None: if a person is watching (standard error is a terminal).
+            progress: show progress bars; None: if a person is watching (a terminal or a notebook).
 
         Returns:
             A `Bootstrap`.

@@ -43,7 +43,7 @@ def learn(
         key: a jax random key; needed for all that is drawn.
         fields: for a batch, the learner's arrays of which each member has its own, by name; None: one run.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
-        progress: show a progress bar; None: if a person is watching (standard error is a terminal).
+        progress: show a progress bar; None: if a person is watching (a terminal or a notebook).
         checkpoint: where to write down, every so many steps, where the run is. Not with a flow.
 
     Returns:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from overlap_learning.learning.checkpoint import Store
+from overlap_learning.learning.progress import bar
 from overlap_learning.learning.rules import AbstractRule
 
 #: Between two looks at the progress bar and at Ctrl-C, at most so many saved points, and so many steps.
@@ -36,27 +37,34 @@ class Pace:
 
 
 @contextlib.contextmanager
-def watched(rule: AbstractRule, progress: bool | None, title: str, store: Store | None = None) -> Iterator[Pace]:
+def watched(
+    rule: AbstractRule,
+    progress: bool | None,
+    title: str,
+    store: Store | None = None,
+    *,
+    steps_per_call: int | None = None,
+    delay: float = 0.0,
+) -> Iterator[Pace]:
     """A pace at which a bar moves, Ctrl-C is heard and checkpoints are written.
 
     Args:
         rule: the rule; a flow is one compiled call.
-        progress: show a progress bar; None: if a person is watching (standard error is a terminal).
+        progress: show a progress bar; None: if a person is watching (a terminal or a notebook).
         title: what the bar is of.
         store: where checkpoints are kept.
+        steps_per_call: the most steps of one call; None: as few as a bar that moves needs.
+        delay: show the bar after so many seconds.
     """
     if rule.n_steps is None or rule.save_every is None:
         yield Pace(is_whole=True)
         return
-    from tqdm.auto import tqdm
-
-    most = min(POINTS_PER_CALL * rule.save_every, STEPS_PER_CALL)
-    disable = None if progress is None else not progress
+    most = steps_per_call or min(POINTS_PER_CALL * rule.save_every, STEPS_PER_CALL)
     holds = contextlib.nullcontext() if store is None else store.held()
-    with holds, tqdm(total=rule.n_steps, disable=disable, unit="step", desc=title) as bar:
+    with holds, bar(progress, rule.n_steps, "step", title, delay=delay) as shown:
 
         def show(state: Any) -> None:
             # Reading the step waits for the device, which is what makes the bar true.
-            bar.update(int(np.max(np.asarray(state.step))) - bar.n)
+            shown.update(int(np.max(np.asarray(state.step))) - shown.n)
 
         yield Pace(most if store is None else min(most, store.every), show, store)

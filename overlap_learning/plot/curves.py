@@ -8,6 +8,7 @@ import numpy as np
 
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.network import AbstractNetwork
+from overlap_learning.plot.courses import is_dataset
 from overlap_learning.plot.style import DIRECT, FULL, THEORY, Look, looks, numbered
 
 if TYPE_CHECKING:
@@ -50,7 +51,14 @@ def curves(solutions: Sequence[Solution], labels: Sequence[str] | None, caller: 
         raise ValueError(f"{caller}: pass one or more solutions, such as ol.plot.{caller}(theory, full).")
     for solution in solutions:
         if not isinstance(solution, Solution):
-            raise ValueError(f"{caller}: solutions must be ol.Solution, got {type(solution).__name__}.")
+            instead = (
+                ". Of a dataset, ol.plot.loss(data) draws the loss at each point, and xarray any variable: "
+                "data.overlaps.sel(overlap='zu').plot(hue=...)."
+            )
+            raise ValueError(
+                f"{caller}: solutions must be ol.Solution, got {type(solution).__name__}"
+                f"{instead if is_dataset(solution) else '.'}"
+            )
         if solution.loss.ndim != 1:
             raise ValueError(
                 f"{caller}: this solution is a batch of shape {list(solution.loss.shape[:-1])}; draw one member: "
@@ -72,7 +80,12 @@ def label_learning_time(ax: "Axes", compared: Sequence[Curve]) -> None:
     """Name the axis of learning time."""
     # The learning time of an optimiser of unknown rate is its number of steps.
     steps = [curve.solution.step is not None and np.array_equal(curve.time, curve.solution.step) for curve in compared]
-    ax.set_xlabel("learning steps" if all(steps) else r"learning time $\tau$ (sum of learning rates)")
+    name_learning_time(ax, in_steps=all(steps))
+
+
+def name_learning_time(ax: "Axes", *, in_steps: bool) -> None:
+    """Name the axis of learning time, which is counted in steps or as a sum of learning rates."""
+    ax.set_xlabel("learning steps" if in_steps else r"learning time $\tau$ (sum of learning rates)")
     ax.margins(x=0.02)
 
 

@@ -1,11 +1,12 @@
 """The overlaps at the end of learning."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.plot.curves import curves
+from overlap_learning.plot.overlaps import MOST_NAMED
 from overlap_learning.plot.style import FONT_SIZE, axes_of, legend_above, symbol
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def final_overlaps(*solutions: Solution, labels: Sequence[str] | None = None, ax
         else:
             settings = {"marker": next(marks, "."), "markersize": 7, "markeredgewidth": 1.6}
         ax.plot(range(len(names)), values, linestyle="none", color=curve.look.colour, label=curve.label, **settings)
-    ax.set_xticks(range(len(names)), [symbol(name) for name in names])
+    is_crowded = len(names) > MOST_NAMED
+    turned: dict[str, Any] = {"rotation": 90, "fontsize": FONT_SIZE - 2} if is_crowded else {}
+    ax.set_xticks(range(len(names)), [symbol(name) for name in names], **turned)
     ax.set_ylabel("overlap at the end of learning")
     ax.set_xlim(-0.6, len(names) - 0.4)
     n_visible = len(model.visible_names)
@@ -56,8 +59,8 @@ def final_overlaps(*solutions: Solution, labels: Sequence[str] | None = None, ax
     for kind, centre in (("visible", (n_visible - 1) / 2), ("invisible", (n_visible + len(names) - 1) / 2)):
         # Below the tick labels, where no data are.
         ax.annotate(
-            kind, (centre, 0), (0, -22), xycoords=ax.get_xaxis_transform(), textcoords="offset points",
-            ha="center", va="top", color="0.3", fontsize=FONT_SIZE,
+            kind, (centre, 0), (0, -34 if is_crowded else -22), xycoords=ax.get_xaxis_transform(),
+            textcoords="offset points", ha="center", va="top", color="0.3", fontsize=FONT_SIZE,
         )  # fmt: skip
     legend_above(ax)
     return ax

@@ -14,6 +14,12 @@ from overlap_learning.plot.style import MANY_COLOURS, THEORY, axes_of, label_end
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: As many names as have room beside each other on a page of matplotlib's size: all of a network of rank 2.
+MOST_NAMED = 21
+#: Of more, so many of each kind: as many as there are colours that are readable as text.
+N_NAMED = 7
+GREY = "0.75"
+
 
 def overlaps(
     *solutions: Solution,
@@ -25,6 +31,9 @@ def overlaps(
 
     Colour says which overlap, the kind of line or mark which solution: the theory as lines (visible overlaps solid,
     invisible ones dashed), full N as circles (visible) and squares (invisible), direct descent dotted.
+
+    Of more than 21 overlaps, for whose names there is no room, the seven visible and seven invisible ones that move
+    most in the first solution have names and colours of their own; the others are grey and counted in the legend.
 
     Args:
         *solutions: one or more `Solution` of one layout.
@@ -52,16 +61,22 @@ def overlaps(
     model = compared[0].solution.model
     shown = known_names(model, names, "overlaps")
     ax = axes_of(ax, "overlaps")
-    colours = overlap_colours(model)
+    named, colours = shown, overlap_colours(model)
+    if len(shown) > MOST_NAMED:
+        colours = _colours_of_most_moved(compared[0], shown)
+        named = tuple(name for name in shown if name in colours)
     ends = []
     for i, curve in enumerate(compared):
         entries = curve.solution.overlaps.entries()
         for name in shown:
             values = np.asarray(entries[name])
             settings = curve.settings(invisible=name in model.invisible_names)
+            if name not in named:
+                settings |= {"linewidth": 0.8, "markersize": 2, "zorder": 1}
             # One legend entry per overlap, from the first solution.
-            ax.plot(curve.time, values, color=colours[name], label=name if i == 0 else f"_{name}", **settings)
-            if i == 0:
+            label = name if i == 0 and name in named else f"_{name}"
+            ax.plot(curve.time, values, color=colours.get(name, GREY), label=label, **settings)
+            if i == 0 and name in named:
                 ends.append((float(curve.time[curve.end]), float(values[curve.end])))
     label_learning_time(ax, compared)
     kinds = [
@@ -70,8 +85,8 @@ def overlaps(
         if set(shown) & set(some)
     ]
     ax.set_ylabel("overlap" if len(kinds) > 1 else f"{kinds[0]} overlap")
-    _explain_looks(ax, compared, kinds)
-    label_ends(ax, ends, [symbol(name) for name in shown], [colours[name] for name in shown])
+    _explain_looks(ax, compared, kinds, len(shown) - len(named))
+    label_ends(ax, ends, [symbol(name) for name in named], [colours[name] for name in named])
     return ax
 
 
@@ -97,7 +112,19 @@ def overlap_colours(model: Model) -> dict[str, str]:
     }
 
 
-def _explain_looks(ax: "Axes", compared: Sequence[Curve], kinds: Sequence[str]) -> None:
+def _colours_of_most_moved(curve: Curve, shown: Sequence[str]) -> dict[str, str]:
+    """The overlaps of each kind that move furthest from their start, at any time, each with a colour of its own."""
+    model, entries = curve.solution.model, curve.solution.overlaps.entries()
+    moved = {name: np.nanmax(np.abs(np.asarray(entries[name] - entries[name][0]))) for name in shown}
+    ranked = sorted(shown, key=lambda name: -moved[name])
+    return {
+        name: colour
+        for kind in (model.visible_names, model.invisible_names)
+        for name, colour in zip((name for name in ranked if name in kind), MANY_COLOURS[:N_NAMED], strict=False)
+    }
+
+
+def _explain_looks(ax: "Axes", compared: Sequence[Curve], kinds: Sequence[str], n_unnamed: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = []
@@ -111,5 +138,7 @@ def _explain_looks(ax: "Axes", compared: Sequence[Curve], kinds: Sequence[str]) 
         handles += [
             Line2D([], [], color="0.3", label=curve.label, **curve.settings(invisible=invisible)) for curve in compared
         ]
+    if n_unnamed:
+        handles.append(Line2D([], [], color=GREY, linewidth=0.8, label=f"{n_unnamed} that move less"))
     if handles:
         legend_above(ax, handles, ncols=len(handles))

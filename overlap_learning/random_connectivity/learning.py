@@ -16,6 +16,7 @@ from overlap_learning.learning.checkpoint import Checkpoint, Store
 from overlap_learning.learning.driver import run
 from overlap_learning.learning.outcomes import LearningError
 from overlap_learning.learning.pace import Pace, watched
+from overlap_learning.learning.progress import DELAY
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.model.bulk import AbstractBulk, RandomBulk, SparseBulk, bulk_rate
@@ -85,6 +86,7 @@ def learn_with_bulk(
     *,
     depth: Depth | None,
     throw: bool,
+    progress: bool | None,
     checkpoint: Checkpoint | None,
 ) -> Solution:
     """`ol.integrate` of a linear network with a bulk, of arguments that fit together.
@@ -106,7 +108,7 @@ def learn_with_bulk(
         if checkpoint is not None:
             arguments = {"model": model, "task": task, "network": network, "rule": rule, "key": key}
             store = Store(checkpoint.part(f"run-{i}"), "integrate", **arguments)
-        coarse, fine = fine, _run(network, task, rule, key, store, traced)
+        coarse, fine = fine, _run(network, task, rule, key, progress, store, traced)
         if is_whole:
             # Weights are squares.
             coarse, error = None, jnp.asarray(np.sqrt(ROUNDING))
@@ -307,14 +309,20 @@ def _learner(network: ReducedNetwork, rule: AbstractRule) -> tuple[ReducedLearne
 
 
 def _run(
-    network: ReducedNetwork, task: Any, rule: AbstractRule, key: jax.Array | None, store: Store | None, traced: bool
+    network: ReducedNetwork,
+    task: Any,
+    rule: AbstractRule,
+    key: jax.Array | None,
+    progress: bool | None,
+    store: Store | None,
+    traced: bool,
 ) -> _Run:
     """Learning in some directions."""
     learner, position = _learner(network, rule)
     short = rule.n_steps is None or rule.n_steps <= STEPS_PER_CALL or traced
     whole = store is None and short
-    pace = contextlib.nullcontext(Pace(is_whole=True)) if whole else watched(rule, False, "integrate", store)
-    with pace as pace:
+    one_call = contextlib.nullcontext(Pace(is_whole=True))
+    with one_call if whole else watched(rule, progress, "integrate", store, delay=DELAY) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
     return _Run(outcome, final)
 

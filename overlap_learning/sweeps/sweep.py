@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from overlap_learning.learning.fingerprint import check_version
+from overlap_learning.learning.progress import bar
 from overlap_learning.sweeps.batched import Batched
 from overlap_learning.sweeps.cluster import check_client, run_on_cluster
 from overlap_learning.sweeps.folder import Folder
@@ -59,7 +60,7 @@ def sweep(
             files that it reads are not.
         throw: raise the error of the first point that fails; False: go on. Points whose learning ended badly then keep
             what their `LearningError` carries, with its result code, if the others return solutions too.
-        progress: show a progress bar; None: if a person is watching (standard error is a terminal).
+        progress: show a progress bar; None: if a person is watching (a terminal or a notebook).
 
     Returns:
         An `xarray.Dataset` with the dimensions of the grid. Saved points of solutions have the dimension `point`, and
@@ -100,11 +101,8 @@ def sweep(
                 found.add(piece)
             _raise_if(throw, found, [])
         runs = _run(work, how, found.done) if client is None else run_on_cluster(client, work, how, found.done)
-        from tqdm.auto import tqdm
-
-        disable, n_done = None if progress is None else not progress, int(np.sum(found.done))
-        with tqdm(total=points.size, initial=n_done, disable=disable, unit="point", desc="sweep") as bar:
-            _collect(runs, found, store, bar, throw)
+        with bar(progress, points.size, "point", "sweep", done=int(np.sum(found.done))) as shown:
+            _collect(runs, found, store, shown, throw)
     return found.dataset(f"Sweep of {getattr(function, '__qualname__', type(function).__name__)}")
 
 
@@ -126,7 +124,7 @@ def _run(work: Work, how: Batched | None, done: np.ndarray) -> Generator[list[Do
 
 
 def _collect(
-    runs: Generator[list[Done], None, None], found: Collection, store: Folder | None, bar: Any, throw: bool
+    runs: Generator[list[Done], None, None], found: Collection, store: Folder | None, shown: Any, throw: bool
 ) -> None:
     """Take results as they come, and write them."""
     try:
@@ -136,7 +134,7 @@ def _collect(
                 # Points that were there are on disk already, and files hold none twice.
                 if store is not None and new is not None:
                     store.keep(new)
-            bar.update(int(np.sum(found.done)) - bar.n)
+            shown.update(int(np.sum(found.done)) - shown.n)
             _raise_if(throw, found, [error for _, error in done if error is not None])
     finally:
         # Also after an error or Ctrl-C. A generator that is not at its end ends here, and with it what it left on a

@@ -58,7 +58,7 @@ def train(
         arrays: the arrays that the rule moves, and how their gradients are scaled, for rules such as Adam that depend
             on it; None: the vectors, along N dL/dV, and W. Those of a plain program: `ol.training.Arrays`.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
-        progress: show a progress bar; None: if a person is watching (standard error is a terminal).
+        progress: show a progress bar; None: if a person is watching (a terminal or a notebook).
         checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
             after the program was killed. Not with a flow.
         state_dtype: the dtype in which neurons are simulated, if another than that of the vectors. `jnp.float32` is

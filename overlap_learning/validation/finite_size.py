@@ -10,6 +10,7 @@ import numpy as np
 from overlap_learning.checks import count
 from overlap_learning.learning.checkpoint import Checkpoint, part_of
 from overlap_learning.learning.outcomes import RESULTS, LearningError, is_one_of
+from overlap_learning.learning.progress import bar
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of
@@ -174,24 +175,21 @@ def finite_size(
         LearningError: if a network ended badly.
         LearningInterrupted: on Ctrl-C; with the networks at hand.
     """
-    from tqdm.auto import tqdm
-
     deviation, loss = [], []
     all_sizes = np.repeat(sizes, n_seeds)
     size_keys = jax.random.split(network_key, len(sizes))
     keys = [key for size_key in size_keys for key in jax.random.split(size_key, n_seeds)]
-    disable = None if progress is None else not progress
-    with tqdm(total=len(keys), disable=disable, unit="network", desc=title) as bar:
+    with bar(progress, len(keys), "network", title) as shown:
         for first, last in _side_by_side(all_sizes, MOST_ADDED / max(1, _readings(model, task, rule, sizes[-1]))):
             members = all_sizes[first:last]
-            bar.set_postfix_str(f"N={', '.join(map(str, np.unique(members)))}")
+            shown.set_postfix_str(f"N={', '.join(map(str, np.unique(members)))}")
             networks = _networks(model, overlaps, members, keys[first:last], exact)
             part = part_of(checkpoint, f"{first}-{last}")
             full = train(model, task, networks, rule, trial_key, throw=False, progress=False, checkpoint=part)
             _check_good(full, members)
             deviation.append(entries(full) - reference)
             loss.append(np.asarray(full.loss))
-            bar.update(len(members))
+            shown.update(len(members))
     shape = (len(sizes), n_seeds)
     return FiniteSize(
         n_neurons=sizes,

@@ -1,8 +1,5 @@
 """Pictures: what they show is what the solutions hold, they draw where they are told to, and nothing overlaps."""
 
-import subprocess
-import sys
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +7,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
@@ -153,11 +151,6 @@ def test_the_list_of_pictures_here_is_complete(pictures):
     assert set(pictures) | of_fits == set(ol.plot.__all__)
 
 
-def test_importing_the_package_does_not_import_matplotlib():
-    program = "import sys, overlap_learning; overlap_learning.plot.loss; sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
-
-
 def test_every_picture_draws_on_the_given_axes_and_leaves_global_state_alone(pictures):
     before = dict(mpl.rcParams)
     for name, draw in pictures.items():
@@ -264,6 +257,66 @@ def test_every_overlap_is_named_at_its_end_and_no_two_names_touch():
     assert np.diff(np.sort(positions[:, 1])).min() > 6 * figure.dpi / 72
     assert positions[:, 0].min() > ax.get_window_extent().x1
     assert max(text.get_window_extent().x1 for text in ax.texts) <= figure.bbox.x1
+
+
+def test_of_many_overlaps_those_that_move_most_are_named_and_the_others_grey_and_counted():
+    layout = ol.Layout(n_in=4, rank=2, n_out=1)
+    solution = course(layout, ol.Linear(), seed=0)
+    ax = ol.plot.overlaps(solution, ax=new_axes())
+    drawn = lines(ax)
+    assert len(drawn) == len(layout.entry_names) == 45
+    moved = {name: np.abs(values - values[0]).max() for name, values in solution.overlaps.entries().items()}
+    named = []
+    for names in (solution.model.visible_names, solution.model.invisible_names):
+        most = sorted(names, key=moved.get)[-7:]
+        assert len({drawn[name].get_color() for name in most}) == 7
+        assert {drawn[f"_{name}"].get_color() for name in set(names) - set(most)} == {"0.75"}
+        named += most
+    assert {text.get_text() for text in ax.texts} == {symbol(name) for name in named}
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["visible", "invisible", "31 that move less"]
+
+
+def sweep_data(n_rates, n_tasks):
+    """What a sweep returns whose first point failed and whose second ended early."""
+    rates, time = np.geomspace(1e-3, 1e-1, n_rates), np.linspace(0, 5, 6)
+    loss = np.exp(-time * (1 + np.arange(n_rates * n_tasks).reshape(n_rates, n_tasks, 1)))
+    loss[0, 0], loss[0, 1, 4:] = np.nan, np.nan
+    return xarray.Dataset(
+        {"loss": (("rate", "task", "point"), loss)},
+        {"rate": rates, "task": [f"t{i}" for i in range(n_tasks)], "time": (("rate", "point"), rates[:, None] * time)},
+    )
+
+
+def test_loss_of_a_sweep_is_one_curve_per_point_with_the_labels_of_the_grid():
+    data = sweep_data(2, 2)
+    ax = ol.plot.loss(data, ax=new_axes())
+    drawn = lines(ax)
+    assert list(drawn) == ["rate = 0.001, task = t1", "rate = 0.1, task = t0", "rate = 0.1, task = t1"]
+    early, other = drawn["rate = 0.001, task = t1"], drawn["rate = 0.1, task = t0"]
+    np.testing.assert_array_equal(early.get_ydata(), data.loss[0, 1, :4])
+    np.testing.assert_array_equal(other.get_ydata(), data.loss[1, 0])
+    np.testing.assert_array_equal(other.get_xdata(), data.time[1])
+    assert ax.get_yscale() == "log"
+    assert ax.get_legend().get_title().get_text() == "1 point without loss"
+    # A time for all, which the grid does not know.
+    assert len(lines(ol.plot.loss(data.drop_vars("time"), labels=["a", "b", "c"], ax=new_axes()))) == 3
+
+
+def test_loss_of_a_large_sweep_names_some_curves_and_counts_the_others():
+    legend = ol.plot.loss(sweep_data(10, 3), ax=new_axes()).get_legend()
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert (len(texts), texts[0], texts[-1]) == (9, "rate = 0.001, task = t1", "rate = 0.1, task = t2")
+    assert legend.get_title().get_text() == "20 more curves between these; 1 point without loss"
+
+
+def test_loss_of_a_dataset_of_one_solution_or_a_batch_is_that_of_the_solution(theory):
+    batch = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), theory)
+    for solution, names in ((theory, ["loss"]), (batch, ["member = 0", "member = 1"])):
+        drawn = ol.plot.loss(solution.to_xarray(), ax=new_axes()).get_lines()
+        assert [line.get_label() for line in drawn] == names
+        losses = np.atleast_2d(solution.loss)
+        np.testing.assert_array_equal([line.get_ydata() for line in drawn], losses)
 
 
 def test_names_choose_overlaps_and_keep_their_colours(theory, model):
@@ -468,10 +521,17 @@ def test_bad_arguments_are_named(model, task, start, theory):
     other = course(ol.Layout(rank=2), ol.Linear(), seed=0)
     network = ol.Network.sample(start, 20, key=jax.random.key(0))
     stream = ol.tasks.stream(ol.tasks.flip_flop)
+    data = sweep_data(2, 2)
     for call, message in (
         (lambda: ol.plot.loss(), "loss: pass one or more solutions"),
         (lambda: ol.plot.loss(start), "loss: solutions must be ol.Solution, got Overlaps"),
         (lambda: ol.plot.loss(batch), r"loss: this solution is a batch of shape \[2\]; draw one member"),
+        (lambda: ol.plot.overlaps(data), r"must be ol.Solution, got Dataset. Of a dataset, ol.plot.loss\(data\) draws"),
+        (lambda: ol.plot.loss(data, theory), "got Dataset. Of a dataset"),
+        (lambda: ol.plot.loss(data, labels=["a"]), "loss: labels must be 3 names, one for each point"),
+        (lambda: ol.plot.loss(data[["time"]]), "this dataset has no variable 'loss', its variables are none"),
+        (lambda: ol.plot.loss(data.isel(point=-1)), r"has the dimensions \('rate', 'task'\), not 'point' or 'time'"),
+        (lambda: ol.plot.loss(data.isel(rate=[0], task=[0])), "'loss' is missing at every point"),
         (lambda: ol.plot.loss(theory, labels="theory"), "loss: labels must be 1 names"),
         (lambda: ol.plot.loss(theory, ax="here"), "loss: ax must be a matplotlib Axes, .* got 'here'"),
         (lambda: ol.plot.overlaps(theory, other), "overlaps: solutions must share a layout"),

@@ -45,7 +45,7 @@ def protocol(
         key: a jax random key; phase p draws from `fold_in(key, p)`, in theory and at full N alike.
         depth: with a bulk, of the theory, as in `ol.integrate`; errors add up over phases.
         throw: as in `ol.integrate`.
-        progress: at full N, show a progress bar for each phase; None: if a person is watching.
+        progress: show a progress bar for each phase, in theory for long ones; None: if a person is watching.
         checkpoint: where to write down, every so many steps, where the run is, each phase in a folder of its
             own; the same call goes on from there after the program was killed. Not with a flow.
         save_vectors: at full N, as in `ol.train`; the theory needs no vectors.
@@ -102,7 +102,7 @@ def protocol(
         else:
             solution = integrate(
                 model, task, learned, each, phase_key,
-                depth=depth, throw=throw, checkpoint=part, trust=trust,
+                depth=depth, throw=throw, progress=progress, checkpoint=part, trust=trust,
             )  # fmt: skip
         solutions.append(solution)
         learned = solution.final

@@ -203,7 +203,7 @@ def train_twins(
             neurons.
         rules: the rules of the two phases.
         key: a jax random key; the twins of all pairs see the same trials, in theory and at full N alike.
-        progress: show a progress bar; None: if a person is watching (standard error is a terminal).
+        progress: show a progress bar; None: if a person is watching (a terminal or a notebook).
         checkpoint: where to write down, every so many steps, where the run is, each task in a folder of its own.
 
     Returns:
