@@ -123,13 +123,14 @@ def opened(path: Path, caller: str) -> "xarray.Dataset":
     import h5netcdf
     import h5py
     import xarray
+    from xarray.backends import H5NetCDFStore
 
     with of_a_stranger(path, caller, "file that this package writes"):
         with h5py.File(path, "r") as file:
             check_parts(file, path.stat().st_size)
         # A file that xarray opened and then fails to read stays open until Python collects its error.
         with h5netcdf.File(path, "r", decode_vlen_strings=True) as file:
-            store = xarray.backends.H5NetCDFStore(file)
+            store = H5NetCDFStore(file)
             # Numbers as they are: no units turn them into dates.
             with xarray.open_dataset(store, decode_times=False, decode_timedelta=False) as data:
                 return data.load()
