@@ -120,15 +120,20 @@ def opened(path: Path, caller: str) -> "xarray.Dataset":
     Raises:
         ValueError: if there is something in it that `write` does not write.
     """
+    import h5netcdf
     import h5py
     import xarray
+    from xarray.backends import H5NetCDFStore
 
     with of_a_stranger(path, caller, "file that this package writes"):
         with h5py.File(path, "r") as file:
             check_parts(file, path.stat().st_size)
-        # Numbers as they are: no units turn them into dates.
-        with xarray.open_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False) as data:
-            return data.load()
+        # A file that xarray opened and then fails to read stays open until Python collects its error.
+        with h5netcdf.File(path, "r", decode_vlen_strings=True) as file:
+            store = H5NetCDFStore(file)
+            # Numbers as they are: no units turn them into dates.
+            with xarray.open_dataset(store, decode_times=False, decode_timedelta=False) as data:
+                return data.load()
 
 
 class NotInFileError(ValueError):

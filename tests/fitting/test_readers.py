@@ -1,5 +1,6 @@
 """Recordings from files and labelled arrays."""
 
+import datetime
 import sys
 
 import h5py
@@ -45,6 +46,26 @@ def test_matlab_files_are_read_in_both_formats(tmp_path):
         assert found.condition_names == ("L", "R")
         with pytest.raises(ValueError, match=r"no field 'session.speed'; there are: rates, t"):
             fitting.Recordings.from_mat(tmp_path / name, {"activity": "session.speed"}, axes="nkt")
+
+
+def test_spikes_of_an_nwb_file_are_counted_around_the_events_of_trials(tmp_path):
+    pynwb = pytest.importorskip("pynwb")
+    file = pynwb.NWBFile("a session", "a", datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    file.add_trial_column("go", "the cue")
+    file.add_trial_column("side", "of the target")
+    for go, side in ((1.0, "L"), (np.nan, "R"), (3.0, "R")):
+        file.add_trial(start_time=0.0, stop_time=4.0, go=go, side=side)
+    file.add_unit(spike_times=[0.95, 1.05, 1.06, 3.15], obs_intervals=[[0.0, 4.0]])
+    file.add_unit(spike_times=[1.15, 2.0, 3.05], obs_intervals=[[0.0, 3.12]])
+    with pynwb.NWBHDF5IO(tmp_path / "a.nwb", "w") as writer:
+        writer.write(file)
+    found = fitting.Recordings.from_nwb(
+        tmp_path / "a.nwb", align="go", window=(0, 0.2), bin_width=0.1, condition="side"
+    )
+    np.testing.assert_array_equal(found.activity, [[[2, 0], [0, 1]], [[0, 1], [1, 0]]])
+    np.testing.assert_array_equal(found.mask, [[[True, True], [True, True]], [[True, True], [True, False]]])
+    np.testing.assert_array_equal(found.trial_ids, [0, 2])
+    assert found.condition_names == ("L", "R")
 
 
 def test_without_pynwb_a_sentence_says_so(tmp_path, monkeypatch):

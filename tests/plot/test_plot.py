@@ -409,7 +409,8 @@ def test_output_shades_exactly_the_runs_of_readings_that_do_not_count(model, sta
     counted = ol.plot.output(model, trials, start, ax=new_axes())
     assert len(counted.patches) == 0
     shaded = ol.plot.output(model, trials, start, trial=1, ax=new_axes())
-    bands = [patch.get_bbox().intervalx.tolist() for patch in shaded.patches]
+    # A rectangle, and before matplotlib 3.9 a polygon.
+    bands = [patch.get_path().get_extents(patch.get_patch_transform()).intervalx.tolist() for patch in shaded.patches]
     # Readings 0 to 2 and 7 to 9 at times 0.5 k, and half a step on each side.
     assert bands == [[-0.25, 1.25], [3.25, 4.75]]
 
