@@ -45,7 +45,7 @@ def runs(quick: bool) -> dict[str, Callable[[], Callable[[], object]]]:
     def integrate(model, task):
         rule = ol.GradientDescent(5e-3, 20, save_every=20)
         begin = setting.start(model)
-        return lambda: ol.integrate(model, task, begin, rule)
+        return lambda: ol.integrate(model, task, begin, rule, trust=False)
 
     def train(kind, n_neurons, n_times):
         # Without PyTorch, whose libraries alone take more than the run.

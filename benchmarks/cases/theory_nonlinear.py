@@ -22,5 +22,6 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
     task, begin = setting.flip_flop(n_times), setting.start(model)
     rule = ol.GradientDescent(LEARNING_RATE, n_steps, save_every=n_steps)
     torch = setting.torch_side(model, task, setting.network(model, n_neurons, "float32"), LEARNING_RATE, few)
-    theory = Side(THEORY, lambda: ol.integrate(model, task, begin, rule), n_steps)
-    yield Comparison(case(n_times), "training step", [*torch, theory])
+    theory = Side(THEORY, lambda: ol.integrate(model, task, begin, rule, trust=False), n_steps)
+    told = Side(f"{THEORY}, with its trust", lambda: ol.integrate(model, task, begin, rule), n_steps)
+    yield Comparison(case(n_times), "training step", [*torch, theory, told])

@@ -332,7 +332,7 @@ def validate(
     nudged = closure = None
     if model.bulk is None and model.is_linear:
         part, moved = part_of(checkpoint, "nudged"), _nudge(overlaps)
-        nudged = integrate(model, task, moved, rule, trial_key, checkpoint=part)
+        nudged = integrate(model, task, moved, rule, trial_key, checkpoint=part, trust=False)
     elif model.bulk is None:
         part = part_of(checkpoint, "limit")
         exact_limit = limit(model, task, overlaps, rule, trial_key, progress=progress, checkpoint=part)

@@ -109,7 +109,6 @@ def test_what_is_exact_says_so_and_what_was_not_estimated_too():
     assert float(own.loss[0]) == pytest.approx(float(TASK.loss(ol.simulate(ERF, network, TASK))), rel=1e-12)
     assert own.trust.sentence.startswith("Exact")
     assert ol.integrate(ERF, TASK, START, RULE, trust=False).trust.verdict == "not known"
-    assert ol.integrate(ERF, TASK, START, ol.DirectDescent(0.01, 20, save_every=5)).trust.verdict == "not known"
 
 
 def test_overlaps_of_neurons_that_are_not_gaussian_are_spoken_of_before_learning():
@@ -120,9 +119,9 @@ def test_overlaps_of_neurons_that_are_not_gaussian_are_spoken_of_before_learning
         ol.integrate(relu, TASK, network, RULE, closure=ol.Gaussian(), trust=False)
 
 
-@pytest.mark.parametrize("size", [64, 256])
-def test_nodes_of_a_given_number_exist_in_any_dimension(size):
-    for dimension in (1, 3, 4, 9, 40, 200):
+def test_nodes_of_a_given_number_exist_in_any_dimension():
+    size = 64
+    for dimension in (1, 4, 9, 40):
         points, weights = sized_nodes(size, dimension, dimension // 2, folded=True, smooth=True).standard(
             dimension, dimension // 2
         )

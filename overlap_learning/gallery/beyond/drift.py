@@ -258,7 +258,7 @@ def _problem(settings: Settings) -> _Problem:
     model = Model(Layout(), Linear())
     task = exponential_filter(decay=settings.decay, duration=settings.duration, dt=settings.dt)
     start = Overlaps.random(model.layout, key=jax.random.key(settings.seed), scale=settings.scale)
-    learned = integrate(model, task, start, GradientFlow(200.0, save_at=[200.0])).final
+    learned = integrate(model, task, start, GradientFlow(200.0, save_at=[200.0]), trust=False).final
     assert isinstance(learned, Overlaps)
     return _Problem(model, task, start, learned, task)
 
@@ -304,7 +304,7 @@ def _finite_steps(
         n_steps = round(settings.learning_time / effective)
         eta = effective * (1 - options.get("momentum", 0.0))
         rule = GradientDescent(eta, n_steps, save_every=max(1, n_steps // 250), **options)
-        run = integrate(problem.model, problem.task, problem.start, rule)
+        run = integrate(problem.model, problem.task, problem.start, rule, trust=False)
         values = np.asarray(invariants_along(run, options.get("rates"), law))
         predicted = accumulated(drift_along(problem.task, run, rule, law).steps, run.time)[-1]
         return _ratio(values[-1] - values[0], predicted)
@@ -348,7 +348,7 @@ def _weight_decay(problem: _Problem, settings: Settings) -> tuple[np.ndarray, di
     effective = duration / (n_points * 250)
     # A step of the neurons with momentum, seen per effective learning time, forgets at the same rate.
     rule = GradientDescent(effective * (1 - mu), n_points * 250, weight_decay=decay, momentum=mu, save_every=250)
-    heavy = integrate(problem.model, problem.task, problem.start, rule)
+    heavy = integrate(problem.model, problem.task, problem.start, rule, trust=False)
     first = np.asarray(invariants_along(flow))[0]
     predicted = first * np.exp(-2 * decay * np.asarray(flow.time))[:, None]
     lines = {
@@ -365,7 +365,7 @@ def _parameter_noise(
     """Invariants under diffusing vectors: the accumulated prediction, the theory, and full N."""
     eta, n_steps = 2e-3, 400
     rule = GradientDescent(eta, n_steps, parameter_noise=settings.parameter_noise, save_every=n_steps // 20)
-    theory = integrate(problem.model, problem.task, problem.learned, rule)
+    theory = integrate(problem.model, problem.task, problem.learned, rule, trust=False)
     network = Network.sample(problem.learned, settings.n_neurons, key=jax.random.key(settings.seed))
     full = train(problem.model, problem.task, network, rule, key=jax.random.key(settings.seed + 1), progress=progress)
     values = np.asarray(invariants_along(theory))
@@ -380,7 +380,9 @@ def _parameter_noise(
 def _frozen(problem: _Problem, settings: Settings) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Flow with m frozen: the invariants orthogonal to m, and what would be conserved were nothing frozen."""
     rates = {"m": 0.0}
-    run = integrate(problem.model, problem.task, problem.start, GradientFlow(5.0, rates=rates, save_every=0.25))
+    run = integrate(
+        problem.model, problem.task, problem.start, GradientFlow(5.0, rates=rates, save_every=0.25), trust=False
+    )
     return np.asarray(run.time), {
         "projected": np.asarray(invariants_along(run, rates)),
         "all vectors": np.asarray(invariants_along(run)),

@@ -94,7 +94,7 @@ def figure_holonomy(settings: Settings = STANDARD, *, progress: bool | None = No
     model, family = Model(Layout(), Linear()), Filters(settings.duration, settings.dt)
     flow, converge = _flow(settings.learning_time), _flow(5 * settings.learning_time)
     start = Overlaps.random(model.layout, key=jax.random.key(settings.seed), scale=settings.scale)
-    learned = integrate(model, family(jnp.array(CORNERS[0])), start, converge).final
+    learned = integrate(model, family(jnp.array(CORNERS[0])), start, converge, trust=False).final
     assert isinstance(learned, Overlaps)
     network = Network.sample(learned, settings.n_neurons, key=jax.random.key(settings.seed))
 

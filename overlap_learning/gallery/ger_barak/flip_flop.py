@@ -114,10 +114,10 @@ def learn(settings: Settings, progress: bool | None) -> Runs:
         trials,
         trial_key,
         start,
-        integrate(model, trials, start.overlaps, rule, trial_key),
+        integrate(model, trials, start.overlaps, rule, trial_key, trust=False),
         train(model, trials, start, rule, trial_key, progress=progress),
         # Direct descent is the wrong theory: if it diverges, that is a result and no error.
-        integrate(model, trials, start.overlaps, contrast, trial_key, throw=False),
+        integrate(model, trials, start.overlaps, contrast, trial_key, throw=False, trust=False),
     )
 
 

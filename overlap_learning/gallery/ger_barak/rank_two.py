@@ -63,7 +63,7 @@ def figure_12(settings: Settings = STANDARD, *, progress: bool | None = None) ->
     task = damped_oscillation(settings.decay, settings.frequency, settings.duration, settings.dt)
     neurons = random_network(model.layout, settings.n_neurons, jax.random.key(settings.seed))
     rule = GradientDescent(settings.learning_rate, settings.n_steps)
-    theory = integrate(model, task, neurons.overlaps, rule)
+    theory = integrate(model, task, neurons.overlaps, rule, trust=False)
     full = train(model, task, neurons, rule, progress=progress)
 
     figure, panels = page(

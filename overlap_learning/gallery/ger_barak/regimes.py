@@ -83,7 +83,7 @@ def figure_8(settings: Settings = STANDARD, *, progress: bool | None = None) -> 
         "small": (small.full, small.theory),
         "large": (
             train(model, trials, start, large, key, throw=False, progress=progress),
-            integrate(model, trials, start.overlaps, large, key, throw=False),
+            integrate(model, trials, start.overlaps, large, key, throw=False, trust=False),
         ),
         "adam": (train(model, trials, start, by_adam, key, throw=False, progress=progress), None),
     }

@@ -103,7 +103,7 @@ def figure_divergence(settings: Settings = STANDARD, *, progress: bool | None = 
         eigenvalue.axhline(1.0, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
         loss.set(xlabel="step", ylabel="loss / half the squared target", title=f"target {target:g}", ylim=(1e-12, 30))
         eigenvalue.set(xlabel="step", ylabel="largest real part of an eigenvalue of W")
-        eigenvalue.legend(frameon=False, fontsize=8)
+        loss.legend(frameon=False, fontsize=8, loc="lower left")
     return collect(figure, settings, numbers, _NOTES, arrays=arrays)
 
 

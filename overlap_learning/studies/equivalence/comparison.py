@@ -147,7 +147,7 @@ def compare(
     for member in overlaps:
         if model.bulk is None or isinstance(member, Overlaps):
             check_layout(model, cast(Overlaps, member), "compare", with_bulk=True)
-    solutions = tuple(integrate(model, task, member, rule, key, depth=depth) for member in overlaps)
+    solutions = tuple(integrate(model, task, member, rule, key, depth=depth, trust=False) for member in overlaps)
     if len({s.time.shape for s in solutions}) > 1:
         raise ValueError("compare: the members stopped at different times; use a rule without stop_loss.")
     starts = [_start(model, task, member, rule, s) for member, s in zip(overlaps, solutions, strict=True)]

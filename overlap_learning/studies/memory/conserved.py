@@ -124,7 +124,7 @@ def measured_drift(
     """
 
     def one(key):
-        run = integrate(model, task, overlaps, rule, key, throw=False)
+        run = integrate(model, task, overlaps, rule, key, throw=False, trust=False)
         values = invariants_along(run, rule.rates, law)
         first = round(settled * (len(run.time) - 1))
         return (values[-1] - values[first]) / (run.time[-1] - run.time[first])

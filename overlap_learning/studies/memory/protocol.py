@@ -32,6 +32,7 @@ def protocol(
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
     save_vectors: bool = False,
+    trust: bool = False,
 ) -> list[Solution]:
     """Learn tasks one after another, each from where the last one ended.
 
@@ -48,6 +49,8 @@ def protocol(
         checkpoint: where to write down, every so many steps, where the run is, each phase in a folder of its
             own; the same call goes on from there after the program was killed. Not with a flow.
         save_vectors: at full N, as in `ol.train`; the theory needs no vectors.
+        trust: in theory, whether each phase estimates what its closure is off by, from where it began, as
+            `ol.integrate` does.
 
     Returns:
         One `Solution` per phase.
@@ -97,7 +100,10 @@ def protocol(
                 throw=throw, progress=progress, checkpoint=part, save_vectors=save_vectors,
             )  # fmt: skip
         else:
-            solution = integrate(model, task, learned, each, phase_key, depth=depth, throw=throw, checkpoint=part)
+            solution = integrate(
+                model, task, learned, each, phase_key,
+                depth=depth, throw=throw, checkpoint=part, trust=trust,
+            )  # fmt: skip
         solutions.append(solution)
         learned = solution.final
     return solutions
