@@ -141,6 +141,10 @@ CHANGED = {
         "def f(x):\n    try: return x.y\n    except KeyError: return 0",
         "def f(x):\n    try: return x.y\n    except Exception: return 0",
     ),
+    "attribute by its text, by a module": (
+        "f = lambda x: operator.attrgetter('v')(helpers)|v = 1",
+        "f = lambda x: operator.attrgetter('v')(helpers)|v = 2",
+    ),
     "attribute of a function": ("def f(x): return f.a\nf.a = 1", "def f(x): return f.a\nf.a = 2"),
     "method": (CLASS.format("def m(self, x): return x"), CLASS.format("def m(self, x): return -x")),
     "static method": (
@@ -328,6 +332,8 @@ HIDDEN = {
     "module by its name": "f = lambda x: sys.modules['helpers'].v",
     "text that is run": "f = lambda x: eval('v')",
     "module by its text": "import importlib\nf = lambda x: importlib.import_module('helpers').v",
+    "module by its text, of another name": "from importlib import import_module as v\nf = lambda x: v('helpers').v",
+    "text that is run, of another name": "v = eval\nf = lambda x: v('w')",
     "module that is not there": "def f(x):\n    import no_such_module",
 }
 

@@ -25,11 +25,13 @@ class Reads:
         names: of globals.
         attributes: of whatever objects.
         imports: (level, module) of the `import` statements.
+        rebound: names that it sets of those around it, or of functions in it.
     """
 
     names: frozenset[str]
     attributes: frozenset[str]
     imports: frozenset[tuple[int, str]]
+    rebound: frozenset[str]
 
 
 def digest(code: types.CodeType) -> str:
@@ -40,13 +42,15 @@ def digest(code: types.CodeType) -> str:
 @functools.lru_cache(maxsize=1024)
 def reads(code: types.CodeType) -> Reads:
     """The names that code reads."""
-    names, attributes, imports = set(), set(), set()
+    names, attributes, imports, rebound = set(), set(), set(), set()
     steps = list(dis.get_instructions(code))
     for i, step in enumerate(steps):
         if step.opname in _READS_GLOBAL:
             names.add(step.argval)
         elif step.opname in _READS_ATTRIBUTE:
             attributes.add(step.argval)
+        elif step.opname == "STORE_DEREF":
+            rebound.add(step.argval)
         elif step.opname == "IMPORT_NAME":
             # Before it stand the level and what is imported from the module.
             imports.add((steps[i - 2].argval, step.argval))
@@ -56,7 +60,7 @@ def reads(code: types.CodeType) -> Reads:
         names |= inner.names
         attributes |= inner.attributes
         imports |= inner.imports
-    return Reads(frozenset(names), frozenset(attributes), frozenset(imports))
+    return Reads(*map(frozenset, (names, attributes, imports, rebound)))
 
 
 def _steps(code: types.CodeType) -> list[Any]:

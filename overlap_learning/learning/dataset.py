@@ -114,7 +114,8 @@ def _of_overlaps(solution: Solution, model: Model, point: tuple[str, ...]) -> Va
 def _of_final(final: Any, batch: tuple[str, ...]) -> Variables:
     """What was learned."""
     if isinstance(final, AbstractNetwork):
-        if not final.vectors.is_fully_addressable:
+        # Arrays of numpy, as sweeps have them, are in this process.
+        if not getattr(final.vectors, "is_fully_addressable", True):
             raise ValueError(
                 "Solution.to_xarray: the neurons are spread over several processes, and each knows its own only. Call "
                 "whole = solution.gathered() in every process, and save whole in one of them."

@@ -52,6 +52,8 @@ _CACHES = {"_cache"}
 _HIDDEN, _BY_TEXT = {"eval", "exec", "globals", "__import__"}, {"getattr", "vars", "attrgetter"}
 _HIDDEN_ATTRIBUTES = {"import_module", "_getframe", "f_globals", "__globals__"}
 _MODULES = {"sys", "modules"}
+#: The same functions under whatever name they were given.
+_HIDING = (eval, exec, globals, __import__, importlib.import_module, sys._getframe)
 
 
 def fingerprint(
@@ -150,6 +152,8 @@ class _Survey:
                 self._enter_module(value, path, names)
             elif isinstance(value, type):
                 self._enter_reference(value, path)
+            elif any(value is function for function in _HIDING):
+                self._refuse(path, value, "it reads what no code names")
             elif (known := by_name(value)) is not None:
                 self.found[path] = known
             else:
@@ -187,14 +191,19 @@ class _Survey:
         compiled, space = function.__code__, function.__globals__
         version = library(str(space.get("__name__")))
         read = code.reads(compiled)
-        attributes = None if read.names & _BY_TEXT or "__dict__" in read.attributes else read.attributes
+        by_text = (read.names | read.attributes) & (_BY_TEXT | {"__dict__"})
+        attributes = None if by_text else read.attributes
         if version is None:
             self.found[path] = f"function {code.digest(compiled)}"
             yield from ((f".{name}", content, None) for name, content in sorted(vars(function).items()))
         else:
             self.found[path] = f"{space['__name__']}.{function.__qualname__} {version}"
         for name, cell in zip(compiled.co_freevars, function.__closure__ or (), strict=True):
-            yield f".{name}", _content(cell), attributes
+            content = _content(cell)
+            if version is not None and type(content) is int and name in read.rebound:
+                # Schedules of optax turn numbers of steps into floats when they are first called.
+                content = float(content)
+            yield f".{name}", content, attributes
         defaults = function.__defaults__ or ()
         named = compiled.co_varnames[: compiled.co_argcount][compiled.co_argcount - len(defaults) :]
         for name, default in {**dict(zip(named, defaults, strict=True)), **(function.__kwdefaults__ or {})}.items():

@@ -76,10 +76,13 @@ def rise_sentence(record: Any, stats: Any) -> str:
     rate = (time[index + 1] - time[index]) / (step[index + 1] - step[index])
     found = f"The loss rose after step {step[index]}, from {loss[index]:.3g} to {np.nanmax(loss[index:]):.3g}: "
     if FOUND[1] not in stats:
-        return f"{found}the learning rate {rate:.3g} is too large there. Use a smaller one."
+        return f"{found}the learning rate {rate:.3g} is too large there, or momentum overshot. Use a smaller one."
     stable = float(stats[FOUND[1]])
     if rate < stable:
-        return f"{found}the learning rate {rate:.3g} was stable there (below {stable:.3g}), and a step on no longer."
+        return (
+            f"{found}the learning rate {rate:.3g} was stable there (below {stable:.3g}): a step on it was no "
+            "longer, or momentum overshot."
+        )
     return (
         f"{found}the learning rate is {rate:.3g}, and the largest stable one there {stable:.3g} "
         "(2 / the largest curvature). Use one well below."

@@ -55,7 +55,9 @@ class Depth:
     """
 
     def __init__(self, tolerance: float = 1e-3, most: int = 128):
-        self.tolerance = float(scalar(tolerance, "Depth: tolerance", "positive", 0))
+        scalar(tolerance, "Depth: tolerance", "positive", 0)
+        # Of what was passed: what is checked within jit is traced.
+        self.tolerance = float(tolerance)
         self.most = count(most, "Depth: most", 2)
 
     def __repr__(self) -> str:

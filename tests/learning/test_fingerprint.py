@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import optax
 import pytest
 
 from benchmarks.survival.programs import (
@@ -50,6 +51,14 @@ def test_the_same_program_is_the_same_run(case):
     changed = UNCHANGED[case](PROGRAM)
     assert changed != PROGRAM or case == "nothing"
     assert changes(of(PROGRAM, HELPERS), of(changed, HELPERS)) == ""
+
+
+def test_a_schedule_that_has_been_called_is_the_same():
+    """Optax rewrites what this one closes over at its first call."""
+    before, schedule, other = (optax.cosine_decay_schedule(1.0, steps) for steps in (10, 10, 11))
+    schedule(3)
+    assert changes(fingerprint({"f": before}), fingerprint({"f": schedule})) == ""
+    assert changes(fingerprint({"f": before}), fingerprint({"f": other}))
 
 
 @pytest.mark.parametrize("case", HIDDEN)

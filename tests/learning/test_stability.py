@@ -34,3 +34,10 @@ def test_a_full_network_says_the_step_and_a_stable_run_says_nothing(rate):
     network = ol.Network.sample(START, 20, key=jax.random.key(0))
     solution = ol.train(LINEAR, TASK, network, ol.GradientDescent(rate, 40, save_every=1), progress=False)
     assert ("The loss rose after step" in repr(solution)) == (rate > 0.1) == ("rise_step" in solution.stats)
+
+
+def test_a_loss_that_momentum_carries_up_is_not_said_to_be_unstable():
+    """At less than a tenth of the largest stable rate."""
+    solution = ol.integrate(LINEAR, TASK, START, ol.GradientDescent(0.005, 400, momentum=0.95))
+    assert 0.1 * float(solution.stats["stable_rate"]) > 0.005
+    assert "momentum overshot" in repr(solution)

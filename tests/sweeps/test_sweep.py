@@ -45,6 +45,30 @@ class Counted:
         return self.function(**point)
 
 
+@pytest.mark.parametrize("bulk", [None, ol.model.SparseBulk(0.5, density=0.2)])
+def test_networks_that_are_trained_are_points_of_a_sweep(bulk):
+    model = ol.Model(LAYOUT, ol.Linear(), bulk=bulk)
+    sample = ol.Network.sample if bulk is None else functools.partial(ol.BulkNetwork.sample, model)
+    network = sample(START, 10, key=jax.random.key(0))
+
+    def trained(learning_rate):
+        return ol.train(model, TASK, network, ol.GradientDescent(learning_rate, 2), progress=False)
+
+    data = ol.sweep(trained, {"learning_rate": RATES[:2]})
+    assert np.array_equal(data.final_vectors[1], trained(RATES[1]).final.vectors)
+
+
+def test_the_theory_of_a_bulk_runs_side_by_side():
+    model = ol.Model(LAYOUT, ol.Linear(), bulk=ol.RandomBulk(0.5))
+
+    def learned(learning_rate):
+        return ol.integrate(model, TASK, START, ol.GradientDescent(learning_rate, 2)).loss
+
+    one, many = both(learned, {"learning_rate": RATES[:2]})
+    # Single runs end where more directions change overlaps by less than 1e-3.
+    assert np.allclose(one["value"], many["value"], rtol=1e-3)
+
+
 class TestLabels:
     def test_the_dataset_is_the_outer_product_with_the_grid_as_coordinates(self):
         a, b = np.array([1.0, 2.0, 4.0]), [3, 5]
