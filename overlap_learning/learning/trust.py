@@ -26,8 +26,8 @@ class Trust(eqx.Module):
 
     Of a batch every array has the members as its first axis.
 
-    A few neurons are off themselves, the more the more dimensions they stand for: with ten vectors and more the estimate
-    was up to four times the error of the Gaussian theory.
+    A few neurons are off themselves, the more the more dimensions they stand for: with ten vectors and more the
+    estimate was up to four times the error of the Gaussian theory.
 
     Attributes:
         time: learning time of each saved point, shape [S].
