@@ -8,6 +8,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -40,6 +41,10 @@ from overlap_learning.tasks.task import Task
 
 #: How a run went, what was learned, and what learned.
 Learned = tuple[Outcome, Any, AbstractLearner]
+
+
+#: The tolerances, relative and absolute, of neurons that flow beside a run: some, of ReLU, pass many kinks.
+ROUGH = (1e-5, 1e-7)
 
 
 def integrate(
@@ -201,7 +206,7 @@ def _closed(
     is_followed = not isinstance(LEARNERS[Network, rule.motion], str) and task.outline.state_noise is None
     if model.is_linear or (tolerance is None and not (trust and is_followed)):
         return found
-    alone = rule if not rule.dense else assembled(type(rule), **(vars(rule) | {"dense": False}))
+    alone = _beside(rule) if tolerance is None else _changed(rule, dense=False)
     before = found
     for number, finer in enumerate(starts):
         if _is_interrupted(found[0]):
@@ -226,6 +231,18 @@ def _closed(
         stacklevel=3,
     )
     return held
+
+
+def _beside(rule: Any) -> Any:
+    """The rule of neurons from which an error is estimated: of a flow, to no more digits than an estimate needs."""
+    if rule.n_steps is not None:
+        return rule
+    rough = {"rtol": jnp.maximum(rule.rtol, ROUGH[0]), "atol": jnp.maximum(rule.atol, ROUGH[1])}
+    return _changed(rule, dense=False, **rough)
+
+
+def _changed(rule: Any, **fields: Any) -> Any:
+    return assembled(type(rule), **(vars(rule) | fields)) if rule.n_steps is None else rule
 
 
 def _held(found: Learned, other: Learned) -> Learned:
