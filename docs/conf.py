@@ -40,7 +40,7 @@ myst_heading_anchors = 3
 # Forced, not cached: a cache knows when a page changes, not when the package does.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300
 nb_merge_streams = True
 # What a cell writes to standard error is a warning here too. Nobody watches these cells: they show no progress bars.
 nb_output_stderr = "remove-warn"
