@@ -135,8 +135,8 @@ def verdict_of(relative: Any) -> Any:
 def compared(time: Any, loss: Any, saved: Any, advice: str = ADVICE) -> Trust:
     """The trust in saved overlaps, from the neurons that were saved beside them."""
     time, loss, gram, beside, loss_beside = in_numpy((time, loss, saved["gram"], *(saved[name] for name in BESIDE)))
-    xp, beside = namespace(gram), _finite(beside)
-    change = _largest(_finite(xp.max(xp.abs(beside - beside[..., :1, :, :]), axis=(-2, -1))))
+    xp, known = namespace(gram), _finite(beside)
+    change = _largest(xp.max(xp.abs(known - known[..., :1, :, :]), axis=(-2, -1)))
     # A change by rounding is none.
     moved = change > 100 * np.finfo(float).eps * xp.max(xp.abs(beside[..., 0, :, :]), axis=(-2, -1))
     deviation = xp.max(xp.abs(gram - beside), axis=(-2, -1))
