@@ -1,8 +1,6 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
-import functools
-import operator
 import warnings
 from typing import Any
 
@@ -24,7 +22,7 @@ from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.progress import DELAY
 from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
-from overlap_learning.learning.solution import GOOD, Solution, finish
+from overlap_learning.learning.solution import Solution, finish, has_failed
 from overlap_learning.learning.stability import rise
 from overlap_learning.learning.trust import beside, compared
 from overlap_learning.model.activity import check_channels
@@ -41,8 +39,6 @@ from overlap_learning.tasks.task import Task
 
 #: How a run went, what was learned, and what learned.
 Learned = tuple[Outcome, Any, AbstractLearner]
-
-
 #: The tolerances, relative and absolute, of neurons that flow beside a run: some, of ReLU, pass many kinks.
 ROUGH = (1e-5, 1e-7)
 
@@ -133,24 +129,11 @@ def integrate(
         )  # fmt: skip
     if depth is not None:
         raise ValueError("integrate: depth is how far the theory looks into a bulk, and this model has none.")
-    _check(model, task, overlaps, rule, key)
-    if bulk_rate(rule.rates)[1] is not None:
-        raise ValueError(
-            'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
-            "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
-        )
-    noisy = task.outline.state_noise is not None
-    if noisy and (isinstance(overlaps, Network) or not (closure is None or isinstance(closure, Gaussian))):
-        raise ValueError(
-            "integrate: of state_noise the theory of Gaussian neurons knows alone: a few weighted neurons have noise "
-            "that many would average out. Start from network.overlaps, without another closure; or train every neuron: "
-            "ol.train(model, task, network, rule, key)."
-        )
+    _check(model, task, overlaps, rule, key, closure)
     if closure is None and (model.is_linear or isinstance(overlaps, Network)):
         # What is exact needs no closure, and nothing beside it.
         found = _learned(model, task, overlaps, rule, key, overlaps, progress, checkpoint)
     else:
-        trust = trust and not noisy
         found = _closed(model, task, overlaps, rule, key, known_closure(closure), trust, progress, checkpoint)
     outcome, final, learner = found
     return finish(model, outcome, final, "integrate", throw=throw, look=lambda: rise(outcome, learner, rule, task))
@@ -170,13 +153,8 @@ def _learned(
     """How learning went from a start, which is `given` in a closure, what was learned, and what learned.
 
     Raises:
-        ValueError: if nothing follows this start under this rule, or with the noise of this task.
+        ValueError: if nothing follows this start under this rule.
     """
-    if isinstance(start, Network) and task.outline.state_noise is not None:
-        raise ValueError(
-            "integrate: a few weighted neurons average state_noise less than many do; use closure=ol.Gaussian(), or at "
-            "full N ol.train(model, task, network, rule, key)."
-        )
     kind = learner_of(start, rule.motion, "integrate")
     store = None
     if checkpoint is not None:
@@ -206,7 +184,7 @@ def _closed(
     is_followed = not isinstance(LEARNERS[Network, rule.motion], str) and task.outline.state_noise is None
     if model.is_linear or (tolerance is None and not (trust and is_followed)):
         return found
-    alone = _beside(rule) if tolerance is None else _changed(rule, dense=False)
+    alone = _alone(rule, exact=tolerance is not None)
     before = found
     for number, finer in enumerate(starts):
         if _is_interrupted(found[0]):
@@ -233,22 +211,18 @@ def _closed(
     return held
 
 
-def _beside(rule: Any) -> Any:
-    """The rule of neurons from which an error is estimated: of a flow, to no more digits than an estimate needs."""
+def _alone(rule: Any, *, exact: bool) -> Any:
+    """The rule of neurons beside a run: of a flow, to no more digits than an estimate needs, if it is none but that."""
     if rule.n_steps is not None:
         return rule
-    rough = {"rtol": jnp.maximum(rule.rtol, ROUGH[0]), "atol": jnp.maximum(rule.atol, ROUGH[1])}
-    return _changed(rule, dense=False, **rough)
-
-
-def _changed(rule: Any, **fields: Any) -> Any:
-    return assembled(type(rule), **(vars(rule) | fields)) if rule.n_steps is None else rule
+    rough = {} if exact else {"rtol": jnp.maximum(rule.rtol, ROUGH[0]), "atol": jnp.maximum(rule.atol, ROUGH[1])}
+    return assembled(type(rule), **(vars(rule) | {"dense": False} | rough))
 
 
 def _held(found: Learned, other: Learned) -> Learned:
     """A run with the overlaps and the loss of the neurons that learned beside it."""
     outcome = found[0]
-    failed = (_has_failed(o.result) for o in (outcome, other[0]))
+    failed = (has_failed(o.result) for o in (outcome, other[0]))
     saved = outcome.record.saved | beside(outcome.record, other[0].record, *failed)
     n_neurons = {"neurons_beside": np.asarray(other[1].n_neurons)}
     return (
@@ -258,19 +232,12 @@ def _held(found: Learned, other: Learned) -> Learned:
     )
 
 
-def _has_failed(result: RESULTS) -> Any:
-    """Whether a run ended badly."""
-    if is_traced(result):
-        return functools.reduce(operator.and_, (result != good for good in GOOD))
-    return ~is_one_of(result, *GOOD)
-
-
 def _error(held: Outcome) -> float:
     """What a closure is off by, of overlaps or of the loss; infinite where it or its neighbour ended badly."""
     record = held.record
     found = compared(record.time, record.loss, record.saved)
     largest = float(max(found.largest, found.loss_error))
-    return largest if np.isfinite(largest) and np.all(is_one_of(held.result, *GOOD)) else np.inf
+    return largest if np.isfinite(largest) and not np.any(has_failed(held.result)) else np.inf
 
 
 def _is_interrupted(outcome: Outcome) -> bool:
@@ -282,7 +249,14 @@ def _constant(leaf: Any) -> Any:
     return lax.stop_gradient(leaf) if is_traced(leaf) else leaf
 
 
-def _check(model: Model, task: Task | TaskStream, start: Start, rule: AbstractRule, key: jax.Array | None) -> None:
+def _check(
+    model: Model,
+    task: Task | TaskStream,
+    start: Start,
+    rule: AbstractRule,
+    key: jax.Array | None,
+    closure: AbstractClosure | None,
+) -> None:
     """Refuse arguments that do not fit together, before anything is compiled.
 
     Raises:
@@ -298,6 +272,19 @@ def _check(model: Model, task: Task | TaskStream, start: Start, rule: AbstractRu
         raise ValueError(f"integrate: populations have {start.layout}, the model has {model.layout}.")
     if not isinstance(start, Overlaps) and rule.dense:
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")
+    if bulk_rate(rule.rates)[1] is not None:
+        raise ValueError(
+            'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
+            "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
+        )
+    if task.outline.state_noise is not None and (
+        isinstance(start, Network) or not (closure is None or isinstance(closure, Gaussian))
+    ):
+        raise ValueError(
+            "integrate: of state_noise the theory of Gaussian neurons knows alone: a few weighted neurons have noise "
+            "that many would average out. Start from network.overlaps, without another closure; or train every neuron: "
+            "ol.train(model, task, network, rule, key)."
+        )
 
 
 def _pace(

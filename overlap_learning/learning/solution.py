@@ -288,16 +288,16 @@ def finish(
     # Put together before the result is asked for, while the program runs.
     solution = _solution(model, outcome, outcome.record, final)
     # Such a run has reached every point.
-    if not isinstance(number, jax.core.Tracer) and (np.asarray(number) == SUCCESSFUL).all():
-        return _with_stats(solution, look)
-    solution = _solution(model, outcome, trim(outcome.record), final)
+    is_whole = not isinstance(number, jax.core.Tracer) and (np.asarray(number) == SUCCESSFUL).all()
+    if not is_whole:
+        solution = _solution(model, outcome, trim(outcome.record), final)
     solution = _with_stats(solution, look)
+    if is_whole:
+        return solution
     if is_traced(result):
-        # Inside jit or vmap the outcome is known only when the program runs.
-        bad = functools.reduce(operator.and_, (result != good for good in GOOD))
         message = "Learning ended badly in at least one member; pass throw=False to keep the good ones."
-        return eqx.error_if(solution, bad, message) if throw else solution
-    if np.all(is_one_of(result, *GOOD)):
+        return eqx.error_if(solution, has_failed(result), message) if throw else solution
+    if not np.any(has_failed(result)):
         return solution
     if np.any(is_one_of(result, RESULTS.interrupted)):
         # Whoever presses Ctrl-C wants the loop around this run to end too.
@@ -305,6 +305,13 @@ def finish(
     if throw:
         raise LearningError(_what_went_wrong(solution, caller), solution)
     return solution
+
+
+def has_failed(result: RESULTS) -> Any:
+    """Whether a run, or each of a batch, ended badly; inside jit or vmap, an array known when the program runs."""
+    if is_traced(result):
+        return functools.reduce(operator.and_, (result != good for good in GOOD))
+    return ~is_one_of(result, *GOOD)
 
 
 def _with_stats(solution: Solution, look: Callable[[], dict[str, Any]] | None) -> Solution:
@@ -330,18 +337,18 @@ def _solution(model: Model | None, outcome: Outcome, record: Record, final: Any)
 
 def _what_went_wrong(solution: Solution, caller: str) -> str:
     """How a run ended badly and where; of a batch, which members did, and how the first of them."""
-    good = is_one_of(solution.result, *GOOD)
-    bad = np.flatnonzero(~good)
+    failed = has_failed(solution.result)
+    bad = np.flatnonzero(failed)
     result, stats = solution.result, solution.stats
-    if good.ndim:
+    if failed.ndim:
         result, stats = jax.tree.map(lambda array: array[bad[0]], (result, stats))
     where = f"step {int(stats['n_steps'])}" if "n_steps" in stats else f"learning time {float(stats['end_time']):g}"
-    keep = "the others" if good.ndim else "the solution up to there"
+    keep = "the others" if failed.ndim else "the solution up to there"
     sentence = f"{RESULTS[result]} (Ended at {where}; pass throw=False for {keep}.)"
-    if not good.ndim:
+    if not failed.ndim:
         parts = [sentence, rise_sentence(solution, stats)]
         if "beside_gram" in solution.saved:
             parts.append(f"The closure: {solution.trust!r}")
         return " ".join(filter(None, parts))
     named = f"{', '.join(map(str, bad[:10]))}{', ...' if bad.size > 10 else ''}"
-    return f"{caller}: {bad.size} of {good.size} networks ended badly: {named}. The first: {sentence}"
+    return f"{caller}: {bad.size} of {failed.size} networks ended badly: {named}. The first: {sentence}"
