@@ -143,7 +143,15 @@ COMMANDS = {
 ALONE = [name for name, command in COMMANDS.items() if not command.beside]
 
 
-def survives(name: str, folder: Path, n: int, how: signal.Signals = signal.SIGKILL, *, compiling: bool = False) -> int:
+def survives(
+    name: str,
+    folder: Path,
+    n: int,
+    how: signal.Signals = signal.SIGKILL,
+    *,
+    compiling: bool = False,
+    first: int = 0,
+) -> int:
     """How many of n runs that were ended did not go on to the same numbers. Nothing of jax may have run before: it forks.
 
     Args:
@@ -152,8 +160,9 @@ def survives(name: str, folder: Path, n: int, how: signal.Signals = signal.SIGKI
         n: how often a process is ended while it runs.
         how: by which signal.
         compiling: whether each run compiles its programs anew.
+        first: another number: other moments.
     """
-    command, draw = COMMANDS[name], random.Random(name)
+    command, draw = COMMANDS[name], random.Random(f"{name} {first} {how}")
     cache = None if compiling else folder / "cache"
     whole = folder / "whole"
     for _ in range(1 if compiling else 2):
@@ -165,17 +174,16 @@ def survives(name: str, folder: Path, n: int, how: signal.Signals = signal.SIGKI
         took = time.monotonic() - begin
     bad = ended = 0
     while ended < n:
-        cut = folder / f"run-{ended}"
-        hits, wanted, fine = 0, min(draw.randint(1, 4), n - ended), True
-        while hits < wanted and not (cut / "result.nc").exists():
+        cut, fine = folder / f"run-{ended}", True
+        # Again and again, until it ends before it is ended.
+        while ended < n and fine and not (cut / "result.nc").exists():
             run = _Run(command, cut, cache)
             time.sleep(draw.uniform(0, took))
-            hits += run.hit(how)
+            ended += run.hit(how)
             code = run.end()
-            fine &= code is not None and (code == 0 or not command.goes_on)
-        ended += hits
-        if not (cut / "result.nc").exists():
-            fine &= _Run(command, cut, cache).end() == 0
+            fine = code is not None and (code == 0 or not command.goes_on)
+        if fine and not (cut / "result.nc").exists():
+            fine = _Run(command, cut, cache).end() == 0
         if fine:
             with xarray.open_dataset(whole / "result.nc") as a, xarray.open_dataset(cut / "result.nc") as b:
                 fine = a.identical(b)

@@ -201,7 +201,7 @@ class Store:
             except Exception as error:
                 damaged[step] = f"step {step}: {type(error).__name__}: {error}"
                 continue
-            self._compare(about["arguments"])
+            self.compare(about["arguments"])
             for later in damaged:
                 # Its place is needed: the run comes by there again.
                 self._manager.delete(later)
@@ -256,7 +256,12 @@ class Store:
             raise ValueError("its contents do not match the checksum written with them")
         return arrays, about
 
-    def _compare(self, other: Mapping[str, str]) -> None:
+    def compare(self, other: Mapping[str, str]) -> None:
+        """Refuse to go on with a run that depended on something else.
+
+        Raises:
+            ValueError: that says on what.
+        """
         differs = changes(other, self.about)
         if differs:
             raise ValueError(
