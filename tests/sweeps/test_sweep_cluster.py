@@ -120,7 +120,7 @@ def test_where_the_cluster_is_gone_the_message_says_how_to_go_on(client, tmp_pat
         raise distributed.CancelledError(future.key)
 
     monkeypatch.setattr(distributed.Future, "result", result)
-    with pytest.raises(RuntimeError, match="sweep: the cluster is gone .* with the client of a new cluster goes on"):
+    with pytest.raises(RuntimeError, match=r"sweep: the cluster is gone .* with the client of a new cluster goes on"):
         ol.sweep(twice, {"a": [1.0, 2.0]}, client, folder=tmp_path)
     monkeypatch.undo()
     assert ol.sweep(twice, {"a": [1.0, 2.0]}, folder=tmp_path).value.values.tolist() == [2.0, 4.0]
