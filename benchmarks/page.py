@@ -9,6 +9,7 @@ import matplotlib as mpl
 from benchmarks import table
 from benchmarks.figure import draw
 from benchmarks.results import read
+from benchmarks.survival.counts import markdown
 
 TITLES = {"cpu": "On a CPU", "gpu": "On a GPU"}
 
@@ -29,3 +30,8 @@ def content(folder: Path) -> Iterator[tuple[str, str]]:
             f"**{title}**\n\n{lines}\n* {results.seconds:.0f} s in all{size}\n\n{table.markdown(results)}",
             picture.getvalue(),
         )
+
+
+def survival(folder: Path) -> str:
+    """What was counted of runs and files that must survive, as a table in Markdown."""
+    return markdown(folder / "survival.json")

@@ -17,8 +17,8 @@ def test_small_counts_find_nothing_bad_and_say_how_many(tmp_path):
 
 def test_kills_are_added_to_those_before_and_all_else_takes_its_place(tmp_path):
     path = tmp_path / "counts.json"
-    for count in (("kills", 20, 1), ("files", 10, 2, "bad"), ("kills", 30, 0), ("files", 9, 0, "-")):
+    for count in (("kills", 20, 1, "", True), ("files", 10, 2), ("kills", 30, 0, "", True), ("files", 9, 0)):
         add(path, Count(*count))
     table = markdown(path)
     assert "| kills | 50 | 1 |" in table
-    assert "| files | 9 | 0 | - |" in table
+    assert "| files | 9 | 0 |  |" in table

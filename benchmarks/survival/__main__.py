@@ -42,11 +42,12 @@ def counts(sizes: dict[str, int], only: Sequence[str], folder: Path, first: int)
             part = folder / name
             part.mkdir()
             if n := sizes["kills"]:
-                yield Count(f"kill -9 of {name}", n, kills.survives(name, part, n, first=first))
+                yield Count(f"kill -9 of {name}", n, kills.survives(name, part, n, first=first), adds=True)
             if (n := sizes["signals"]) and name in kills.ALONE:
-                yield Count(f"SIGTERM of {name}", n, kills.survives(name, part, n, signal.SIGTERM, first=first))
+                bad = kills.survives(name, part, n, signal.SIGTERM, first=first)
+                yield Count(f"SIGTERM of {name}", n, bad, adds=True)
                 bad = kills.survives(name, part, n, signal.SIGINT, compiling=True, first=first)
-                yield Count(f"Ctrl-C of {name} that compiles", n, bad)
+                yield Count(f"Ctrl-C of {name} that compiles", n, bad, adds=True)
     import jax
 
     jax.config.update("jax_enable_x64", True)

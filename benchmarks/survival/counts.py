@@ -22,6 +22,7 @@ class Count:
         n: how many.
         bad: of these.
         remark: what else is to be said.
+        adds: whether it is added to what was counted before.
         seconds: how long it took.
         date: of the day.
     """
@@ -30,6 +31,7 @@ class Count:
     n: int
     bad: int
     remark: str = ""
+    adds: bool = False
     seconds: float = 0.0
     date: str = dataclasses.field(default_factory=lambda: datetime.datetime.now(datetime.UTC).date().isoformat())
 
@@ -40,11 +42,11 @@ def line(count: Count) -> str:
 
 
 def add(path: Path, count: Count) -> None:
-    """Write a count to a file: kills and signals are added to those of the same versions, all else takes its place."""
+    """Write a count to a file: it is added to that of the same versions, if it says so, or takes its place."""
     made_with = {"versions": versions(), "system": platform.platform()}
     counts = {found.title: found for found in _read(path)[1]} if path.exists() and _read(path)[0] == made_with else {}
     before = counts.get(count.title)
-    if before is not None and not count.remark:
+    if before is not None and count.adds:
         count = dataclasses.replace(
             count, n=before.n + count.n, bad=before.bad + count.bad, seconds=before.seconds + count.seconds
         )

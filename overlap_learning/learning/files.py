@@ -72,10 +72,10 @@ def _without_cluster() -> contextlib.AbstractContextManager[Any]:
     """With a client of Dask about, xarray would ask its cluster for the lock of a file that this process alone has."""
     if "distributed" not in sys.modules:
         return contextlib.nullcontext()
-    import dask
+    from dask import config, local
 
     # The function of the scheduler "synchronous", of which Dask says nothing; by its name it may warn.
-    return dask.config.set(scheduler=dask.get)
+    return config.set(scheduler=local.get_sync)
 
 
 def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:

@@ -225,7 +225,7 @@ def describe(error: Exception | None) -> str:
 
 def failed(chunk: np.ndarray, error: Exception) -> Done:
     """Points that have no result."""
-    passing = isinstance(error, (OSError, MemoryError)) or "RESOURCE_EXHAUSTED" in str(error)
+    passing = isinstance(error, (OSError, MemoryError)) or "RESOURCE_EXHAUSTED" in describe(error)
     return Done(Piece(chunk, (describe(error),) * len(chunk), None, passing=passing), error)
 
 
