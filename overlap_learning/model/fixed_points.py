@@ -34,7 +34,7 @@ class FixedPoints(NamedTuple):
     @property
     def growth(self) -> np.ndarray:
         """The rate of what grows fastest about each point, the largest real part of an eigenvalue, shape [points]."""
-        return self.eigenvalues.real.max(axis=1)
+        return np.real(self.eigenvalues).max(axis=1)
 
     @property
     def stable(self) -> np.ndarray:
