@@ -53,7 +53,7 @@ def feasible_region_in_space(
     places = checked_places(overlaps, model, names, 3, "feasible_region_in_space")
     ax = axes_in_space(ax, "feasible_region_in_space")
     found = region(overlaps, places, limits, "feasible_region_in_space")
-    surface = _slices(found)
+    surface = slices(found)
     ax.plot_surface(*np.moveaxis(surface, -1, 0), color=COLOURS[5], alpha=0.25, linewidth=0, rcount=N_SLICES,
                     ccount=_RAYS_OF_SLICE)  # fmt: skip
     here = np.array([found.gram[place] for place in places])
@@ -70,7 +70,7 @@ def feasible_region_in_space(
     return ax
 
 
-def _slices(found: Region) -> np.ndarray:
+def slices(found: Region) -> np.ndarray:
     """Outlines of the region at values of the third overlap, shape [N_SLICES, rays + 1, 3]."""
     polar, around = np.meshgrid(np.linspace(0, np.pi, 61), np.linspace(0, 2 * np.pi, 61))
     rays = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], axis=-1)
