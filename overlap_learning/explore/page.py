@@ -73,7 +73,7 @@ class Page:
         self._pictures = Pictures()
         self._build()
         # Once the widgets are there to be seen: what is new is compiled first, in seconds.
-        document.on_event(DocumentReady, lambda _: self._draw())
+        document.on_event(DocumentReady, lambda _: self.draw())
         # Roots of their own are laid out alone: a text that changes leaves the sliders where they are.
         for root in (self._controls, *self._pictures.figures, self._notice, self._status, self._program, self._address):
             document.add_root(root)
@@ -174,7 +174,7 @@ class Page:
         if not self._is_waiting:
             self._is_waiting = True
             self._status.text = BUSY
-            self._document.add_next_tick_callback(self._draw)
+            self._document.add_next_tick_callback(self.draw)
 
     def _draw_second(self) -> None:
         self._seed += 1
@@ -188,7 +188,8 @@ class Page:
 
     # -- pictures ----------------------------------------------------------------------------------------------------
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """Integrate the state, and show it."""
         self._is_waiting = False
         start = time.perf_counter()
         trial, curves = run(self._state)

@@ -1,6 +1,7 @@
 """State: what the explorer shows, and how it is written into the address of its page."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, Self
@@ -193,6 +194,7 @@ class State:
                 if x != y and name in visible]  # fmt: skip
 
 
+@functools.cache
 def _start(rank: int) -> tuple[float, ...]:
     """Orthonormal vectors but for visible overlaps that are small, and smaller for each further pair u, v."""
     layout = ol.Layout(n_in=1, rank=rank, n_out=1)
