@@ -1,5 +1,6 @@
 """explore: the explorer's page, opened in a browser."""
 
+import logging
 import webbrowser
 
 from overlap_learning.cli.values import ConfigError
@@ -26,6 +27,8 @@ def explore(port: int, *, opens_browser: bool) -> bool:
     run(State.default())
     address = f"http://localhost:{server.port}/"
     print(f"The explorer is at {address}, for this machine only; Ctrl-C ends it.", flush=True)
+    # Of a tab that is closed while a picture is drawn, one line for every message that it does not hear.
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
     server.start()
     if opens_browser and not webbrowser.open(address):
         print(

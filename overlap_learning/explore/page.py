@@ -62,7 +62,8 @@ class Page:
         self._notice = Div(text=html.escape(notice), name="notice", visible=bool(notice), sizing_mode="stretch_width",
                            styles={"border-left": "4px solid #D55E00", "padding-left": "8px"})  # fmt: skip
         self._status = Div(text=BUSY, name="status", sizing_mode="stretch_width")
-        self._program = PreText(name="program", visible=False, sizing_mode="stretch_width", stylesheets=[WIDGETS])
+        self._program = PreText(name="program", visible=False, sizing_mode="stretch_width", stylesheets=[WIDGETS],
+                                styles={"overflow-x": "auto"})  # fmt: skip
         self._address = TextInput(name="address", visible=False)
         self._address.js_on_change(
             "value",

@@ -14,6 +14,8 @@ from overlap_learning.plot.style import COLOURS
 
 #: Greys, and colours of the networks, that are read on white and on black.
 GREY, TARGET, FAINT = "#808080", "#9a9a9a", "rgba(128, 128, 128, 0.25)"
+#: Of a legend beside a picture.
+MOST_ROWS = 10
 NETWORK_COLOURS = dict(zip(NETWORKS, ("#2F88C5", COLOURS[1]), strict=True))
 #: Of overlaps, all but black; every third one is dashed otherwise, so that curves that coincide are told apart.
 OVERLAP_COLOURS, DASHES = COLOURS[:-1], ("solid", "dashed", "dotted", "dotdash", "dashdot")
@@ -22,20 +24,21 @@ OVERLAP_COLOURS, DASHES = COLOURS[:-1], ("solid", "dashed", "dotted", "dotdash",
 @dataclasses.dataclass(frozen=True)
 class _Line:
     name: str
-    x: np.ndarray
-    y: np.ndarray
+    xs: np.ndarray
+    ys: np.ndarray
     colour: str
     dash: str = "solid"
     width: float = 2
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(_Line))
 
 
 class _Picture:
     """A figure of any number of lines, which are all that changes of it."""
 
     def __init__(self, name: str, x_label: str, title: str, **settings: Any):
-        self._lines = ColumnDataSource(name=f"{name}_lines")
-        # The browser warns of axes without data.
-        self.draw([_Line("", np.array([0.0, 1.0]), np.array([1.0, 1.0]), "transparent")])
+        self._lines = ColumnDataSource({name: [] for name in COLUMNS}, name=f"{name}_lines")
         self.figure = figure(
             name=name, title=title, x_axis_label=x_label, height=300, min_width=280, sizing_mode="stretch_width",
             tools="pan,box_zoom,wheel_zoom,reset,save", active_scroll=None, **settings,
@@ -55,16 +58,12 @@ class _Picture:
         self.figure.update(background_fill_alpha=0, border_fill_alpha=0, outline_line_color=FAINT)
         self.figure.add_layout(self.figure.legend[0], "right")
         self.figure.toolbar.update(autohide=True, logo=None)
+        # The browser warns of axes without data.
+        self.draw([_Line("", np.array([0.0, 1.0]), np.array([1.0, 1.0]), "transparent")])
 
     def draw(self, lines: Sequence[_Line]) -> None:
-        self._lines.data = {
-            "xs": [line.x for line in lines],
-            "ys": [line.y for line in lines],
-            "name": [line.name for line in lines],
-            "colour": [line.colour for line in lines],
-            "dash": [line.dash for line in lines],
-            "width": [line.width for line in lines],
-        }
+        self.figure.legend[0].ncols = 1 + (len(lines) - 1) // MOST_ROWS
+        self._lines.data = {column: [getattr(line, column) for line in lines] for column in COLUMNS}
 
 
 class Pictures:
