@@ -30,6 +30,9 @@ class NeuronLearner(AbstractLearner):
     per_neuron: bool = eqx.field(static=True, default=True)
     state_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
     keeps_vectors: bool = eqx.field(static=True, default=False)
+    #: Directions over neurons, shape [N, r], `B^T diag(w) B = 1`, and how much is kept of a gradient that leaves them.
+    basis: jax.Array | None = None
+    kept: jax.Array | None = None
 
     @classmethod
     def begin(cls, model: Model, start: AbstractNetwork, rates: jax.Array) -> tuple["NeuronLearner", Neurons]:
@@ -47,6 +50,9 @@ class NeuronLearner(AbstractLearner):
             return value, slope
         # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
         scaled = slope.vectors / jnp.where(self.weights > 0, self.weights, 1)[:, None]
+        if self.basis is not None and self.kept is not None:
+            within = self.basis @ (self.basis.T @ slope.vectors)
+            scaled = within + self.kept * (scaled - within)
         return value, Neurons(scaled, slope.bulk)
 
     def observe(self, position: Neurons) -> dict[str, jax.Array]:
