@@ -30,7 +30,7 @@ from overlap_learning.learning.trust import beside, compared, corrected
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
-from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.model import Model, check_model, check_tied, refuse_ties
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
@@ -316,10 +316,14 @@ def _check(
         check_model(model, "integrate")
         check_channels(model.layout, task.outline, "integrate", network=start)
     elif not isinstance(start, Populations):
-        check_layout(model, start, "integrate")
+        check_layout(model, start, "integrate", with_ties=True)
     check_run(model, task, rule, key, "integrate")
     if start.layout != model.layout:
         raise ValueError(f"integrate: populations have {start.layout}, the model has {model.layout}.")
+    if isinstance(start, Populations):
+        refuse_ties(model, "integrate of populations")
+    elif model.tied:
+        check_tied(model, start.gram if isinstance(start, Overlaps) else start.overlaps.gram, "integrate")
     if not isinstance(start, Overlaps) and rule.dense:
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")
     if bulk_rate(rule.rates)[1] is not None:

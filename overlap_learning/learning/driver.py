@@ -5,7 +5,7 @@ from typing import Any, cast
 import equinox as eqx
 import jax
 
-from overlap_learning.checks import check_key
+from overlap_learning.checks import check_key, is_traced
 from overlap_learning.learning.checkpoint import Checkpoint, Store
 from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.descent import descend
@@ -13,9 +13,10 @@ from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.members import per_member
 from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.record import Outcome
-from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.learning.trials import Trials, are_drawn
+from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.model import Model
 from overlap_learning.tasks.stream import TaskStream, check_trials
 from overlap_learning.tasks.task import Task
@@ -146,6 +147,29 @@ def check_run(
     """
     check_trials(model, task, caller, with_bulk=with_bulk)
     check_rule(task, rule, key, caller)
+    if model.tied:
+        _check_tied_rates(model, rule, caller)
+
+
+def _check_tied_rates(model: Model, rule: AbstractRule, caller: str) -> None:
+    """Refuse a rule under which tied vectors would part.
+
+    Raises:
+        ValueError: naming them.
+    """
+    if rule.motion not in (Motion.LINEAR, Motion.ELEMENTWISE):
+        raise ValueError(
+            f"{caller}: tied vectors learn by GradientFlow, GradientDescent without parameter_noise, or Optimiser, got "
+            f"{rule!r}."
+        )
+    names, rates = model.layout.vector_names, model.layout.known_rates(bulk_rate(rule.rates)[0])
+    for one, other in () if is_traced(rates) else model.tied:
+        first, second = (float(rates[names.index(name)]) for name in (one, other))
+        if first != second:
+            raise ValueError(
+                f"{caller}: {one} is tied to {other} and has its rate; got {first:g} and {second:g}. Pass "
+                f'rates={{"{one}": {second:g}, "{other}": {second:g}}}.'
+            )
 
 
 def check_rule(task: Task | TaskStream, rule: AbstractRule, key: jax.Array | None, caller: str) -> None:

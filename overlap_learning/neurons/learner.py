@@ -46,6 +46,7 @@ class NeuronLearner(AbstractLearner):
 
     def gradient(self, position: Neurons, task: Task) -> tuple[jax.Array, Neurons]:
         value, slope = jax.value_and_grad(lambda at: self.loss(at, task))(position)
+        slope = Neurons(self.model.summed_over_ties(slope.vectors), slope.bulk)
         if not self.per_neuron:
             return value, slope
         # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
@@ -72,7 +73,7 @@ class NeuronLearner(AbstractLearner):
     def square(self, change: Neurons) -> jax.Array:
         # What the loss falls by along a gradient: of vectors the mean over neurons.
         each = self.weights if self.per_neuron else jnp.ones_like(self.weights)
-        square = jnp.trace(weighted_gram(change.vectors, each))
+        square = jnp.trace(weighted_gram(self.model.counted_once(change.vectors), each))
         return square if change.bulk is None else square + jnp.sum(jnp.square(change.bulk))
 
     def diffuse(self, position: Neurons, variance: jax.Array, key: jax.Array) -> Neurons:

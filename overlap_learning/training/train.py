@@ -17,7 +17,7 @@ from overlap_learning.learning.stability import rise
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import BULK, bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_tied
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.neurons.arrays import Arrays, Neurons
 from overlap_learning.neurons.learner import NeuronLearner
@@ -165,6 +165,8 @@ def _check(
         )
     check_run(model, task, rule, key, "train", with_bulk=True)
     check_bulk(model, network, "train")
+    if model.tied:
+        check_tied(model, network.overlaps.gram, "train")
     if rule.motion is Motion.BARE:
         raise ValueError(
             "train: DirectDescent moves overlaps without neurons, so there is nothing to train; use ol.integrate."
