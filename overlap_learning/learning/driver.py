@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from overlap_learning.checks import check_key, is_traced
 from overlap_learning.learning.checkpoint import Checkpoint, Store
@@ -162,13 +163,15 @@ def _check_tied_rates(model: Model, rule: AbstractRule, caller: str) -> None:
             f"{caller}: tied vectors learn by GradientFlow, GradientDescent without parameter_noise, or Optimiser, got "
             f"{rule!r}."
         )
-    names, rates = model.layout.vector_names, model.layout.known_rates(bulk_rate(rule.rates)[0])
+    names, rates = model.layout.vector_names, bulk_rate(rule.rates)[0]
+    if np.ndim(rates) < 2:
+        rates = model.layout.known_rates(rates)
     for one, other in () if is_traced(rates) else model.tied:
-        first, second = (float(rates[names.index(name)]) for name in (one, other))
-        if first != second:
+        first, second = (np.asarray(rates)[..., names.index(name)] for name in (one, other))
+        if not np.array_equal(first, second):
             raise ValueError(
-                f"{caller}: {one} is tied to {other} and has its rate; got {first:g} and {second:g}. Pass "
-                f'rates={{"{one}": {second:g}, "{other}": {second:g}}}.'
+                f"{caller}: {one} is tied to {other} and has its rate; got {first} and {second}. Pass "
+                f'rates={{"{one}": {second}, "{other}": {second}}}.'
             )
 
 
