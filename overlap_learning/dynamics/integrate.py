@@ -30,7 +30,7 @@ from overlap_learning.learning.trust import beside, compared, corrected
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
-from overlap_learning.model.model import Model, check_model, check_tied, refuse_ties
+from overlap_learning.model.model import Model, check_model, check_tied, refuse_ties, refuse_time_constants
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
@@ -125,6 +125,8 @@ def integrate(
         ((21, 8), True)
     """
     require_float64("ol.integrate", model=model, task=task, overlaps=overlaps, rule=rule)
+    if isinstance(model, Model):
+        refuse_time_constants(model, "integrate")
     if (isinstance(model, Model) and model.bulk is not None) or isinstance(overlaps, (BulkNetwork, ReducedNetwork)):
         check_run(model, task, rule, key, "integrate", with_bulk=True)
         return learn_with_bulk(

@@ -198,6 +198,7 @@ def describe(model: Model) -> dict[str, Any]:
         "quadrature": None if rule is None else [type(rule).__name__, rule.order],
         **({} if model.bulk is None else {"bulk": _describe_bulk(model.bulk)}),
         **({"tied": [list(pair) for pair in model.tied]} if model.tied else {}),
+        **({} if model.time_constants is None else {"time_constants": np.asarray(model.time_constants).tolist()}),
     }
 
 

@@ -6,8 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from overlap_learning.checks import described, is_traced, listed
+from overlap_learning.checks import described, floating, is_traced, listed
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
@@ -25,9 +26,11 @@ class Model(eqx.Module):
         tied: vectors that are another one and learn as it: `{"v2": "z"}` is an output that is fed back along u2. With
             C, which writes the free vectors to all their places, `V = V_free C`, and a step of descent is
             `V <- V (1 - eta S T)`, `T = C^T P_free C`. The two have one rate.
+        time_constants: of every neuron its own, `tau_i dh_i/dt = -h_i + ...`, shape [N]; None: 1. Full networks alone.
 
     Raises:
-        ValueError: if an argument is of another kind, or no two vectors have the names that are tied.
+        ValueError: if an argument is of another kind, no two vectors have the names that are tied, or a time constant
+            is not positive.
 
     Source: Ger & Barak 2026, section 3 (visible and invisible overlaps).
 
@@ -44,6 +47,7 @@ class Model(eqx.Module):
     activation: AbstractActivation
     bulk: AbstractBulk | None
     tied: tuple[tuple[str, str], ...] = eqx.field(static=True)
+    time_constants: jax.Array | None
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class Model(eqx.Module):
         bulk: AbstractBulk | None = None,
         *,
         tied: Mapping[str, str] | None = None,
+        time_constants: ArrayLike | None = None,
     ):
         if not isinstance(layout, Layout):
             raise ValueError(f"Model: layout must be an ol.Layout, got {layout!r}.")
@@ -77,6 +82,14 @@ class Model(eqx.Module):
         self.activation = activation
         self.bulk = bulk
         self.tied = pairs
+        if time_constants is not None:
+            time_constants = floating(time_constants, "Model: time_constants")
+            if time_constants.ndim != 1 or not (is_traced(time_constants) or np.all(np.asarray(time_constants) > 0)):
+                raise ValueError(
+                    "Model: time_constants must be positive, one for each neuron, shape [N]; got "
+                    f"{described(time_constants)}."
+                )
+        self.time_constants = time_constants
 
     def __repr__(self) -> str:
         return described(self)
@@ -138,18 +151,34 @@ def check_model(model: Model, caller: str, *, with_bulk: bool = False) -> None:
     Args:
         model: the model.
         caller: the function that a person called.
-        with_bulk: whether it knows what a bulk does.
+        with_bulk: whether it knows what a bulk does, and neurons with time constants of their own.
 
     Raises:
         ValueError: naming the caller.
     """
     if not isinstance(model, Model):
         raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")
+    if model.time_constants is not None and not with_bulk:
+        refuse_time_constants(model, caller)
     if model.bulk is not None and not with_bulk:
         raise ValueError(
             f"{caller}: the model has a bulk, {model.bulk!r}, which {caller} knows nothing of; full networks "
             "(ol.simulate, ol.train) do. Leave it out for the low-rank network alone: "
             "ol.Model(model.layout, model.activation)."
+        )
+
+
+def refuse_time_constants(model: Model, caller: str) -> None:
+    """Refuse neurons that leave the span of the input and recurrent vectors.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    if model.time_constants is not None:
+        raise ValueError(
+            f"{caller}: the model has time_constants of its neurons, whose states are in no small space that {caller} "
+            "could follow; full networks (ol.simulate, ol.train) are simulated with them. With one time constant for "
+            "all, measure time in units of it: divide dt."
         )
 
 

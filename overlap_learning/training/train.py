@@ -14,7 +14,7 @@ from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.learning.stability import rise
-from overlap_learning.model.activity import check_channels
+from overlap_learning.model.activity import check_channels, check_time_constants
 from overlap_learning.model.bulk import BULK, bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
 from overlap_learning.model.model import Model, check_tied
@@ -168,6 +168,7 @@ def _check(
         )
     check_run(model, task, rule, key, "train", with_bulk=True)
     check_bulk(model, network, "train")
+    check_time_constants(model, network, task.outline, "train")
     if model.tied:
         check_tied(model, network.overlaps.gram, "train")
     if rule.motion is Motion.BARE:
