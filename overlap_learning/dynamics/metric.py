@@ -62,7 +62,9 @@ def check_layout(model: Model, overlaps: Overlaps, caller: str, *, with_bulk: bo
             f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {what_has_overlaps(overlaps)}."
         )
     if overlaps.layout != model.layout:
-        raise ValueError(f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {overlaps!r}.")
+        raise ValueError(
+            f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {what_has_overlaps(overlaps)}."
+        )
     if overlaps.gram.ndim != 2:
         raise ValueError(
             f"{caller}: overlaps are a batch of shape {list(overlaps.gram.shape[:-2])}; "

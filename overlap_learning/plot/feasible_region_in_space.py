@@ -66,6 +66,8 @@ def feasible_region_in_space(
         ax.plot(*points.T, color=colour, linewidth=1.3, label=label)
     ax.plot(*here[:, None], color="black", marker="o", linestyle="none", label="this network")
     name_axes(ax, [symbol(name) for name in names])
+    # On small Axes the label would touch those of the ticks.
+    ax.zaxis.labelpad = 10
     legend_above(ax, ncols=2)
     return ax
 
