@@ -57,11 +57,7 @@ def check_layout(model: Model, overlaps: Overlaps, caller: str, *, with_bulk: bo
         ValueError: if they differ, or the overlaps are a batch.
     """
     check_model(model, caller, with_bulk=with_bulk)
-    if not isinstance(overlaps, Overlaps):
-        raise ValueError(
-            f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {what_has_overlaps(overlaps)}."
-        )
-    if overlaps.layout != model.layout:
+    if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:
         raise ValueError(
             f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {what_has_overlaps(overlaps)}."
         )

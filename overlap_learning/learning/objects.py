@@ -165,11 +165,8 @@ class _Parts:
         if array.dtype.kind in "cb":
             # NetCDF has neither complex numbers nor truth values.
             found["as"] = str(array.dtype)
-            array = (
-                np.stack([np.real(array), np.imag(array)], axis=-1)
-                if array.dtype.kind == "c"
-                else array.astype(np.int8)
-            )
+            parts = np.stack([np.real(array), np.imag(array)], axis=-1)
+            array = parts if array.dtype.kind == "c" else array.astype(np.int8)
         if array.dtype.kind not in "fiu":
             raise ValueError(f"save: a file can't hold an array of {array.dtype}.")
         name = self._known.get(_fingerprint(array))

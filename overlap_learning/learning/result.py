@@ -5,7 +5,10 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import equinox as eqx
+import jax
+import numpy as np
 
+from overlap_learning.checks import first_rows, is_traced
 from overlap_learning.learning.files import write
 from overlap_learning.printed import as_html
 
@@ -105,13 +108,28 @@ class AbstractResult(eqx.Module):
 
         return load(cls, path, activation, bulk)
 
+    def __repr__(self) -> str:
+        if is_traced(self):
+            return f"{type(self).__name__}({eqx.tree_pformat(jax.tree.leaves(self))})"
+        data = self.to_xarray()
+        rows = [f"{type(self).__name__}: {data.attrs.get('title', 'labelled data')}"]
+        rows.append(f"  {'':<26}{'over':<34}{'least':>12}{'greatest':>14}")
+        return "\n".join([*rows, *first_rows([_row(str(name), each) for name, each in data.data_vars.items()])])
+
     def _repr_html_(self) -> str:
         return as_html(repr(self))
 
 
+def _row(name: str, variable: "xarray.DataArray") -> str:
+    """A variable of a dataset in a printed table: its dimensions, and the range of its numbers."""
+    over = ", ".join(f"{dim} {size}" for dim, size in variable.sizes.items())
+    values = variable.values[np.isfinite(variable.values)] if variable.dtype.kind in "fiu" else np.zeros(0)
+    ends = (f"{values.min():.5g}", f"{values.max():.5g}") if values.size else ("", "")
+    return f"  {name:<26}{over:<34}{ends[0]:>12}{ends[1]:>14}"
+
+
 def labelled(title: str, **variables: tuple[Any, Any, str] | None) -> "xarray.Dataset":
     """A dataset of variables, each with its dimensions, values and meaning; those that are None are left out."""
-    import numpy as np
     import xarray
 
     found: dict[Any, Any] = {

@@ -84,7 +84,8 @@ class BulkNetwork(AbstractNetwork):
             )
         if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:
             raise ValueError(
-                f"BulkNetwork.sample: overlaps must be ol.Overlaps of the model's {model.layout}, got {what_has_overlaps(overlaps)}."
+                f"BulkNetwork.sample: overlaps must be ol.Overlaps of the model's {model.layout}, got "
+                f"{what_has_overlaps(overlaps)}."
             )
         of_vectors, of_bulk = jax.random.split(key)
         vectors = Network.sample(overlaps, n_neurons, key=of_vectors, exact=exact).vectors

@@ -245,7 +245,8 @@ def _check(model: Model, overlaps: Overlaps, inputs: np.ndarray) -> None:
         )
     if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout or overlaps.gram.ndim != 2:
         raise ValueError(
-            f"{caller}: overlaps must be ol.Overlaps of one network of {model.layout}, got {what_has_overlaps(overlaps)}."
+            f"{caller}: overlaps must be ol.Overlaps of one network of {model.layout}, got "
+            f"{what_has_overlaps(overlaps)}."
         )
     if inputs.shape != (model.layout.n_in,) or not np.all(np.isfinite(inputs)):
         raise ValueError(
