@@ -79,7 +79,10 @@ def load(
     path = as_path(path)
     schema = data.attrs.get("overlap_learning_schema")
     if schema is None:
-        raise ValueError(f"load: {str(path)!r} is a file of results, but none that Solution.save wrote.")
+        raise ValueError(
+            f"load: {str(path)!r} is a file of results, but none that Solution.save wrote. The class of a result reads "
+            "its files, as ol.Validation.load(path)."
+        )
     if not isinstance(schema, (int, np.integer)) or schema != SCHEMA:
         raise ValueError(
             f"load: {str(path)!r} has file version {schema}, this package reads version {SCHEMA}; it was written "
