@@ -3,6 +3,7 @@
 import html.parser
 import re
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,10 @@ def results():
     report = ol.closure_error(MODEL, TASK, START, RULE)
     history = [studies.History(name, tasks, RULE) for name, tasks in (("<B>", [TASK]), ("naive", []))]
     starts = studies.random_starts(MODEL.layout, 2, key=jax.random.key(0))
-    twins = studies.train_twins(MODEL, (TASK, TASK), TASK, starts, (RULE, RULE), key=jax.random.key(1))
+    ends = ol.Overlaps(jnp.stack([starts.gram] * 2), MODEL.layout)
+    points = ol.Overlaps(ends.gram[:, :, None], MODEL.layout)
+    phase = studies.Phase(jnp.zeros((2, 2, 1)), jnp.ones((2, 2, 1)), points, ends, jnp.ones((2, 2), bool))
+    twins = studies.Twins(MODEL, None, starts, phase, phase)
     values = jnp.asarray([2.0, 1.0])
     change = studies.ConnectivityChange(jnp.eye(3)[:, :2], values, jnp.eye(3)[:, 1:])
     cut = studies.RankOfChange(jnp.arange(3), jnp.asarray([1.0, 0.5, 0.1]), None, values[1] / 8, values[0], change)
@@ -164,18 +168,9 @@ def test_a_file_with_other_parts_than_those_of_its_kind_is_refused(results, tmp_
             ol.validation.FiniteSize.load(tmp_path / "other.nc")
 
 
-def test_what_no_file_can_hold_is_asked_for(tmp_path):
+def test_what_no_file_can_hold_is_asked_for(results, tmp_path):
     own = ol.Model(ol.Layout(), ol.Activation(jnp.tanh))
-    starts = studies.random_starts(own.layout, 2, key=jax.random.key(0))
-    phase = studies.Phase(
-        jnp.zeros((2, 2, 1)),
-        jnp.ones((2, 2, 1)),
-        ol.Overlaps(starts.gram[:, None, None] + jnp.zeros((2, 2, 1, 4, 4)), own.layout),
-        ol.Overlaps(jnp.stack([starts.gram] * 2), own.layout),
-        jnp.ones((2, 2), bool),
-    )
-    twins = studies.Twins(own, None, starts, phase, phase)
-    twins.save(tmp_path / "twins.nc")
+    eqx.tree_at(lambda twins: twins.model, results["Twins"], own).save(tmp_path / "twins.nc")
     with pytest.raises(ValueError, match="activation of its own"):
         studies.Twins.load(tmp_path / "twins.nc")
     assert studies.Twins.load(tmp_path / "twins.nc", activation=own.activation).model == own

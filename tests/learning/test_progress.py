@@ -53,7 +53,10 @@ start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
         "train N=20": "network = ol.Network.sample(start, 20, key=jax.random.key(0))\n"
         "ol.train(model, task, network, ol.GradientDescent(1e-3, 40));",
     }
-    cells = [nbformat.v4.new_code_cell(code) for code in (setup, *learn.values(), "warnings.simplefilter('default')\nsolution")]
+    cells = [
+        nbformat.v4.new_code_cell(code)
+        for code in (setup, *learn.values(), "warnings.simplefilter('default')\nsolution")
+    ]
     book = nbformat.v4.new_notebook(cells=cells)
     nbclient.NotebookClient(book, kernel_name="python3").execute()
     for name, cell in zip(learn, book.cells[1:], strict=False):
