@@ -1,4 +1,4 @@
-"""Crafted files: a saved solution, fit or sweep in which somebody changed something, with a checksum that is right again."""
+"""Crafted files: a saved solution, fit or sweep in which somebody changed something, under a checksum that is right."""
 
 import contextlib
 import dataclasses
@@ -374,9 +374,7 @@ def _described(file, name, draw):
 
 def _schema(file, name, draw):
     key = draw.choice([key for key in file.attrs if key.endswith("schema")])
-    file.attrs[key] = draw.choice(
-        [1, 3, -1, 2.0, 2.5, "2", "two", np.array([2, 2]), b"\0", np.nan]
-    )
+    file.attrs[key] = draw.choice([1, 3, -1, 2.0, 2.5, "2", "two", np.array([2, 2]), b"\0", np.nan])
 
 
 CHANGES: list[Callable[[h5py.File, str, random.Random], None]] = [

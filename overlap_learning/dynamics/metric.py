@@ -8,7 +8,7 @@ import numpy as np
 
 from overlap_learning.checks import require_float64
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.model import Model, check_model, refuse_ties
 from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 
 
@@ -50,13 +50,17 @@ def metric(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:
     return change[:, rows, columns].T
 
 
-def check_layout(model: Model, overlaps: Overlaps, caller: str, *, with_bulk: bool = False) -> Layout:
-    """The layout of both; `with_bulk` as for `check_model`.
+def check_layout(
+    model: Model, overlaps: Overlaps, caller: str, *, with_bulk: bool = False, with_ties: bool = False
+) -> Layout:
+    """The layout of both; `with_bulk` as for `check_model`, `with_ties` alike for tied vectors.
 
     Raises:
         ValueError: if they differ, or the overlaps are a batch.
     """
     check_model(model, caller, with_bulk=with_bulk)
+    if not with_ties:
+        refuse_ties(model, caller)
     if not isinstance(overlaps, Overlaps):
         raise ValueError(
             f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {what_has_overlaps(overlaps)}."

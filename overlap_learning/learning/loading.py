@@ -168,6 +168,8 @@ def _restore(
         return None
     if bulk is None:
         bulk = _restore_bulk(description.get("bulk"))
+    layout = Layout(**description["layout"])
+    further = {"tied": dict(description.get("tied", ())), "time_constants": description.get("time_constants")}
     name, rule = description["activation"], description["quadrature"]
     if activation is None:
         if name not in _RESTORABLE:
@@ -176,8 +178,8 @@ def _restore(
                 "ol.load(path, activation=ol.Activation(phi))."
             )
         settings = [] if rule is None else [_QUADRATURES[rule[0]](rule[1])]
-        return Model(Layout(**description["layout"]), _RESTORABLE[name](*settings), bulk)
-    model = Model(Layout(**description["layout"]), activation, bulk)
+        return Model(layout, _RESTORABLE[name](*settings), bulk, **further)
+    model = Model(layout, activation, bulk, **further)
     if describe(model) != description:
         made_with = name if rule is None else f"{name} ({rule[0]} of order {rule[1]})"
         raise NotInFileError(f"load: the solution was made with {made_with}, got activation={activation!r}.")

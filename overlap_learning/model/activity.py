@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from overlap_learning.checks import is_zero, scalar
+from overlap_learning.checks import is_traced, is_zero, scalar
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model, check_model
@@ -269,6 +269,7 @@ def simulate(
     check_model(model, "simulate", with_bulk=True)
     check_channels(model.layout, task, "simulate", network=network)
     check_bulk(model, network, "simulate")
+    check_time_constants(model, network, task, "simulate")
     own = getattr(task, "state_noise", None)
     given = state_noise if state_noise is not None else 0.0 if own is None else own
     noise = scalar(given, "simulate: state_noise", "at least 0", 0, open_low=False)
@@ -315,6 +316,8 @@ def full_activity(
     rank, n_fields = model.layout.rank, model.layout.n_fields
     inputs = jnp.moveaxis(task.inputs, 0, 1).astype(dtype)
     dt, weights = task.dt.astype(dtype), weights.astype(dtype)
+    if model.time_constants is not None:
+        dt = dt / model.time_constants.astype(dtype)
     fields = vectors[:, :n_fields].T.astype(dtype)
     readers = weights[:, None] * vectors[:, n_fields:].astype(dtype)
     across = None if bulk is None else bulk.astype(dtype).T
@@ -338,6 +341,26 @@ def full_activity(
         start = jnp.zeros((inputs.shape[1], len(vectors)), dtype)
         _, (outputs, squares) = lax.scan(step, start, (inputs, keys))
     return Activity(jnp.moveaxis(outputs, 1, 0), None if squares is None else squares.T)
+
+
+def check_time_constants(model: Model, network: AbstractNetwork, task: Stimulus, caller: str) -> None:
+    """Refuse time constants of another number of neurons, or so short that Euler steps are unstable.
+
+    Raises:
+        ValueError: naming what was passed, and what is allowed.
+    """
+    times = model.time_constants
+    if times is None:
+        return
+    if len(times) != network.n_neurons:
+        raise ValueError(
+            f"{caller}: the model has {len(times)} time_constants, the network {network.n_neurons} neurons."
+        )
+    if not is_traced(times, task.dt) and 2 * float(times.min()) <= float(task.dt):
+        raise ValueError(
+            f"{caller}: time_constants must be longer than dt / 2 = {float(task.dt) / 2:g}, or Euler steps are "
+            f"unstable; the shortest is {float(times.min()):g}."
+        )
 
 
 def check_channels(

@@ -18,7 +18,7 @@ from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Activation
 from overlap_learning.model.activity import check_channels, simulate
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, refuse_ties
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, MinimalNodes, SobolNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
@@ -266,6 +266,7 @@ def limit(
     """
     require_float64("ol.limit", model=model, task=task, overlaps=overlaps, rule=rule)
     check_run(model, task, rule, key, "limit")
+    refuse_ties(model, "limit")
     check_plain(task.outline, "limit", ("state_noise",))
     check_comparable(rule, "limit")
     check_checkpoint(checkpoint, rule, "limit")

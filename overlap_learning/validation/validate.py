@@ -317,7 +317,7 @@ def validate(
     refuse_traced("validate", overlaps, key)
     if isinstance(overlaps, Network):
         overlaps = gaussian_overlaps(model, overlaps, task, key, "validate")
-    check_layout(model, overlaps, "validate", with_bulk=True)
+    check_layout(model, overlaps, "validate", with_bulk=True, with_ties=True)
     if model.bulk is not None and not model.is_linear:
         raise ValueError(
             f"validate: the theory of a bulk is that of linear networks, and this model has {model.activation!r}; use "
