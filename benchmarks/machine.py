@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 
 PACKAGES = ("overlap_learning", "jax", "jaxlib", "diffrax", "equinox", "numpy", "scipy", "torch")
+#: Those that files, checkpoints and sweeps are written with.
+WRITERS = ("h5py", "h5netcdf", "xarray", "orbax-checkpoint", "distributed")
 #: Of the arrays that are copied: far beyond every cache.
 COPY_BYTES = 2**28
 MATMUL_SIZE = 2048
@@ -20,7 +22,7 @@ MATMUL_SIZE = 2048
 def describe() -> dict[str, Any]:
     """Versions, devices and limits, as they are now."""
     return {
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
@@ -31,6 +33,11 @@ def describe() -> dict[str, Any]:
         "copy_bytes_per_second": copy_rate(),
         "matmul_flops": {name: matmul_rate(name) for name in ("float32", "float64")},
     }
+
+
+def versions(packages: Iterable[str] = (*PACKAGES[:-1], *WRITERS)) -> dict[str, str | None]:
+    """Of Python and of packages; None for one that is not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
 
 
 def memory_seconds(machine: Mapping[str, Any], work: Mapping[str, Any]) -> float:

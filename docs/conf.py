@@ -1,10 +1,13 @@
-"""How Sphinx builds the documentation: `sphinx-build -W --keep-going -b html docs docs/_build/html`."""
+"""How Sphinx builds the documentation: `sphinx-build -W --keep-going -j auto -b html docs docs/_build/html`."""
 
+import hashlib
 import importlib
 import inspect
 import os
 import pydoc
 import re
+from importlib import metadata
+from pathlib import Path
 
 import jax
 
@@ -37,8 +40,14 @@ html_show_sourcelink = False
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
-# Forced, not cached: a cache knows when a page changes, not when the package does.
-nb_execution_mode = "force"
+# A page is executed again when it changes, or the package does, or what the package computes with.
+_PACKAGE = Path(overlap_learning.__file__).parent
+_STATE = [path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))]
+_STATE += [metadata.version(name).encode() for name in ("jax", "diffrax", "equinox", "matplotlib", "numpy", "scipy")]
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(
+    Path(__file__).parent / "_build" / "executed" / hashlib.sha256(b"\0".join(_STATE)).hexdigest()[:16]
+)
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True

@@ -1,17 +1,24 @@
-"""Crafted files: a saved solution in which somebody changed something, with a checksum that is right again."""
+"""Crafted files: a saved solution, fit or sweep in which somebody changed something, with a checksum that is right again."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import overlap_learning as ol
+from overlap_learning import fitting
+from overlap_learning.fitting.contents import ARRAYS, COURSE, DEVIANCE, READOUT
+from overlap_learning.fitting.result import Fit
 from overlap_learning.learning.files import SEAL
 
 #: More elements than any memory holds.
@@ -23,13 +30,72 @@ NOT_POSSIBLE = (
 SECRET = b"what stands in another file of this machine"
 
 
-def saved() -> list[ol.Solution]:
-    """Solutions whose files are changed: of the theory and of every neuron."""
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of file that this package reads.
+
+    Args:
+        save: write one.
+        outcome: what reading gives: "refused" with words that name the file, "sound", or what is wrong.
+    """
+
+    save: Callable[[Path], None]
+    outcome: Callable[[Path], str]
+
+
+def _solutions() -> list[ol.Solution]:
     model, task = ol.Model(ol.Layout(), ol.Linear()), ol.tasks.exponential_filter(duration=2.0, dt=0.1)
     start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
     rule = ol.GradientDescent(0.01, 6, save_every=2)
     network = ol.Network.sample(start, 8, key=jax.random.key(0))
     return [ol.integrate(model, task, start, rule), ol.train(model, task, network, rule)]
+
+
+def a_fit(n_seeds: int = 2) -> Fit:
+    """A fit of one component, with numbers of no recordings."""
+    n_trials, n_times, n, draw = 4, 5, 6, np.random.default_rng(0).normal
+    sizes = {"trial": n_trials, "time": n_times, "unit": n, "neuron": n, "component": 1, "extra": 0}
+    sizes |= {"condition_name": 2, "direction": 1}
+
+    def drawn(dimensions: dict[str, tuple[str, ...]]) -> dict[str, jax.Array]:
+        return {name: jnp.asarray(draw(size=(n_seeds, *map(sizes.get, dims)))) for name, dims in dimensions.items()}
+
+    def each(values) -> jax.Array:
+        return jnp.broadcast_to(jnp.asarray(values), (n_seeds, *np.shape(values)))
+
+    networks = fitting.TensorNetwork(
+        **drawn(ARRAYS),
+        readout=drawn(READOUT),
+        times=each(np.linspace(0, 1, n_times)),
+        conditions=each(np.arange(n_trials) % 2),
+        time_constant=each(0.3),
+        activation=ol.Tanh(),
+        decoder=fitting.Orthonormal(),
+        solver=fitting.Diffrax(),
+    )
+    part = np.arange(n_trials * n_times * n).reshape(n_trials, n_times, n) % 3
+    masks = fitting.Masks(part == 0, part == 1, part == 2, np.where(part == 2, 0, -1))
+    return Fit(
+        networks=networks, best=1, step=np.arange(3), course={name: draw(size=(n_seeds, 3)) for name in COURSE},
+        deviance={name: draw(size=n_seeds) for name in DEVIANCE}, block_deviance=draw(size=1), block_null=draw(size=1),
+        block_sizes=np.array([part.size // 3]), results=("successful",) * n_seeds, curvature=np.ones((n_trials, 1, 1)),
+        prior=fitting.GaussianProcess(), likelihood=fitting.Gaussian(), inputs=fitting.Inputs(), masks=masks,
+        level=0.5, trial_ids=np.arange(n_trials), condition_names=("a", "b"), epochs=None,
+    )  # fmt: skip
+
+
+def _points(a: float) -> dict[str, object]:
+    return {"x": a, "series": ("t", a * np.arange(3.0)), "name": "odd" if a > 1 else "even", "n": 3}
+
+
+def _sweep(folder: Path):
+    return ol.sweep(_points, {"a": [0.5, 1.0, 1.5]}, folder=folder, progress=False)
+
+
+def _save_points(path: Path) -> None:
+    folder = path.with_suffix(".sweep")
+    _sweep(folder)
+    path.write_bytes(next(folder.glob("*.nc")).read_bytes())
 
 
 def craft(content: bytes, path: Path, seed: int) -> str:
@@ -48,25 +114,70 @@ def craft(content: bytes, path: Path, seed: int) -> str:
     return ", ".join(done)
 
 
+def damage(content: bytes, path: Path, seed: int) -> None:
+    """Write a file in which one to eight bytes are others."""
+    draw, changed = random.Random(seed), bytearray(content.partition(SEAL)[0])
+    for _ in range(draw.randint(1, 8)):
+        changed[draw.randrange(len(changed))] = draw.randrange(256)
+    path.write_bytes(changed)
+    seal(path)
+
+
 def seal(path: Path) -> None:
     """End a file with the checksum of what is in it."""
     content = path.read_bytes().partition(SEAL)[0]
     path.write_bytes(content + SEAL + hashlib.sha256(content).hexdigest().encode())
 
 
-def outcome(path: Path) -> str:
-    """What loading gives: "refused" with words that name the file, "sound", or what is wrong."""
+def _outcome(path: Path, load: Callable[[Path], Any], caller: str, unsound: Callable[[Any], str]) -> str:
     try:
-        solution = ol.load(path)
+        found = load(path)
     except ValueError as error:
         text = str(error)
-        return "refused" if text.startswith("load: ") and (repr(str(path)) in text or "pass it" in text) else text
+        return "refused" if text.startswith(f"{caller}: ") and (repr(str(path)) in text or "pass it" in text) else text
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return unsound(solution) or "sound"
+    return unsound(found) or "sound"
 
 
-def unsound(solution: ol.Solution) -> str:
+def _outcome_of_points(path: Path) -> str:
+    """A sweep goes on with what it can read, and says of the rest that it is computed again."""
+    # The folder of the saved sweep, in which the file is changed.
+    folder = next(path.parent.glob("*.sweep"))
+    whole = _sweep(folder)
+    place = next(folder.glob("*.nc"))
+    content = place.read_bytes()
+    place.write_bytes(path.read_bytes())
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = _sweep(folder)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        for file in folder.glob("*.nc"):
+            file.unlink()
+        place.write_bytes(content)
+    refused = any("computed again" in str(each.message) and place.name in str(each.message) for each in said)
+    if refused:
+        return "refused" if found.identical(whole) else "not the same after it was computed again"
+    form = [{name: (v.dims, v.shape, v.dtype.kind) for name, v in d.variables.items()} for d in (found, whole)]
+    return "sound" if form[0] == form[1] else f"another form: {form[0]}"
+
+
+def _unsound_fit(fit: Fit) -> str:
+    """What no saved fit can be; empty if there is nothing."""
+    str(fit)
+    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves((fit.network, fit.curvature, fit.block_deviance))]
+    if any(SECRET[:8] in array.tobytes() for array in arrays):
+        return "it has bytes of another file"
+    if not all(np.all(np.isfinite(array)) for array in arrays):
+        return "it is not finite"
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(fit)]
+    return "" if shapes == [np.shape(leaf) for leaf in jax.tree.leaves(a_fit())] else f"shapes {shapes}"
+
+
+def _unsound(solution: ol.Solution) -> str:
     """What no saved solution can be; empty if there is nothing."""
     time, loss = np.asarray(solution.time), np.asarray(solution.loss)
     if solution.model is None:
@@ -86,6 +197,25 @@ def unsound(solution: ol.Solution) -> str:
             return "a Gram matrix is not symmetric"
     str(solution)
     return ""
+
+
+KINDS = {
+    "theory": Kind(
+        lambda path: _solutions()[0].save(path), lambda path: _outcome(path, ol.load, "load", _unsound),
+    ),
+    "neurons": Kind(
+        lambda path: _solutions()[1].save(path), lambda path: _outcome(path, ol.load, "load", _unsound),
+    ),
+    "fit": Kind(
+        lambda path: a_fit().save(path), lambda path: _outcome(path, fitting.load, "fitting.load", _unsound_fit)
+    ),
+    "points of a sweep": Kind(_save_points, _outcome_of_points),
+}  # fmt: skip
+
+
+def outcome(kind: str, path: Path) -> str:
+    """What reading a file of a kind gives."""
+    return KINDS[kind].outcome(path)
 
 
 # -- changes -----------------------------------------------------------------------------------------------------------
@@ -223,13 +353,34 @@ def _model(file, name, draw):
     file.attrs["model"] = draw.choice([json.dumps(about)] * 5 + ["[" * 100_000, "null", "{", "3", '"a"'])
 
 
+def _described(file, name, draw):
+    """Something within what the file says of itself."""
+    texts = [key for key in file.attrs if str(file.attrs[key]).startswith("{") and key not in ("model", "versions")]
+    key = draw.choice(texts)
+    about = json.loads(file.attrs[key])
+    places = []
+
+    def find(value):
+        for at in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+            places.append((value, at))
+            find(value[at])
+
+    find(about)
+    value, at = draw.choice(places)
+    odd = [None, -1, 10**30, 1e400, "no such", [], {}, ["a"], {"kind": "Erf"}, {"diffrax": "Solution"}, True, 2.5]
+    value[at] = draw.choice(odd)
+    file.attrs[key] = json.dumps(about)
+
+
 def _schema(file, name, draw):
-    file.attrs["overlap_learning_schema"] = draw.choice(
+    key = draw.choice([key for key in file.attrs if key.endswith("schema")])
+    file.attrs[key] = draw.choice(
         [1, 3, -1, 2.0, 2.5, "2", "two", np.array([2, 2]), b"\0", np.nan]
     )
 
 
 CHANGES: list[Callable[[h5py.File, str, random.Random], None]] = [
     _shape, _kind, _odd_kind, _value, _value, _external, _virtual, _filter, _huge, _soft_link, _external_link, _alias,
-    _group, _absent, _other_name, _more, _attribute, _attribute, _no_attribute, _reference, _model, _schema,
+    _group, _absent, _other_name, _more, _attribute, _attribute, _no_attribute, _reference, _model, _described,
+    _described, _schema,
 ]  # fmt: skip

@@ -1,7 +1,12 @@
 """Programs: a function that a person might sweep, and changes that change its results, or do not."""
 
+import dataclasses
+import decimal
+import json
 import types
 
+import overlap_learning as ol
+from overlap_learning.learning.checkpoint import Checkpoint, Store
 from overlap_learning.learning.fingerprint import changes, fingerprint
 
 HEAD = """
@@ -25,7 +30,21 @@ def program(text, helpers=""):
 
 
 def of(text, helpers=""):
-    return fingerprint({"f": program(text, helpers)["f"]}, "sweep")
+    with decimal.localcontext():
+        return fingerprint({"f": program(text, helpers)["f"]}, "sweep")
+
+
+def store(text, helpers=""):
+    """The checkpoints of a training whose activation is `f`."""
+    with decimal.localcontext():
+        # Unchecked: `f` need not be made of jax operations to be told from another.
+        activation = object.__new__(ol.Activation)
+        object.__setattr__(activation, "phi", program(text, helpers)["f"])
+        object.__setattr__(activation, "quadrature", ol.model.Trapezoid())
+        return Store(Checkpoint("never-made"), "train", model=ol.Model(ol.Layout(), activation), rule=RULE)
+
+
+RULE = ol.GradientDescent(0.1, 10)
 
 
 #: Pairs of expressions that a result may depend on.
@@ -250,6 +269,37 @@ CHANGED = {
         "f = lambda x: helpers.b.a|b = types.ModuleType('b')\nb.a = 1",
         "f = lambda x: helpers.b.a|b = types.ModuleType('b')\nb.a = 2",
     ),
+    "variable of the environment": (
+        "import os\nos.environ['SURVIVAL'] = '1'\nf = lambda x: os.environ['SURVIVAL']",
+        "import os\nos.environ['SURVIVAL'] = '2'\nf = lambda x: os.environ['SURVIVAL']",
+    ),
+    "variable of the environment, asked for": (
+        "import os\nos.environ['SURVIVAL'] = '1'\ndef f(x): return [os.getenv('SURVIVAL')]",
+        "import os\nos.environ['SURVIVAL'] = '2'\ndef f(x): return [os.getenv('SURVIVAL')]",
+    ),
+    "variable of the environment, in a helper": (
+        "import os\nos.environ['SURVIVAL'] = '1'\nf = lambda x: helpers.g()|from os import environ\n"
+        "def g(): return 'SURVIVAL' in environ",
+        "import os\ndel os.environ['SURVIVAL']\nf = lambda x: helpers.g()|from os import environ\n"
+        "def g(): return 'SURVIVAL' in environ",
+    ),
+    "digits of decimals": (
+        "f = lambda x: 1 / decimal.Decimal(3)", "decimal.getcontext().prec = 10\nf = lambda x: 1 / decimal.Decimal(3)",
+    ),
+    "class that finds attributes in itself": (
+        "class C(dict):\n    def __getattr__(self, name): return self[name]\nc = C(v=1)\nf = lambda x: c.v",
+        "class C(dict):\n    def __getattr__(self, name): return self[name]\nc = C(v=2)\nf = lambda x: c.v",
+    ),
+    "class that has any attribute": (
+        "class C:\n    def __getattr__(self, name): return self.__dict__['v']\nc = C()\nc.v = 1\nf = lambda x: c.v",
+        "class C:\n    def __getattr__(self, name): return self.__dict__['v']\nc = C()\nc.v = 2\nf = lambda x: c.v",
+    ),
+    "empty slot of a class whose __getattr__ raises": (
+        "class C:\n    __slots__ = ('v', 'w')\n    def __getattr__(self, name): return {}[name]\nc = C()\nc.v = 1\n"
+        "f = lambda x: c.v",
+        "class C:\n    __slots__ = ('v', 'w')\n    def __getattr__(self, name): return {}[name]\nc = C()\nc.v = 2\n"
+        "f = lambda x: c.v",
+    ),
     "class in a module": (
         "f = lambda x: helpers.C().m()|class C:\n    def m(self): return 1",
         "f = lambda x: helpers.C().m()|class C:\n    def m(self): return 2",
@@ -334,6 +384,12 @@ HIDDEN = {
     "module by its text": "import importlib\nf = lambda x: importlib.import_module('helpers').v",
     "module by its text, of another name": "from importlib import import_module as v\nf = lambda x: v('helpers').v",
     "text that is run, of another name": "v = eval\nf = lambda x: v('w')",
+    "variable of the environment that has no name": "import os\nv = 'A'\nf = lambda x: os.environ[v]",
+    "environment under another name": "import os\nv = os.environ\nf = lambda x: v['A']",
+    "environment as a whole": "import os\nf = lambda x: dict(os.environ)",
+    "object that can't be looked at": (
+        "class C:\n    @property\n    def __dict__(self): raise KeyError('no')\nv = C()\nf = lambda x: v"
+    ),
     "module that is not there": "def f(x):\n    import no_such_module",
 }
 
@@ -354,6 +410,17 @@ def missed(pair: tuple[str, str]) -> bool:
     except ValueError:
         return False
     return not changes(before, after)
+
+
+def taken_up(pair: tuple[str, str]) -> bool:
+    """Whether a training with one function goes on from the checkpoints of one with another."""
+    try:
+        before, after = (store(*text.split("|")) for text in pair)
+        # As they come back from the disk.
+        after.compare(json.loads(json.dumps(before.about)))
+    except ValueError:
+        return False
+    return True
 
 
 def confused(case: str) -> bool:

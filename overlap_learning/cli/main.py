@@ -62,6 +62,10 @@ def _run(arguments: argparse.Namespace, folder: Folder) -> bool:
 
         folder.open(arguments.out)
         return demo(folder)
+    if arguments.command == "explore":
+        from overlap_learning.cli.explore import explore
+
+        return explore(arguments.port, opens_browser=arguments.opens_browser)
     if arguments.command == "reproduce":
         from overlap_learning.cli.reproduce import reproduce
 
@@ -85,6 +89,13 @@ def _end(code: int, message: str, folder: Folder) -> int:
         kept = "".join(f"\n  {path}" for path in folder.written) or " nothing."
         print(f"Kept:{kept}", file=sys.stderr)
     return code
+
+
+def _port(text: str) -> int:
+    """A port, for argparse."""
+    if not (text.isascii() and text.isdecimal() and int(text[:6]) < 2**16):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, got {text[:40]!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,6 +123,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("demo"), help="where to write (default: ./demo)"
+    )
+    command = add(
+        "explore",
+        "move overlaps in a page of the browser, and see learning change",
+        "Open a page with a slider for each overlap, the task and the learning rule; the theory is integrated anew at "
+        "each move. It is served to this machine alone, and needs Bokeh: pip install 'overlap_learning[explore]'.",
+    )
+    command.add_argument(
+        "--port", type=_port, default=5006, help="of this machine (default: 5006); 0: any that is free"
+    )
+    command.add_argument(
+        "--no-browser", dest="opens_browser", action="store_false", help="print the address, and open no browser"
     )
     command = add(
         "reproduce",

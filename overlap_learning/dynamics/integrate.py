@@ -314,17 +314,18 @@ def _check(
     Raises:
         ValueError: naming the argument, what it was and what is allowed.
     """
-    if isinstance(start, Network):
+    # Overlaps are asked for first: to tell that a module is not of a class takes longer than that it is.
+    if isinstance(start, Overlaps) or not isinstance(start, (Network, Populations)):
+        check_layout(model, start, "integrate", with_ties=True)
+    elif isinstance(start, Network):
         check_model(model, "integrate")
         check_channels(model.layout, task.outline, "integrate", network=start)
-    elif not isinstance(start, Populations):
-        check_layout(model, start, "integrate", with_ties=True)
     check_run(model, task, rule, key, "integrate")
-    if start.layout != model.layout:
+    if not isinstance(start, Overlaps) and start.layout != model.layout:
         raise ValueError(f"integrate: populations have {start.layout}, the model has {model.layout}.")
-    if isinstance(start, Populations):
-        refuse_ties(model, "integrate of populations")
-    elif model.tied:
+    if model.tied:
+        if isinstance(start, Populations):
+            refuse_ties(model, "integrate of populations")
         check_tied(model, start.gram if isinstance(start, Overlaps) else start.overlaps.gram, "integrate")
     if not isinstance(start, Overlaps) and rule.dense:
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")

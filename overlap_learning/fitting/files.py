@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import as_path
-from overlap_learning.fitting.decoder import FreeLinear, OneToOne, Orthonormal
+from overlap_learning.fitting.contents import ARRAYS, BLOCKS, COURSE, DEVIANCE, DIMENSIONS, READOUT, check_contents
+from overlap_learning.fitting.decoder import AbstractDecoder, FreeLinear, OneToOne, Orthonormal
 from overlap_learning.fitting.inputs import Inputs
-from overlap_learning.fitting.likelihood import Gaussian, Poisson
+from overlap_learning.fitting.likelihood import AbstractLikelihood, Gaussian, Poisson
 from overlap_learning.fitting.masks import Masks
 from overlap_learning.fitting.prior import GaussianProcess, RationalQuadratic, Reparametrised, SquaredExponential
 from overlap_learning.fitting.result import Fit
-from overlap_learning.fitting.solver import Diffrax, Euler
+from overlap_learning.fitting.solver import AbstractSolver, Diffrax, Euler
 from overlap_learning.fitting.tensor_network import TensorNetwork
 from overlap_learning.learning.dataset import versions
 from overlap_learning.learning.files import of_a_stranger, read
-from overlap_learning.model.activations import Erf, Linear, ReLU, Tanh
+from overlap_learning.model.activations import AbstractActivation, Erf, Linear, ReLU, Tanh
 
 if TYPE_CHECKING:
     import xarray
@@ -35,18 +36,16 @@ _OBJECTS: dict[str, Any] = {
         RationalQuadratic, SquaredExponential, Euler, Diffrax, Erf, Linear, ReLU, Tanh,
     )
 }  # fmt: skip
-#: The dimensions of the arrays of a network, after the starts.
-_ARRAYS = {
-    "columns": ("unit", "component"),
-    "rows": ("unit", "component"),
-    "trials": ("trial", "component"),
-    "extra": ("unit", "extra"),
-    "inputs": ("condition_name", "time", "direction"),
-    "start": ("condition_name", "direction"),
+_OF_NETWORK = ("activation", "decoder", "solver")
+#: What a fit and its networks are made of, and the kind of each.
+_PARTS: dict[str, Any] = {
+    "likelihood": AbstractLikelihood,
+    "prior": GaussianProcess,
+    "inputs": Inputs,
+    "activation": AbstractActivation,
+    "decoder": AbstractDecoder,
+    "solver": AbstractSolver,
 }
-_READOUT = {"matrix": ("neuron", "unit"), "log_gain": (), "offset": ("neuron",)}
-_PARTS = ("likelihood", "prior", "inputs")
-_NETWORK_PARTS = ("activation", "decoder", "solver")
 
 
 def to_dataset(fit: Fit) -> "xarray.Dataset":
@@ -60,25 +59,23 @@ def to_dataset(fit: Fit) -> "xarray.Dataset":
     networks, best = fit.networks, fit.network
     columns, rows = best.neurons
     eigenvalues = best.eigenvalues
-    point = ("seed", "point")
-    variables: dict[str, Any] = {
-        **{name: (("seed", *dims), getattr(networks, name)) for name, dims in _ARRAYS.items()},
-        **{f"readout_{name}": (("seed", *_READOUT[name]), value) for name, value in networks.readout.items()},
-        "time_constant": ((), networks.time_constant[0]),
-        "condition": (("trial",), networks.conditions[0]),
-        "step": (("point",), fit.step),
-        **{f"course_{name}": (point, value) for name, value in fit.course.items()},
-        **{f"deviance_{name}": (("seed",), value) for name, value in fit.deviance.items()},
-        **{f"block_{name}": (("block",), getattr(fit, f"block_{name}")) for name in ("deviance", "null", "sizes")},
-        "part": (("trial", "time", "neuron"), _parts(fit.masks)),
-        "curvature": (("trial", "component", "component_2"), fit.curvature),
-        "seen_columns": (("neuron", "component"), columns),
-        "seen_rows": (("neuron", "component"), rows),
-        "eigenvalues_real": (("trial", "component"), np.real(eigenvalues)),
-        "eigenvalues_imag": (("trial", "component"), np.imag(eigenvalues)),
+    values: dict[str, Any] = {
+        **{name: getattr(networks, name) for name in ARRAYS},
+        **{f"readout_{name}": value for name, value in networks.readout.items()},
+        "time_constant": networks.time_constant[0],
+        "condition": networks.conditions[0],
+        "step": fit.step,
+        **{f"course_{name}": value for name, value in fit.course.items()},
+        **{f"deviance_{name}": value for name, value in fit.deviance.items()},
+        **{f"block_{name}": getattr(fit, f"block_{name}") for name in BLOCKS},
+        "part": _parts(fit.masks),
+        "curvature": fit.curvature,
+        "seen_columns": columns,
+        "seen_rows": rows,
+        "eigenvalues_real": np.real(eigenvalues),
+        "eigenvalues_imag": np.imag(eigenvalues),
     }  # fmt: skip
-    objects = {name: _described(getattr(fit, name)) for name in _PARTS}
-    objects |= {name: _described(getattr(best, name)) for name in _NETWORK_PARTS}
+    objects = {name: _described(getattr(best if name in _OF_NETWORK else fit, name)) for name in _PARTS}
     about = {
         "objects": objects,
         "best": fit.best,
@@ -88,7 +85,7 @@ def to_dataset(fit: Fit) -> "xarray.Dataset":
         "level": fit.level,
     }
     return xarray.Dataset(
-        {name: (dims, np.asarray(values)) for name, (dims, values) in variables.items()},
+        {name: (DIMENSIONS[name], np.asarray(value)) for name, value in values.items()},
         coords={"time": np.asarray(best.times), "trial_id": ("trial", fit.trial_ids)},
         attrs={
             "title": "Low-tensor-rank network fitted to recordings",
@@ -120,7 +117,8 @@ def load(path: str | os.PathLike[str]) -> Fit:
 
 def _from_dataset(data: "xarray.Dataset") -> Fit:
     about = json.loads(data.attrs["about"])
-    objects = {name: _restored(each) for name, each in about["objects"].items()}
+    check_contents(data, about)
+    objects = {name: _part(about["objects"], name, kind) for name, kind in _PARTS.items()}
     n_seeds = data.sizes["seed"]
 
     def each_seed(name: str) -> jnp.ndarray:
@@ -128,26 +126,26 @@ def _from_dataset(data: "xarray.Dataset") -> Fit:
         return jnp.asarray(np.broadcast_to(value, (n_seeds, *value.shape)))
 
     networks = TensorNetwork(
-        **{name: jnp.asarray(data[name].values) for name in _ARRAYS},
-        readout={n: jnp.asarray(data[f"readout_{n}"].values) for n in _READOUT if f"readout_{n}" in data},
+        **{name: jnp.asarray(data[name].values) for name in ARRAYS},
+        readout={n: jnp.asarray(data[f"readout_{n}"].values) for n in READOUT if f"readout_{n}" in data},
         times=each_seed("time"),
         conditions=each_seed("condition"),
         time_constant=each_seed("time_constant"),
-        **{name: objects[name] for name in _NETWORK_PARTS},
+        **{name: objects[name] for name in _OF_NETWORK},
     )
     parts = {name: data[name].values for name in ("step", "curvature", "trial_id")}
     return Fit(
         networks=networks,
         best=about["best"],
         step=parts["step"],
-        course={name: data[f"course_{name}"].values for name in ("train", "stop")},
-        deviance={name: data[f"deviance_{name}"].values for name in ("train", "stop", "report")},
+        course={name: data[f"course_{name}"].values for name in COURSE},
+        deviance={name: data[f"deviance_{name}"].values for name in DEVIANCE},
         block_deviance=data["block_deviance"].values,
         block_null=data["block_null"].values,
         block_sizes=data["block_sizes"].values,
         results=tuple(about["results"]),
         curvature=parts["curvature"],
-        **{name: objects[name] for name in _PARTS},
+        **{name: objects[name] for name in _PARTS if name not in _OF_NETWORK},
         masks=_masks(data["part"].values),
         level=about["level"],
         trial_ids=parts["trial_id"],
@@ -181,14 +179,22 @@ def _described(value: Any) -> Any:
     return {"kind": name} | {f.name: _described(getattr(value, f.name)) for f in dataclasses.fields(value)}
 
 
+def _part(objects: dict[str, Any], name: str, kind: type) -> Any:
+    """An object of a kind, from its description."""
+    found = _restored(objects[name])
+    if not isinstance(found, kind):
+        raise ValueError(f"its {name} is {found!r:.50}")
+    return found
+
+
 def _restored(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "diffrax" in value:
         import diffrax
 
-        solver = getattr(diffrax, value["diffrax"], None)
-        if not (isinstance(solver, type) and issubclass(solver, diffrax.AbstractSolver)):
-            raise ValueError(f"{value['diffrax']!r} is no solver of diffrax")
-        return solver()
+        found = getattr(diffrax, str(value["diffrax"]), None)
+        if not (isinstance(found, type) and issubclass(found, (diffrax.AbstractSolver, diffrax.AbstractAdjoint))):
+            raise ValueError(f"{value['diffrax']!r} is no solver of diffrax, and no adjoint")
+        return found()
     return _OBJECTS[value["kind"]](**{name: _restored(each) for name, each in value.items() if name != "kind"})

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,6 +26,8 @@ from overlap_learning.learning.rules import AbstractRule
 SCHEMA = 3
 #: The file that says that a folder is one of checkpoints.
 _ABOUT = "checkpoint.json"
+#: What Orbax writes for a step. A program killed while the last but one is deleted leaves some of it.
+_OF_A_STEP = {"arrays", "about", "_CHECKPOINT_METADATA", "commit_success.txt"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +134,9 @@ class Store:
         try:
             import orbax.checkpoint as orbax
         except ImportError:
-            raise ImportError(f"{self.caller}: checkpoints need Orbax: pip install orbax-checkpoint.") from None
+            raise ImportError(
+                f"{self.caller}: checkpoints need Orbax: pip install 'overlap_learning[checkpoint]'."
+            ) from None
         return orbax
 
     @functools.cached_property
@@ -167,7 +172,7 @@ class Store:
         files = [file for file in self.folder.iterdir() if not is_left_over(file)]
         marked = (self.folder / _ABOUT).is_file()
         steps = [file for file in files if file.name.isdigit()]
-        strange = [file.name for file in steps if not (file / "arrays").is_dir()] if marked else [f.name for f in files]
+        strange = [file.name for file in steps if not _is_step(file)] if marked else [file.name for file in files]
         if strange:
             raise ValueError(
                 f"{self.caller}: the folder {str(self.folder)!r} has something in it that is no checkpoint "
@@ -198,7 +203,7 @@ class Store:
             except Exception as error:
                 damaged[step] = f"step {step}: {type(error).__name__}: {error}"
                 continue
-            self._compare(about["arguments"])
+            self.compare(about["arguments"])
             for later in damaged:
                 # Its place is needed: the run comes by there again.
                 self._manager.delete(later)
@@ -253,7 +258,12 @@ class Store:
             raise ValueError("its contents do not match the checksum written with them")
         return arrays, about
 
-    def _compare(self, other: Mapping[str, str]) -> None:
+    def compare(self, other: Mapping[str, str]) -> None:
+        """Refuse to go on with a run that depended on something else.
+
+        Raises:
+            ValueError: that says on what.
+        """
         differs = changes(other, self.about)
         if differs:
             raise ValueError(
@@ -261,6 +271,10 @@ class Store:
                 f"{differs}. Call it with the same arguments to go on with that run; for another one give "
                 "ol.Checkpoint another folder, or delete this one."
             )
+
+
+def _is_step(file: Path) -> bool:
+    return file.is_dir() and {part.name for part in file.iterdir()} <= _OF_A_STEP
 
 
 @contextlib.contextmanager

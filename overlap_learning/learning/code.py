@@ -14,6 +14,8 @@ _ABOUT_CLASS = {"__doc__", "__firstlineno__", "__qualname__", "__module__"}
 _READS_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 #: A method of a module is called in other instructions if the module is imported in the same cell.
 _HOW_TO_CALL, _SAME = {"PUSH_NULL", "PRECALL", "EXTENDED_ARG", "CACHE"}, {"LOAD_METHOD": "LOAD_ATTR"}
+#: What reads variables of the environment.
+ENVIRONMENT = {"environ", "getenv"}
 _READS_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"}
 
 
@@ -26,12 +28,14 @@ class Reads:
         attributes: of whatever objects.
         imports: (level, module) of the `import` statements.
         rebound: names that it sets of those around it, or of functions in it.
+        environment: variables of the environment; None among them: one that the code does not name.
     """
 
     names: frozenset[str]
     attributes: frozenset[str]
     imports: frozenset[tuple[int, str]]
     rebound: frozenset[str]
+    environment: frozenset[str | None]
 
 
 def digest(code: types.CodeType) -> str:
@@ -42,8 +46,8 @@ def digest(code: types.CodeType) -> str:
 @functools.lru_cache(maxsize=1024)
 def reads(code: types.CodeType) -> Reads:
     """The names that code reads."""
-    names, attributes, imports, rebound = set(), set(), set(), set()
-    steps = list(dis.get_instructions(code))
+    names, attributes, imports, rebound, environment = set(), set(), set(), set(), set()
+    steps = [step for step in dis.get_instructions(code) if step.opname not in _HOW_TO_CALL]
     for i, step in enumerate(steps):
         if step.opname in _READS_GLOBAL:
             names.add(step.argval)
@@ -56,11 +60,26 @@ def reads(code: types.CodeType) -> Reads:
             imports.add((steps[i - 2].argval, step.argval))
             attributes.update(steps[i - 1].argval or ())
             attributes.update(step.argval.split("."))
+        if step.opname in _READS_GLOBAL | _READS_ATTRIBUTE and step.argval in ENVIRONMENT:
+            environment.add(_variable(steps, i))
     for inner in (reads(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)):
         names |= inner.names
         attributes |= inner.attributes
         imports |= inner.imports
-    return Reads(*map(frozenset, (names, attributes, imports, rebound)))
+        environment |= inner.environment
+    if "os" not in names and not names & ENVIRONMENT and not any(module == "os" for _, module in imports):
+        environment.clear()
+    return Reads(*map(frozenset, (names, attributes, imports, rebound, environment)))
+
+
+def _variable(steps: list[dis.Instruction], i: int) -> str | None:
+    """The variable of the environment that is read where `environ` or `getenv` is, if the code names it."""
+    after = [step for step in steps[i + 1 : i + 3] if step.argval not in ("get", "copy")]
+    if after and after[0].opname == "CONTAINS_OP":
+        # `"A" in os.environ`, with `os` in between or not.
+        after = [step for step in steps[max(i - 2, 0) : i] if step.opname == "LOAD_CONST"]
+    named = bool(after) and after[0].opname == "LOAD_CONST" and isinstance(after[0].argval, str)
+    return after[0].argval if named else None
 
 
 def _steps(code: types.CodeType) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import mmap
 import os
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overlap_learning.checks import as_path
-from overlap_learning.learning.hdf5 import check_parts
+from overlap_learning.learning.hdf5 import check_heaps, check_parts
 
 if TYPE_CHECKING:
     import xarray
@@ -126,6 +127,8 @@ def opened(path: Path, caller: str) -> "xarray.Dataset":
     from xarray.backends import H5NetCDFStore
 
     with of_a_stranger(path, caller, "file that this package writes"):
+        with path.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            check_heaps(content)
         with h5py.File(path, "r") as file:
             check_parts(file, path.stat().st_size)
         # A file that xarray opened and then fails to read stays open until Python collects its error.

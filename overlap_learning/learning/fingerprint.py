@@ -1,12 +1,15 @@
 """Fingerprints: what a run depends on, as text, so that another run can be told from it."""
 
 import builtins
+import contextlib
 import copyreg
+import decimal
 import functools
 import hashlib
 import importlib
 import importlib.util
 import json
+import os
 import random
 import sys
 import types
@@ -54,6 +57,8 @@ _HIDDEN_ATTRIBUTES = {"import_module", "_getframe", "f_globals", "__globals__"}
 _MODULES = {"sys", "modules"}
 #: The same functions under whatever name they were given.
 _HIDING = (eval, exec, globals, __import__, importlib.import_module, sys._getframe)
+#: Under these names the code says which variable it reads.
+_ENVIRONMENT = (os.environ, os.getenv)
 
 
 def fingerprint(
@@ -66,7 +71,8 @@ def fingerprint(
     on through a person's own modules; the methods and attributes of own classes; and of any other object what its
     library would write down of it (what pickle and copy ask for). Libraries are entered by their version.
 
-    Files, the clock and the environment are not seen.
+    Variables of the environment are entered where code names them, and decimal's context if it is not the default.
+    Files and the clock are not seen.
 
     Args:
         arguments: by name.
@@ -84,6 +90,8 @@ def fingerprint(
     found |= {name: str(getattr(jax.config, name)) for name in SETTINGS}
     if version is not None:
         found["version"] = repr(version)
+    if (context := _decimal_context(decimal.getcontext())) != _decimal_context(decimal.DefaultContext):
+        found["decimal"] = context
     for name, value in arguments.items():
         survey.enter(value, name)
     survey.follow()
@@ -121,6 +129,7 @@ class _Survey:
         self.found: dict[str, str] = {}
         self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._known: set[Any] = set()
+        self._refusal: ValueError | None = None
         #: The namespaces and classes of each name: two of the same name are told apart by their order.
         self._names: dict[str, list[Any]] = {}
 
@@ -152,7 +161,7 @@ class _Survey:
                 self._enter_module(value, path, names)
             elif isinstance(value, type):
                 self._enter_reference(value, path)
-            elif any(value is function for function in _HIDING):
+            elif any(value is each for each in (*_HIDING, *_ENVIRONMENT)):
                 self._refuse(path, value, "it reads what no code names")
             elif (known := by_name(value)) is not None:
                 self.found[path] = known
@@ -162,6 +171,11 @@ class _Survey:
                     self.enter(content, path + part, within, read)
         except RecursionError:
             self._refuse(path, value, "it is nested too deep")
+        # An object of a person's own may raise anything when it is looked at.
+        except Exception as error:
+            if error is self._refusal:
+                raise
+            self._refuse(path, value, f"looking at it raises {type(error).__name__}: {error}")
 
     def _refuse(self, path: str, value: Any, why: str) -> None:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
@@ -169,11 +183,12 @@ class _Survey:
             # What it is, the person has said.
             self.found[path] = f"{kind}, as of this version"
             return
-        raise ValueError(
+        self._refusal = ValueError(
             f"{self.caller}: can't see what {path} is ({kind}: {why}), on which results may depend, so that a run "
             "could not be told from another one. Make it inside the function; or pass version='1', a text of your own "
             "that stands for all that can't be seen, and change the text whenever that changes."
         )
+        raise self._refusal
 
     def _parts(self, value: Any, path: str) -> Iterator[tuple[str, Any, frozenset[str] | None]]:
         """What an object is made of: how it is reached, what it is, and what is read of it; its kind is entered."""
@@ -219,6 +234,10 @@ class _Survey:
         hidden = sorted((read.names & _HIDDEN - space.keys()) | (read.attributes & _HIDDEN_ATTRIBUTES))
         if {*read.names, *read.attributes} >= _MODULES:
             hidden.append("sys.modules")
+        if None in read.environment:
+            hidden.append("the environment")
+        for name in sorted(filter(None, read.environment)):
+            self.found[f"environment {name}"] = _short(repr(os.environ.get(name)))
         if hidden:
             self._refuse(f"{path} ({hidden[0]})", function, f"it reads by {hidden[0]} what its code does not name")
         for name in sorted(read.names):
@@ -245,6 +264,8 @@ class _Survey:
     def _meet(self, space: Mapping[str, Any], name: str, attributes: frozenset[str] | None) -> None:
         """Queue a global, once: a module again for other attributes of it."""
         value = space.get(name, _Nothing)
+        if name in code.ENVIRONMENT and any(value is each for each in _ENVIRONMENT):
+            return
         key = (id(space), name, attributes if isinstance(value, types.ModuleType) else None)
         if key not in self._known:
             self._known.add(key)
@@ -347,11 +368,11 @@ class _Survey:
             data, inner = value.node_data(), value.children()
             self.found[path] = f"PyTreeDef of {len(inner)}"
             return [(".data", data), *((f"[{i}]", child) for i, child in enumerate(inner))]
-        if hasattr(value, "detach") and hasattr(value, "numpy"):
+        if hasattr(kind, "detach") and hasattr(kind, "numpy"):
             # A tensor of torch, of which pickle writes down where it lies.
             self._enter_reference(kind, path)
             return [(" values", value.detach().cpu().numpy())]
-        wrapped = vars(value).get("__wrapped__") if hasattr(value, "__dict__") else None
+        wrapped = _namespace(value).get("__wrapped__")
         if wrapped is not None and not isinstance(_member(kind, "__call__"), types.FunctionType):
             # A function compiled or kept by C: it does what the function within does.
             self.found[path] = f"{kind.__module__}.{kind.__qualname__}"
@@ -404,6 +425,12 @@ class _Survey:
             self.found[path] += f" {reduced}"
             return list(_attributes(value))
         return [*_reduced(reduced), *(_attributes(value) if is_own else ())]
+
+
+def _decimal_context(context: decimal.Context) -> str:
+    """What results of `decimal` depend on; its flags tell what happened."""
+    traps = sorted(signal.__name__ for signal, is_set in context.traps.items() if is_set)
+    return f"{context.prec} digits, {context.rounding}, {context.Emin} to {context.Emax}, {context.clamp}, {traps}"
 
 
 class _Nothing:
@@ -465,13 +492,22 @@ def _member(kind: type, name: str) -> Any:
     return vars(_provider(kind, name)).get(name)
 
 
+def _namespace(value: Any) -> dict[str, Any]:
+    # Not by `vars`, which asks a person's own `__getattr__` where there is none.
+    try:
+        return dict(object.__getattribute__(value, "__dict__"))
+    except AttributeError:
+        return {}
+
+
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     """The attributes that an object has of its own, in its dictionary and in slots; without what it keeps for speed."""
     kind = type(value)
-    found = dict(getattr(value, "__dict__", {}))
+    found = _namespace(value)
     for name in copyreg._slotnames(kind):  # pyright: ignore[reportAttributeAccessIssue]
-        if hasattr(value, name):
-            found[name] = getattr(value, name)
+        # Asked of the slot: `__getattr__` may raise anything where it is empty.
+        with contextlib.suppress(AttributeError):
+            found[name] = _member(kind, name).__get__(value, kind)
     for name in sorted(found, key=str):
         kept = _member(kind, name)
         of_cache = isinstance(kept, functools.cached_property) or (name in _CACHES and library(kind.__module__))
@@ -481,7 +517,7 @@ def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _contents(value: Any) -> list[tuple[str, Any]]:
     """What an object of a class made from a builtin one holds as such."""
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    if isinstance(value, tuple) and hasattr(type(value), "_fields"):
         return [(f".{name}", item) for name, item in zip(value._fields, tuple.__iter__(value), strict=True)]  # pyright: ignore[reportAttributeAccessIssue]
     for base in _CONTENTS:
         if isinstance(value, base):

@@ -1,6 +1,7 @@
 """HDF5: what the files that this package writes are made of. Anything else is refused before a value of it is read."""
 
 import math
+import struct
 from typing import Any
 
 #: Attributes by which xarray would turn the numbers of a file into others.
@@ -13,6 +14,33 @@ _DIMENSION = b"This is a netCDF dimension but not a netCDF variable"
 _WIDEST = 16
 #: The bytes of the place and the length of a text.
 _TEXT = 16
+
+#: How a heap, in which HDF5 keeps texts, begins; after it comes its size. Each text has a number, counts and a length
+#: before it; number 0 is what is free, with this head.
+_HEAP, _HEAD, _PLACE = b"GCOL\1\0\0\0", 16, struct.Struct("<H6xQ")
+
+
+def check_heaps(content: Any) -> None:
+    """Refuse heaps in which one text does not lead to the next: HDF5 would go round in a circle, without end.
+
+    Args:
+        content: the bytes of the file, or an `mmap` of them.
+
+    Raises:
+        ValueError: that says what is wrong, without the name of the file.
+    """
+    begin = content.find(_HEAP)
+    while begin >= 0:
+        place = begin + _HEAD
+        end = begin + int.from_bytes(content[begin + len(_HEAP) : place], "little")
+        if not place <= end <= len(content):
+            raise ValueError("its texts end behind the end of the file")
+        while place + _HEAD <= end:
+            number, length = _PLACE.unpack_from(content, place)
+            place += length if number == 0 else _HEAD + (length + 7) // 8 * 8
+            if (number == 0 and length < _HEAD) or place > end:
+                raise ValueError("one of its texts does not lead to the next")
+        begin = content.find(_HEAP, end)
 
 
 def check_parts(file: Any, length: int) -> None:

@@ -36,7 +36,7 @@ def library(module: str) -> str | None:
 
 def by_name(value: Any) -> str | None:
     """The name under which a library has an object, with the library's version; None if it has it under none."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", getattr(value, "__name__", None))
+    module, name = _read(value, "__module__"), _read(value, "__qualname__") or _read(value, "__name__")
     if not isinstance(module, str) or not isinstance(name, str):
         return None
     if (version := library(module)) is None:
@@ -45,6 +45,14 @@ def by_name(value: Any) -> str | None:
     for part in name.split("."):
         found = getattr(found, part, None)
     return f"{module}.{name} {version}" if found is value else None
+
+
+def _read(value: Any, name: str) -> Any:
+    # A person's own `__getattr__` may raise anything.
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None
 
 
 def is_made_up(kind: type) -> bool:

@@ -46,7 +46,8 @@ def run_on_cluster(client: Any, work: Work, how: Batched | None, done: np.ndarra
         ValueError: if the function can't be sent to another process.
         RuntimeError: if the cluster is gone.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
+    from distributed.comm import CommClosedError
 
     # Workers take them from the process that sweeps.
     settings = {name: getattr(jax.config, name) for name in SETTINGS}
@@ -65,6 +66,11 @@ def run_on_cluster(client: Any, work: Work, how: Batched | None, done: np.ndarra
                 results = [Done(Piece(chunk.points, (text,) * len(chunk.points), None, passing=True), None)]
             future.release()
             yield results
+    except (CancelledError, CommClosedError) as error:
+        raise RuntimeError(
+            f"sweep: the cluster is gone ({describe(error)}). What is in the folder is kept: the same call with the "
+            "client of a new cluster goes on from there."
+        ) from error
     finally:
         client.cancel([*futures, parcel])
 

@@ -18,7 +18,7 @@ from overlap_learning.learning.files import read, replace, write
 from overlap_learning.learning.fingerprint import changes, fingerprint
 from overlap_learning.learning.lock import LOCK, held, is_left_over
 from overlap_learning.sweeps.pieces import ERROR, Piece, join
-from overlap_learning.sweeps.tables import FLAT, Results
+from overlap_learning.sweeps.tables import FLAT, Results, check
 
 #: Version of the files' layout. A reader refuses any other.
 SCHEMA = 2
@@ -101,12 +101,12 @@ class Folder:
                 "arguments to go on with that one; for another give another folder, or delete this one."
             )
 
-    def load(self) -> list[Piece]:
-        """The pieces that are there and whole. Damaged ones are computed again."""
+    def load(self, size: int) -> list[Piece]:
+        """The pieces that are there and whole, of a sweep of `size` points. Damaged ones are computed again."""
         found, damaged = [], []
         for file in sorted(self.path.glob("*.nc")):
             try:
-                found.append(self._read(file))
+                found.append(self._read(file, size))
             # Whatever a broken file makes the layers below raise, it means one thing.
             except Exception as error:
                 damaged.append(f"{file.name} ({type(error).__name__}: {error})")
@@ -165,18 +165,22 @@ class Folder:
         }
         return data
 
-    def _read(self, file: Path) -> Piece:
+    def _read(self, file: Path, size: int) -> Piece:
         data = read(file, "sweep")
         attributes = dict(data.attrs)
         if attributes["sweep"] != self.sweep:
             raise ValueError("it belongs to another sweep")
+        arrays = {str(name): _read_array(variable.values) for name, variable in data.variables.items()}
+        index, errors = arrays.pop(_INDEX), arrays.pop(ERROR)
+        if index.dtype.kind != "i" or index.ndim != 1 or errors.shape != index.shape or errors.dtype.kind != "U":
+            raise ValueError(f"{_INDEX!r} and {ERROR!r} hold {index.dtype} and {errors.dtype}")
+        if len(set(index.tolist())) < len(index) or index.min() < 0 or index.max() >= size:
+            raise ValueError(f"it has the points {index[:5].tolist()}, of {size}")
         results = None
         if attributes["form"]:
-            names = json.loads(attributes["form"])["variables"]
-            arrays = {name: _read_array(data[name].values) for name in names}
             results = Results(arrays, attributes["form"], attributes["attributes"])
-        errors = tuple(str(error) for error in data[ERROR].values)
-        return Piece(data[_INDEX].values, errors, results, partial=bool(attributes["partial"]))
+            check(results, {str(name): variable.dims for name, variable in data.variables.items()})
+        return Piece(index, tuple(errors.tolist()), results, partial=bool(attributes["partial"]))
 
 
 class _Writing:

@@ -97,7 +97,7 @@ def sweep(
             axes = {axis.name: (axis.labels, axis.values) for axis in points.axes}
             store = Folder(folder, version, function=function, names=points.names, grid=axes, key=key)
             ends.callback(store.close)
-            for piece in store.load():
+            for piece in store.load(points.size):
                 found.add(piece)
             _raise_if(throw, found, [])
         runs = _run(work, how, found.done) if client is None else run_on_cluster(client, work, how, found.done)

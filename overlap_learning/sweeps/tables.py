@@ -72,6 +72,30 @@ def read(result: Any, n: int | None = None) -> Results:
     return _results([_variable(name, value, n) for name, value in result.items()], {}, n)
 
 
+def check(results: Results, dims: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse results from a file of which the arrays are not those that their form tells.
+
+    Raises:
+        ValueError: that says what is wrong, without the name of the file.
+    """
+    form, attributes = json.loads(results.form), json.loads(results.attributes)
+    variables, labels = form["variables"], form["labels"]
+    if set(variables) != set(results.arrays) or not all(isinstance(own, dict) for own in attributes.values()):
+        raise ValueError(f"it has {sorted(results.arrays)}, and says that it has {sorted(variables)}")
+    lengths = {dim: len(values) for dim, values in labels.items() if isinstance(values, list)}
+    if len(lengths) < len(labels):
+        raise ValueError("its labels are no lists")
+    for name, variable in variables.items():
+        array, inner = results.arrays[name], tuple(variable["dims"])
+        sizes = [size if wanted is None else wanted
+                 for size, wanted in zip(array.shape[1:], variable["sizes"], strict=True)]  # fmt: skip
+        fits = tuple(dims[name]) == (FLAT, *inner) and tuple(sizes) == array.shape[1:]
+        labelled = all(lengths.get(dim, size) == size for dim, size in zip(inner, sizes, strict=True))
+        is_told = type(variable["text"]) is bool and type(variable["coordinate"]) is bool
+        if not (fits and labelled and is_told) or (array.dtype.kind == "U") != variable["text"]:
+            raise ValueError(f"{name!r} of shape {list(array.shape)} is not what it says: {variable}")
+
+
 def difference(form: str, other: str) -> str:
     """In what two forms differ, in words; empty if they are the same."""
     if form == other:

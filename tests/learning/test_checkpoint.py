@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -228,9 +229,15 @@ class TestDamage:
 
     def test_a_number_beside_checkpoints_that_is_none_is_refused(self, finished):
         (finished / "2024").mkdir()
+        (finished / "2024" / "thesis.tex").write_text("")
         with pytest.raises(ValueError, match=r"no checkpoint \('2024'\)"):
             run(finished)
-        (finished / "2024").rmdir()
+        shutil.rmtree(finished / "2024")
+
+    def test_a_program_killed_while_an_old_checkpoint_is_deleted_goes_on(self, tmp_path):
+        whole = run(tmp_path)
+        shutil.rmtree(tmp_path / "60" / "arrays")
+        assert same(run(tmp_path), whole)
 
     def test_while_one_program_runs_another_is_told_who_it_is(self, finished):
         with held(finished, "train"), pytest.raises(ValueError, match=f"train: .* in use by process {os.getpid()} on "):

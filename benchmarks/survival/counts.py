@@ -1,0 +1,71 @@
+"""Counts: what was counted, and how much of it was bad; kept in the repository as a file."""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import versions
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass
+class Count:
+    """How many of something, and how many of those were bad.
+
+    Args:
+        title: of what.
+        n: how many.
+        bad: of these.
+        remark: what else is to be said.
+        seconds: how long it took.
+        date: of the day.
+    """
+
+    title: str
+    n: int
+    bad: int
+    remark: str = ""
+    seconds: float = 0.0
+    date: str = dataclasses.field(default_factory=lambda: datetime.datetime.now(datetime.UTC).date().isoformat())
+
+
+def line(count: Count) -> str:
+    """A count, printed."""
+    return f"{count.title:36} {count.n:8,}   bad {count.bad:4}   {count.seconds:8.1f} s   {count.remark}"
+
+
+def add(path: Path, count: Count) -> None:
+    """Write a count to a file: kills and signals are added to those of the same versions, all else takes its place."""
+    made_with = {"versions": versions(), "system": platform.platform()}
+    counts = {found.title: found for found in _read(path)[1]} if path.exists() and _read(path)[0] == made_with else {}
+    before = counts.get(count.title)
+    if before is not None and not count.remark:
+        count = dataclasses.replace(
+            count, n=before.n + count.n, bad=before.bad + count.bad, seconds=before.seconds + count.seconds
+        )
+    counts[count.title] = count
+    content = {"schema": SCHEMA} | made_with | {"counts": [dataclasses.asdict(each) for each in counts.values()]}
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(part, path)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[Count]]:
+    content = json.loads(path.read_text())
+    if content.pop("schema") != SCHEMA:
+        return {}, []
+    counts = [Count(**count) for count in content.pop("counts")]
+    return content, counts
+
+
+def markdown(path: Path) -> str:
+    """The counts in a file, as a table."""
+    made_with, counts = _read(path)
+    named = ", ".join(f"{name} {version}" for name, version in made_with["versions"].items() if version)
+    rows = [f"| {each.title} | {each.n:,} | {each.bad} | {each.remark} | {each.date} |" for each in counts]
+    return "\n".join([f"{named}; {made_with['system']}\n", "| what | how many | bad | | on |", "|---|--:|--:|---|---|", *rows])
