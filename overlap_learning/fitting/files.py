@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import as_path
-from overlap_learning.fitting.contents import ARRAYS, BLOCKS, COURSE, DEVIANCE, DIMENSIONS, READOUT, check_contents
+from overlap_learning.fitting import contents
+from overlap_learning.fitting.contents import ARRAYS, BLOCKS, COURSE, DEVIANCE, DIMENSIONS, READOUT
 from overlap_learning.fitting.decoder import AbstractDecoder, FreeLinear, OneToOne, Orthonormal
 from overlap_learning.fitting.inputs import Inputs
 from overlap_learning.fitting.likelihood import AbstractLikelihood, Gaussian, Poisson
@@ -126,8 +127,9 @@ def from_file(data: "xarray.Dataset") -> Fit:
 
 def _from_dataset(data: "xarray.Dataset") -> Fit:
     about = json.loads(data.attrs["about"])
-    check_contents(data, about)
+    contents.check_contents(data, about)
     objects = {name: _part(about["objects"], name, kind) for name, kind in _PARTS.items()}
+    contents.check_parts(data, objects["decoder"], objects["inputs"])
     n_seeds = data.sizes["seed"]
 
     def each_seed(name: str) -> jnp.ndarray:
