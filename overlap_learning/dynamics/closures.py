@@ -138,7 +138,9 @@ class WeightedNeurons(AbstractClosure):
         # As many again at other places.
         n = chosen.n_neurons if isinstance(start, Overlaps) else chosen.n_neurons // start.n_populations
         folded = isinstance(start, Overlaps) and model.activation.is_odd
-        yield _at(start, SobolNodes(max(n, 2 * model.layout.size), key=jax.random.key(1), folded=folded))
+        with jax.ensure_compile_time_eval():
+            key = jax.random.key(1)
+        yield _at(start, SobolNodes(max(n, 2 * model.layout.size), key=key, folded=folded))
 
 
 class Cheapest(AbstractClosure):

@@ -86,8 +86,8 @@ class Model(eqx.Module):
             time_constants = floating(time_constants, "Model: time_constants")
             if time_constants.ndim != 1 or not (is_traced(time_constants) or np.all(np.asarray(time_constants) > 0)):
                 raise ValueError(
-                    "Model: time_constants must be positive, one for each neuron, shape [N]; got "
-                    f"{described(time_constants)}."
+                    "Model: time_constants must be positive, one for each neuron, shape [N]; got shape "
+                    f"{list(time_constants.shape)}, the shortest {time_constants.min():g}."
                 )
         self.time_constants = time_constants
 
