@@ -63,7 +63,7 @@ def test_low_rank_is_learned_in_a_bulk_as_theory_says_and_equivalent_networks_be
 
 def test_the_geometry_of_a_flip_flop_is_what_it_does():
     settings = geometry.Settings(
-        n_trials=2, duration=8.0, dt=0.2, learning_rate=0.05, n_steps=200, save_every=100, learning_time=20.0,
+        n_trials=2, duration=8.0, dt=0.2, learning_rate=0.05, n_steps=200, save_every=50, learning_time=20.0,
         n_neurons=400,
     )  # fmt: skip
     result = geometry.figure_geometry(settings)
