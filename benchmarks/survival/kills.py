@@ -84,7 +84,7 @@ def _program(command: str, result: str) -> Callable[[Path], None]:
 
 def scheduler(folder: Path) -> None:
     """A scheduler of Dask, until it is ended."""
-    asyncio.run(_stays(lambda: distributed.Scheduler(scheduler_file=str(folder / "scheduler"), dashboard=False)))
+    asyncio.run(_stays(lambda: distributed.Scheduler(scheduler_file=str(folder / "scheduler"), dashboard_address=":0")))
 
 
 def worker(folder: Path) -> None:

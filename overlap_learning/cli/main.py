@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 success; 1 learning diverged, or a check failed; 2 bad arguments or a bad configuration;
-        130 interrupted.
+        130 interrupted. An error is one sentence; --debug shows its traceback too.
     """
     arguments = _parser().parse_args(argv)
     # Theory is float64. A program may say so for the whole process; importing the package never does.
@@ -45,21 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Folder()
     try:
         return SUCCESS if _run(arguments, folder) else FAILURE
-    except ConfigError as error:
-        return _end(BAD_INPUT, str(error), folder)
-    except ol.LearningError as error:
-        return _end(FAILURE, str(error), folder)
-    except ValueError as error:
-        # What the package refuses once it runs: a checkpoint of another run, say.
-        return _end(BAD_INPUT, str(error), folder)
-    except OSError as error:
-        return _end(FAILURE, str(error), folder)
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return _end(FAILURE, f"out of memory; fewer trials, steps or neurons take less ({_first_line(error)}).", folder)
     except KeyboardInterrupt:
         return _end(INTERRUPTED, "interrupted.", folder)
+    except Exception as error:
+        if arguments.debug:
+            traceback.print_exc()
+        return _end(*_said(error), folder)
+
+
+def _said(error: Exception) -> tuple[int, str]:
+    """The exit code of an error, and what is said of it."""
+    # A ValueError: what the package refuses once it runs, such as a checkpoint of another run.
+    if isinstance(error, (ConfigError, ValueError)):
+        return BAD_INPUT, str(error)
+    if isinstance(error, (ol.LearningError, OSError)):
+        return FAILURE, str(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return FAILURE, f"out of memory; fewer trials, steps or neurons take less ({_first_line(error)})."
+    return FAILURE, f"{type(error).__name__}: {_first_line(error)} (--debug says where)"
 
 
 def _run(arguments: argparse.Namespace, folder: Folder) -> bool:
@@ -123,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="compile everything anew, and keep no compiled programs for the next call",
     )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, summary: str, description: str) -> argparse.ArgumentParser:

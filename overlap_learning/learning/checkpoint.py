@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import as_path, count, is_traced
-from overlap_learning.learning.files import replace
+from overlap_learning.learning.files import path_of, replace
 from overlap_learning.learning.fingerprint import changes, check_version, digest_of, fingerprint, is_key
 from overlap_learning.learning.lock import held, is_left_over
 from overlap_learning.learning.record import Record, join
@@ -71,8 +71,7 @@ class Checkpoint:
     version: str | None = None
 
     def __post_init__(self):
-        if not isinstance(self.folder, (str, os.PathLike)):
-            raise ValueError(f"Checkpoint: folder must be a path, such as 'runs/a', got {self.folder!r}.")
+        path_of(self.folder, "Checkpoint", "folder", "a folder, such as 'runs/a'")
         count(self.every, "Checkpoint: every")
         check_version(self.version, "Checkpoint")
 

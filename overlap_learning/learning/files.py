@@ -24,20 +24,29 @@ DRAFT = ".overlap_learning-"
 MOST_BYTES = 255
 
 
-def path_of(path: Any, caller: str) -> Path:
-    """`path`, if it can be that of a file.
+def path_of(path: Any, caller: str, name: str = "path", of: str = "a file, such as 'run.nc'") -> Path:
+    """`path`, if it can be that of a file or a folder.
+
+    Args:
+        path: what a person passed.
+        caller: the function that they called.
+        name: of the argument.
+        of: what it is to name, with an example.
 
     Raises:
         ValueError: naming the caller, what it was and what is allowed.
     """
-    allowed = f"{caller}: path must be a text or a pathlib.Path that names a file, such as 'run.nc'"
+    allowed = f"{caller}: {name} must be a text or a pathlib.Path that names {of}"
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
     if not isinstance(text, str):
         hint = "; pass os.fsdecode(path)" if isinstance(text, bytes) else ""
         raise ValueError(f"{allowed}, got {path!r}{hint}.")
     if "\0" in text or not text:
         raise ValueError(f"{allowed}, without the character NUL in it, got {text!r}.")
-    longest = max((os.fsencode(part) for part in Path(text).parts), key=len, default=b"")
+    try:
+        longest = max((os.fsencode(part) for part in Path(text).parts), key=len, default=b"")
+    except UnicodeEncodeError:
+        raise ValueError(f"{allowed}, of characters that a disk can hold, got {text!r}.") from None
     if len(longest) > MOST_BYTES:
         raise ValueError(f"{allowed}, each part of it of at most {MOST_BYTES} bytes, got one of {len(longest)}.")
     return as_path(text)

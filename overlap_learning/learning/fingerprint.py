@@ -47,7 +47,7 @@ _SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _OF_NO_MATTER = {
     "__abstractmethods__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__",
     "__classcell__", "__dict__", "__doc__", "__firstlineno__", "__module__", "__name__", "__orig_bases__",
-    "__parameters__", "__qualname__", "__slotnames__", "__static_attributes__", "__weakref__", "_abc_impl",
+    "__notes__", "__parameters__", "__qualname__", "__slotnames__", "__static_attributes__", "__weakref__", "_abc_impl",
 }  # fmt: skip
 #: Attributes of libraries' objects that fill with use.
 _CACHES = {"_cache"}
@@ -345,6 +345,10 @@ class _Survey:
         if kind is types.MethodType:
             self.found[path] = "method"
             return [(".__func__", value.__func__), (".__self__", value.__self__)]
+        if isinstance(value, BaseException):
+            # Not what pickle writes, which libraries extend by its traceback.
+            self._enter_reference(kind, path)
+            return [(".args", value.args), *_attributes(value)]
         if isinstance(value, (staticmethod, classmethod)):
             self.found[path] = kind.__name__
             return [("", value.__func__)]

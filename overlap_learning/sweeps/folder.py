@@ -13,19 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from overlap_learning.checks import as_path
-from overlap_learning.learning.files import read, replace, write
+from overlap_learning.learning.files import path_of, read, replace, write
 from overlap_learning.learning.fingerprint import changes, fingerprint
 from overlap_learning.learning.lock import LOCK, held, is_left_over
 from overlap_learning.sweeps.pieces import ERROR, Piece, join
-from overlap_learning.sweeps.tables import FLAT, Results, check
+from overlap_learning.sweeps.tables import FLAT, INDEX, Results, check
 
 #: Version of the files' layout. A reader refuses any other.
 SCHEMA = 2
 #: Points that end within so many seconds of each other share a file.
 SECONDS = 2.0
 _ABOUT = "sweep.json"
-_INDEX = "sweep_index"
 
 
 class Folder:
@@ -42,9 +40,7 @@ class Folder:
     """
 
     def __init__(self, path: str | os.PathLike[str], version: str | None, **arguments: Any):
-        if not isinstance(path, (str, os.PathLike)):
-            raise ValueError(f"sweep: folder must be a path, such as 'runs/rates', got {path!r}.")
-        self.path = as_path(path)
+        self.path = path_of(path, "sweep", "folder", "a folder, such as 'runs/rates'")
         self.waiting: list[Piece] = []
         self.written = time.monotonic()
         about = {"schema": str(SCHEMA), **fingerprint(arguments, "sweep", version)}
@@ -149,7 +145,7 @@ class Folder:
         import xarray
 
         arrays = {} if piece.results is None else piece.results.arrays
-        variables: dict[str, Any] = {_INDEX: ((FLAT,), piece.index), ERROR: ((FLAT,), np.asarray(piece.errors, str))}
+        variables: dict[str, Any] = {INDEX: ((FLAT,), piece.index), ERROR: ((FLAT,), np.asarray(piece.errors, str))}
         dims = {} if piece.results is None else json.loads(piece.results.form)["variables"]
         variables |= {name: ((FLAT, *dims[name]["dims"]), array) for name, array in arrays.items()}
         data = xarray.Dataset(variables)
@@ -171,9 +167,9 @@ class Folder:
         if attributes["sweep"] != self.sweep:
             raise ValueError("it belongs to another sweep")
         arrays = {str(name): _read_array(variable.values) for name, variable in data.variables.items()}
-        index, errors = arrays.pop(_INDEX), arrays.pop(ERROR)
+        index, errors = arrays.pop(INDEX), arrays.pop(ERROR)
         if index.dtype.kind != "i" or index.ndim != 1 or errors.shape != index.shape or errors.dtype.kind != "U":
-            raise ValueError(f"{_INDEX!r} and {ERROR!r} hold {index.dtype} and {errors.dtype}")
+            raise ValueError(f"{INDEX!r} and {ERROR!r} hold {index.dtype} and {errors.dtype}")
         if len(set(index.tolist())) < len(index) or index.min() < 0 or index.max() >= size:
             raise ValueError(f"it has the points {index[:5].tolist()}, of {size}")
         results = None

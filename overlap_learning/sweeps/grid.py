@@ -11,6 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.checks import refuse_masked
+from overlap_learning.memory import refuse_too_large
+from overlap_learning.sweeps.tables import check_name
+
 _HOW = (
     "Give each argument of the function its values: {'learning_rate': [1e-3, 1e-2]}, objects by label: {'task': "
     "{'slow': task_a, 'fast': task_b}}, or a batch whose arrays have the values as their first axis."
@@ -86,7 +90,13 @@ class Grid:
         """
         if not isinstance(grid, Mapping) or not grid:
             raise ValueError(f"sweep: grid must be a mapping of at least one name to its values, got {grid!r}. {_HOW}")
-        return cls(tuple(_axis(name, values) for name, values in grid.items()))
+        found = cls(tuple(_axis(name, values) for name, values in grid.items()))
+        refuse_too_large(
+            found.size * (1 + sum(axis.labels.itemsize for axis in found.axes)),
+            f"sweep: grid must have fewer values: {found.size:,} points",
+            "sweep over parts of it",
+        )
+        return found
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -150,6 +160,8 @@ def _equal(a: Any, b: Any) -> bool:
 def _axis(name: Any, values: Any) -> Axis:
     if not isinstance(name, str):
         raise ValueError(f"sweep: grid's names must be strings, the arguments of the function, got {name!r}.")
+    check_name(name, f"sweep: grid's name {name!r}")
+    refuse_masked(values, f"sweep: grid[{name!r}]")
     attributes = dict(getattr(values, "attrs", {}))
     if isinstance(values, Mapping):
         axis = Axis(name, _labels(name, list(values)), tuple(values.values()), attributes)
@@ -201,11 +213,25 @@ def _of_sequence(name: str, values: Any, attributes: dict[str, Any]) -> Axis:
         # Objects have no value that could be an axis label.
         return Axis(name, np.arange(len(elements)), tuple(elements), attributes)
     labels = np.asarray(elements)
+    _check_exact(name, elements, labels)
     if labels.dtype.kind in "iufc":
         return Axis(name, labels, labels, attributes)
     # Truth values and texts choose between programs; dates have no meaning in one.
     values = tuple(labels.tolist()) if labels.dtype.kind in "bU" else tuple(labels)
     return Axis(name, labels, values, attributes)
+
+
+def _check_exact(name: str, elements: list[Any], labels: np.ndarray) -> None:
+    """Refuse values that one array does not hold as they are."""
+    kinds = {isinstance(element, (bool, np.bool_)) for element in elements}
+    for element, label in zip(elements, labels.tolist(), strict=True):
+        exact = not isinstance(element, (str, int, np.integer)) or label == element
+        if not exact or len(kinds) > 1:
+            why = f"{element!r} would be {label!r}" if not exact else "truth values would be numbers"
+            raise ValueError(
+                f"sweep: grid[{name!r}] must hold values of one kind that an array holds as they are, and {why}; give "
+                f"them labels: {{{name!r}: {{'first': a, 'second': b}}}}."
+            )
 
 
 def _ndim(element: Any) -> int:
@@ -221,4 +247,5 @@ def _labels(name: str, labels: list[Any]) -> np.ndarray:
     mixed = len({isinstance(label, str) for label in labels}) > 1
     if labels and (mixed or array.ndim != 1 or array.dtype.kind not in "biufUM"):
         raise ValueError(f"sweep: grid[{name!r}] must have texts or numbers as labels, got {labels[:5]!r}.")
+    _check_exact(name, labels, array)
     return array

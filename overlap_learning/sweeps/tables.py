@@ -18,6 +18,13 @@ from overlap_learning.learning.stability import FOUND
 FLAT = "sweep_point"
 #: The dimension of the saved points of a solution: runs that ended early have fewer.
 RAGGED = "point"
+#: The variable of a file that says which points it has.
+INDEX = "sweep_index"
+
+#: Integers up to this one are numbers of double precision too.
+EXACT = 2**53
+#: Names that the dataset or the files of a sweep have for themselves.
+_OWN = {"error": "why a point failed", FLAT: "its points", INDEX: "the numbers of its points"}
 
 #: Name, dimensions (with `FLAT` first, if it has it), values, attributes, and whether it is a coordinate.
 Variable = tuple[Any, Sequence[Any], np.ndarray, Mapping[str, Any], bool]
@@ -70,6 +77,18 @@ def read(result: Any, n: int | None = None) -> Results:
     if not result:
         raise ValueError(f"sweep: the function returned an empty mapping; {_ALLOWED}.")
     return _results([_variable(name, value, n) for name, value in result.items()], {}, n)
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuse a name that no NetCDF file can hold, or that a sweep has for itself.
+
+    Raises:
+        ValueError: that begins with `what`.
+    """
+    if name in _OWN:
+        raise ValueError(f"{what} is where sweep keeps {_OWN[name]}; give it another name.")
+    if not name or name == "." or "/" in name or "\0" in name or name != name.encode(errors="replace").decode():
+        raise ValueError(f"{what} can't be that of a variable in a file; give it one without '/' and NUL, and not '.'.")
 
 
 def check(results: Results, dims: Mapping[str, Sequence[Any]]) -> None:
@@ -190,6 +209,18 @@ def _array(name: str, value: Any) -> np.ndarray:
         array = np.empty((), object)
     if array.dtype.kind == "O" and array.size and all(isinstance(element, str) for element in array.flat):
         array = array.astype(str)
+    if array.dtype.kind == "U" and any(str(text).endswith("\0") for text in np.ravel(np.asarray(value, object))):
+        raise ValueError(f"sweep: the function returned {name!r} with NUL at the end of a text, which arrays cut off.")
+    if array.dtype.kind in "iu" and array.size and max(abs(int(array.min())), int(array.max())) > EXACT:
+        raise ValueError(
+            f"sweep: the function returned {name!r} with integers beyond 2^53, which would be rounded beside points "
+            "that have none; return them as texts."
+        )
+    if hasattr(value, "iloc") or (hasattr(value, "coords") and hasattr(value, "dims")):
+        raise ValueError(
+            f"sweep: the function returned {name!r} as a {type(value).__name__}, whose labels would be lost; return "
+            "value.to_xarray(), an xarray.Dataset of all results, or value.to_numpy() to leave labels out."
+        )
     if array.dtype.kind not in "biufcU":
         raise ValueError(
             f"sweep: the function returned {'a value' if name == 'value' else repr(name)} of type "
@@ -210,6 +241,10 @@ def _results(
     all_attributes = {"": dict(attributes)}
     for name, dims, values, own, is_coordinate in variables:
         name, values = str(name), _array(str(name), values)
+        for each in (name, *(str(dim) for dim in dims if dim != FLAT)):
+            check_name(each, f"sweep: the function's results have the name {each!r}, which")
+        if list(dims).count(FLAT) > 1:
+            check_name(FLAT, f"sweep: the function's results have the name {FLAT!r}, which")
         all_attributes[name] = dict(own)
         if dims == (name,) or dims == [name]:
             labels[name] = values.tolist()

@@ -1,5 +1,6 @@
 """Work: a function and its points; what any process needs to compute some of them."""
 
+import contextlib
 import dataclasses
 import inspect
 import math
@@ -157,12 +158,17 @@ class Work:
         except LearningError as caught:
             result, error = caught.solution, caught
         except Exception as caught:
-            caught.add_note(self._where(index))
+            self._note(caught, index)
             return failed(np.array([index]), caught)
         partial = error is not None
         if error is not None:
-            error.add_note(self._where(index))
+            self._note(error, index)
         return Done(Piece(np.array([index]), (describe(error),), read(result), partial=partial), error)
+
+    def _note(self, error: Exception, index: int) -> None:
+        # A person's own exception may refuse it.
+        with contextlib.suppress(Exception):
+            error.add_note(self._where(index))
 
     def _value(self, index: int) -> Any:
         """What the function returns at a point."""
@@ -172,7 +178,7 @@ class Work:
             with checks_later(True):
                 return jax.block_until_ready(self.function(**point, **own))
         except Exception as error:
-            if REFUSED not in str(error):
+            if REFUSED not in describe(error):
                 raise
         # A check failed in what the function compiled: here it says why.
         with jax.disable_jit():
@@ -208,7 +214,12 @@ def describe(error: Exception | None) -> str:
     """An error in one text that any file can hold."""
     if error is None:
         return ""
-    text = f"{type(error).__name__}: {error}".replace("\0", " ")
+    try:
+        said = str(error)
+    # A person's own exception may raise anything when it is asked what it says.
+    except Exception as other:
+        said = f"it can't be said ({type(other).__name__} in its __str__)"
+    text = f"{type(error).__name__}: {said}".replace("\0", " ")
     return text.encode(errors="replace").decode()
 
 

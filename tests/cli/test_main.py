@@ -215,6 +215,18 @@ def test_what_no_memory_holds_is_one_line(write, tmp_path, capsys, monkeypatch):
     ]
 
 
+def test_an_error_that_nobody_expected_is_one_line_and_debug_says_where(write, tmp_path, capsys, monkeypatch):
+    def fails(*arguments, **settings):
+        raise TypeError("no such luck\nat all")
+
+    monkeypatch.setattr(ol, "integrate", fails)
+    for options in ((), ("--debug",)):
+        assert run(*options, "integrate", write(), "--out", tmp_path) == 1
+        error = capsys.readouterr().err
+        assert error.endswith("overlap-learning: TypeError: no such luck (--debug says where)\nKept: nothing.\n")
+        assert ("Traceback" in error, "in fails" in error) == (bool(options), bool(options))
+
+
 def test_demo_confirms_the_linear_theory_and_writes_every_run_and_figure(tmp_path, capsys, monkeypatch):
     folder = Folder()
     folder.open(tmp_path)

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import xarray
 from hypothesis import given, settings
@@ -361,7 +362,7 @@ def needs_key(a, key):
         (needs_key, {"a": [1.0]}, {}, "takes a key, of which each point gets its own"),
         (needs_key, {"a": [1.0], "key": [1.0]}, {"key": jax.random.key(0)}, "leave out key="),
         (3, {"a": [1.0]}, {}, "function must be callable"),
-        (identity, {"a": [1.0]}, {"folder": 3}, "folder must be a path"),
+        (identity, {"a": [1.0]}, {"folder": 3}, "folder must be a text"),
         (lambda a: None, {"a": [1.0]}, {}, "returned a value of type NoneType, which can't be labelled"),
         (lambda a: {"x": object()}, {"a": [1.0]}, {}, "returned 'x' of type object"),
         (lambda a: {}, {"a": [1.0]}, {}, "empty mapping"),
@@ -419,3 +420,83 @@ def test_a_module_with_arrays_can_be_the_function():
 
     one, together = both(Line(jnp.array(2.0)), {"a": [1.0, 2.0, 3.0]}, 2)
     assert one.value.values.tolist() == together.value.values.tolist() == [2.0, 4.0, 6.0]
+
+
+class Silent(Exception):
+    def __str__(self):
+        raise KeyError("nothing to say")
+
+    def add_note(self, note):
+        raise KeyError("no notes")
+
+
+class TestStrangers:
+    """Names and values are kept as they are, with a folder or without, or refused by name."""
+
+    @pytest.mark.parametrize("name", ["a/b", "", ".", "a\0b", "\ud800", "sweep_point", "sweep_index", "error"])
+    @pytest.mark.parametrize("of", ["result", "dimension", "grid"])
+    def test_a_name_that_no_file_holds_or_that_is_taken_is_refused(self, name, of):
+        grid = {name: [1.0]} if of == "grid" else {"a": [1.0]}
+        result = {"result": {name: 1.0}, "dimension": {"x": (name, np.ones(2))}, "grid": 1.0}[of]
+        with pytest.raises(ValueError, match=r"^sweep: (the function's results have the|grid's) name .*(give it|name)"):
+            ol.sweep(lambda **point: result, grid)
+
+    @pytest.mark.parametrize("name", ["a\nb", "..", "x" * 300, "é" * 127, " x ", "_FillValue", "\x7f", "CLASS"])
+    def test_any_other_name_is_kept(self, name, tmp_path):
+        runs = [ol.sweep(lambda a: {name: a}, {"a": [1.0, 2.0]}, folder=folder) for folder in (None, *[tmp_path] * 2)]
+        assert runs[0][name].values.tolist() == [1.0, 2.0]
+        assert all(run.identical(runs[0]) for run in runs)
+
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [(["x\0", "y"], r"'x\\x00' would be 'x'"), ([2**53 + 1, 0.5], "9007199254740993 would be 9007199254740992"),
+         ([True, 2], "truth values"), (np.ma.array([1.0, 2.0], mask=[0, 1]), "masked")],
+    )  # fmt: skip
+    def test_values_of_a_grid_that_an_array_would_change_are_refused(self, values, words):
+        with pytest.raises(ValueError, match=rf"sweep: grid\['a'\] .*{words}"):
+            ol.sweep(lambda a: 1.0, {"a": values})
+
+    def test_huge_integers_and_the_other_order_of_bytes_reach_the_function_as_they_are(self):
+        met = ol.sweep(lambda a: str(a), {"a": [2**70, 2**70 + 1]})
+        assert met.value.values.tolist() == [str(2**70), str(2**70 + 1)]
+        assert ol.sweep(lambda a: a, {"a": np.array([1.5, 2.5], ">f8")}).value.values.tolist() == [1.5, 2.5]
+
+    @pytest.mark.parametrize(
+        ("result", "words"),
+        [(2**53 + 1, "integers beyond 2\\^53"), (np.uint64(2**64 - 1), "integers beyond"), ("a\0", "NUL at the end"),
+         (pd.Series([1.0], index=["p"]), "labels would be lost"),
+         ({"x": xarray.DataArray([1.0], dims="t")}, "labels would be lost")],
+    )  # fmt: skip
+    def test_results_that_would_be_changed_are_refused(self, result, words):
+        with pytest.raises(ValueError, match=rf"sweep: the function returned .*{words}"):
+            ol.sweep(lambda a: result, {"a": [1.0]})
+
+    def test_exceptions_that_can_not_speak_and_take_no_notes_are_failures_of_their_point(self, tmp_path):
+        def fails(a):
+            if a > 1:
+                raise Silent
+            return a
+
+        data = ol.sweep(fails, {"a": [1.0, 2.0]}, folder=tmp_path)
+        assert data.error.values.tolist() == ["", "Silent: it can't be said (KeyError in its __str__)"]
+
+    def test_an_exception_that_a_function_raises_again_is_the_same_run(self, tmp_path):
+        error = KeyError("a")
+
+        def fails(a):
+            if a > 1:
+                raise error
+            return a
+
+        first, again = (ol.sweep(fails, {"a": [1.0, 2.0]}, folder=tmp_path) for _ in range(2))
+        assert again.identical(first)
+
+    @pytest.mark.parametrize("folder", ["a\0", "a" * 300, "\ud800", 3])
+    def test_what_names_no_folder_is_refused(self, folder):
+        for act in (lambda: ol.Checkpoint(folder), lambda: ol.sweep(lambda a: a, {"a": [1.0]}, folder=folder)):
+            with pytest.raises(ValueError, match=r"(Checkpoint|sweep): folder must be a text"):
+                act()
+
+    def test_more_points_than_memory_holds_are_refused_with_what_they_would_take(self):
+        with pytest.raises(ValueError, match=r"grid must have fewer values: 1,000,000,000,000 points would take 17 TB"):
+            ol.sweep(lambda a, b: a, {"a": np.arange(1e6), "b": np.arange(1e6)})

@@ -30,7 +30,7 @@ def twice(a):
 
 @pytest.fixture(scope="module")
 def two_workers():
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two_workers:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as two_workers:
         yield two_workers
 
 
