@@ -64,7 +64,7 @@ def counts(sizes: dict[str, int], only: Sequence[str], folder: Path, first: int)
             bad = [name for name in names if is_bad(name)]
             yield Count(title, len(names), len(bad), "; ".join(bad[:5]))
         names = list(itertools.islice(cases, n))
-        bad = [name for name in names if programs.taken_up(cases[name], folder / "checkpoints")]
+        bad = [name for name in names if programs.taken_up(cases[name])]
         yield Count("changes that a checkpoint sees", len(names), len(bad), "; ".join(bad[:5]))
     for kind, title in (("files", "crafted files"), ("damages", "damaged files, sealed again")):
         if n := sizes[kind]:

@@ -68,4 +68,5 @@ def markdown(path: Path) -> str:
     made_with, counts = _read(path)
     named = ", ".join(f"{name} {version}" for name, version in made_with["versions"].items() if version)
     rows = [f"| {each.title} | {each.n:,} | {each.bad} | {each.remark} | {each.date} |" for each in counts]
-    return "\n".join([f"{named}; {made_with['system']}\n", "| what | how many | bad | | on |", "|---|--:|--:|---|---|", *rows])
+    head = [f"{named}; {made_with['system']}\n", "| what | how many | bad | | on |", "|---|--:|--:|---|---|"]
+    return "\n".join(head + rows)

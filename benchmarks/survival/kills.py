@@ -152,7 +152,7 @@ def survives(
     compiling: bool = False,
     first: int = 0,
 ) -> int:
-    """How many of n runs that were ended did not go on to the same numbers. Nothing of jax may have run before: it forks.
+    """How many runs that were ended did not go on to the same numbers. Nothing of jax may have run before: it forks.
 
     Args:
         name: of the command.

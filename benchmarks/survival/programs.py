@@ -1,6 +1,5 @@
 """Programs: a function that a person might sweep, and changes that change its results, or do not."""
 
-import dataclasses
 import decimal
 import json
 import types

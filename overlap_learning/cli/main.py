@@ -15,6 +15,17 @@ from overlap_learning.gallery import FIGURES
 
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
+PROGRAM = "overlap-learning"
+#: A call of each command.
+EXAMPLES = {
+    "demo": "demo --out demo",
+    "explore": "explore --port 5006",
+    "reproduce": "reproduce fig1 fig3 --quick",
+    "integrate": "integrate examples/filter.toml",
+    "validate": "validate examples/flip_flop.toml --out results",
+    "doctor": "doctor",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program.
@@ -100,7 +111,10 @@ def _port(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="overlap-learning", description="Learning in low-rank recurrent networks, in the space of overlaps."
+        prog=PROGRAM,
+        description="Learning in low-rank recurrent networks, in the space of overlaps.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(["examples:", *(f"  {PROGRAM} {example}" for example in EXAMPLES.values())]),
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {ol.__version__}")
     parser.add_argument(
@@ -112,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, summary: str, description: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=summary, description=description)
+        example = f"example: {PROGRAM} {EXAMPLES[name]}"
+        return commands.add_parser(name, help=summary, description=description, epilog=example)
 
     command = add(
         "demo",

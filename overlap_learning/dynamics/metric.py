@@ -61,12 +61,10 @@ def check_layout(
     check_model(model, caller, with_bulk=with_bulk)
     if not with_ties:
         refuse_ties(model, caller)
-    if not isinstance(overlaps, Overlaps):
+    if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:
         raise ValueError(
             f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {what_has_overlaps(overlaps)}."
         )
-    if overlaps.layout != model.layout:
-        raise ValueError(f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {overlaps!r}.")
     if overlaps.gram.ndim != 2:
         raise ValueError(
             f"{caller}: overlaps are a batch of shape {list(overlaps.gram.shape[:-2])}; "

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from overlap_learning.fitting.decoder import AbstractDecoder
+from overlap_learning.fitting.inputs import Inputs
 from overlap_learning.learning.dataset import RESULT_NAMES
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def check_contents(data: "xarray.Dataset", about: Any) -> None:
     sizes, best = data.sizes, about["best"]
     if type(best) is not int or not 0 <= best < sizes["seed"]:
         raise ValueError(f"'best' is {best!r}, of {sizes['seed']} starts")
-    _check_values(data, best)
+    _check_values(data)
     _check_texts(about["results"], "results", sizes["seed"])
     if unknown := set(about["results"]) - set(RESULT_NAMES):
         raise ValueError(f"'results' holds {sorted(unknown)[0]!r}, none of {', '.join(RESULT_NAMES)}")
@@ -74,6 +76,23 @@ def check_contents(data: "xarray.Dataset", about: Any) -> None:
     level = about["level"]
     if type(level) is not float or not 0 < level < math.inf:
         raise ValueError(f"'level' is {level!r}")
+
+
+def check_parts(data: "xarray.Dataset", decoder: AbstractDecoder, inputs: Inputs) -> None:
+    """Refuse arrays that are not those of the decoder and the inputs that the file describes.
+
+    Raises:
+        ValueError: that says what is wrong, without the name of the file.
+    """
+    learned = {name for name in READOUT if f"readout_{name}" in data.variables}
+    wanted = set(decoder.start(np.eye(1), 1.0, np.zeros(1)))
+    if learned != wanted:
+        raise ValueError(f"its decoder has {sorted(learned)}, that of a {type(decoder).__name__} is {sorted(wanted)}")
+    sizes = data.sizes
+    if not decoder.learns and sizes["unit"] != sizes["neuron"]:
+        raise ValueError(f"it has {sizes['unit']} units for {sizes['neuron']} neurons, one to one")
+    if inputs.n_columns != sizes["extra"]:
+        raise ValueError(f"its inputs have {inputs.n_columns} directions of their own, and arrays for {sizes['extra']}")
 
 
 def _check_variables(data: "xarray.Dataset") -> None:
@@ -97,12 +116,9 @@ def _check_variables(data: "xarray.Dataset") -> None:
         raise ValueError(f"its sizes {dict(sizes)} do not fit together")
 
 
-def _check_values(data: "xarray.Dataset", best: int) -> None:
+def _check_values(data: "xarray.Dataset") -> None:
     for name, variable in data.variables.items():
-        values, kind = variable.values, variable.dtype.kind
-        if kind == "f" and "seed" in variable.dims and name not in _MAY_LACK:
-            values = values[best]
-        if kind == "f" and name not in _MAY_LACK and not np.all(np.isfinite(values)):
+        if variable.dtype.kind == "f" and name not in _MAY_LACK and not np.all(np.isfinite(variable.values)):
             raise ValueError(f"{str(name)!r} is not finite")
     values = {str(name): variable.values for name, variable in data.variables.items()}
     rules = {

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import as_path
-from overlap_learning.fitting.contents import ARRAYS, BLOCKS, COURSE, DEVIANCE, DIMENSIONS, READOUT, check_contents
+from overlap_learning.fitting import contents
+from overlap_learning.fitting.contents import ARRAYS, BLOCKS, COURSE, DEVIANCE, DIMENSIONS, READOUT
 from overlap_learning.fitting.decoder import AbstractDecoder, FreeLinear, OneToOne, Orthonormal
 from overlap_learning.fitting.inputs import Inputs
 from overlap_learning.fitting.likelihood import AbstractLikelihood, Gaussian, Poisson
@@ -107,18 +108,28 @@ def load(path: str | os.PathLike[str]) -> Fit:
         ValueError: if the file is not, to the last bit, as it was written, or of another kind or version.
     """
     data = read(path, "fitting.load")
+    with of_a_stranger(as_path(path), "fitting.load", "fit that Fit.save wrote"):
+        return from_file(data)
+
+
+def from_file(data: "xarray.Dataset") -> Fit:
+    """The fit of a dataset as files hold it.
+
+    Raises:
+        ValueError: if it is of another version, or none of a fit.
+    """
     schema = data.attrs.get("overlap_learning_fit_schema")
     if not isinstance(schema, (int, np.integer)) or schema != SCHEMA:
         found = "is no fit" if schema is None else f"has file version {schema}"
-        raise ValueError(f"fitting.load: {str(path)!r} {found}; this reads fits of version {SCHEMA}.")
-    with of_a_stranger(as_path(path), "fitting.load", "fit that Fit.save wrote"):
-        return _from_dataset(data)
+        raise ValueError(f"it {found}; this reads fits of version {SCHEMA}")
+    return _from_dataset(data)
 
 
 def _from_dataset(data: "xarray.Dataset") -> Fit:
     about = json.loads(data.attrs["about"])
-    check_contents(data, about)
+    contents.check_contents(data, about)
     objects = {name: _part(about["objects"], name, kind) for name, kind in _PARTS.items()}
+    contents.check_parts(data, objects["decoder"], objects["inputs"])
     n_seeds = data.sizes["seed"]
 
     def each_seed(name: str) -> jnp.ndarray:

@@ -63,9 +63,10 @@ def _without_cluster() -> contextlib.AbstractContextManager[Any]:
     """With a client of Dask about, xarray would ask its cluster for the lock of a file that this process alone has."""
     if "distributed" not in sys.modules:
         return contextlib.nullcontext()
-    from dask import config
+    import dask
 
-    return config.set(scheduler="synchronous")
+    # The function of the scheduler "synchronous", of which Dask says nothing; by its name it may warn.
+    return dask.config.set(scheduler=dask.get)
 
 
 def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:

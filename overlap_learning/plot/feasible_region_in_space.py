@@ -66,6 +66,9 @@ def feasible_region_in_space(
         ax.plot(*points.T, color=colour, linewidth=1.3, label=label)
     ax.plot(*here[:, None], color="black", marker="o", linestyle="none", label="this network")
     name_axes(ax, [symbol(name) for name in names])
+    # On small Axes the third label would touch those of its ticks, or leave them.
+    ax.zaxis.labelpad = 1
+    ax.set_box_aspect(None, zoom=0.82)  # pyright: ignore[reportArgumentType]
     legend_above(ax, ncols=2)
     return ax
 

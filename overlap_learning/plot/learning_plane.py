@@ -11,7 +11,7 @@ import numpy as np
 from overlap_learning.checks import require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.learning.solution import Solution
-from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.model import Model, check_model, refuse_ties
 from overlap_learning.plot.curves import curves
 from overlap_learning.plot.plane import N_ARROWS, checked_limits, draw_flow, grid_of
 from overlap_learning.plot.style import COLOURS, FONT_SIZE, axes_of, legend_above, symbol
@@ -57,7 +57,7 @@ def learning_plane(
         The Axes; the contours have a colour bar beside them.
 
     Raises:
-        ValueError: if an argument is of another kind, or there are no such overlaps or no such point.
+        ValueError: if an argument is of another kind, vectors are tied, or there are no such overlaps or no such point.
         RuntimeError: if jax is not in 64-bit mode.
 
     Source: Ger & Barak 2026, eq. 9; theory page, eqs. (5), (6).
@@ -74,6 +74,7 @@ def learning_plane(
     (curve,) = curves([solution], None, "learning_plane")
     model = solution.model
     check_model(model, "learning_plane")
+    refuse_ties(model, "learning_plane")
     check_task(model, task, "learning_plane")
     places = places_of(model.layout, names, 2, "learning_plane")
     ax = axes_of(ax, "learning_plane")

@@ -47,7 +47,7 @@ def run_on_cluster(client: Any, work: Work, how: Batched | None, done: np.ndarra
         RuntimeError: if the cluster is gone.
     """
     from distributed import CancelledError, KilledWorker, as_completed
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     # Workers take them from the process that sweeps.
     settings = {name: getattr(jax.config, name) for name in SETTINGS}

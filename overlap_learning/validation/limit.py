@@ -1,6 +1,6 @@
 """limit: learning of infinitely many neurons, by weighted ones."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import jax
@@ -54,6 +54,8 @@ class Limit(AbstractResult):
         folded: whether each node stands for its mirror image -V, too.
         exact: whether d neurons gave it exactly: linear phi, and a rule that closes in overlap space.
     """
+
+    table: ClassVar[str] = "overlaps"
 
     solution: Solution
     coarse: Solution

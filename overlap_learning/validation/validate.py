@@ -1,7 +1,7 @@
 """validate: the theory against full N, on the same trials."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -71,6 +71,8 @@ class Validation(AbstractResult):
         closure: for nonlinear networks, the `ClosureReport`: the theory against the limit of infinite N, which tells
             what of the deviation does not fall with N.
     """
+
+    table: ClassVar[str] = "deviation"
 
     theory: Solution
     n_neurons: tuple[int, ...] = eqx.field(static=True)

@@ -1,5 +1,6 @@
 """The fit: its network against a dense loop, its loss against differences, what it recovers, files, and bad input."""
 
+import json
 import re
 
 import equinox as eqx
@@ -12,12 +13,14 @@ from jax.flatten_util import ravel_pytree
 from scipy.linalg import subspace_angles
 
 import overlap_learning as ol
+from benchmarks.survival import crafted
 from overlap_learning import fitting
 from overlap_learning.fitting.fit import learner_of
 from overlap_learning.fitting.learner import starts
 from overlap_learning.fitting.stopping import EarlyStopping
 from overlap_learning.fitting.tensor_network import in_order
 from overlap_learning.learning.driver import learn
+from overlap_learning.learning.files import write
 from overlap_learning.learning.learner import AbstractLearner
 
 K, T, N, RANK, CONDITIONS, TAU, NOISE = 60, 10, 20, 2, 3, 0.3, 0.05
@@ -233,6 +236,36 @@ def test_a_fit_read_back_is_the_same(fit, tmp_path):
     assert repr(same) == repr(fit)
     with pytest.raises(ValueError, match=r"none that Solution\.save wrote"):
         ol.load(tmp_path / "fit.nc")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data, about: data.rows.values.__setitem__((1, 0, 0), np.nan), "'rows' is not finite"),
+        (lambda data, about: data.condition.values.__setitem__(0, 2), r"'condition' holds what no fit does: \[2, 1"),
+        (lambda data, about: data.block_sizes.values.__setitem__(0, 0), "'block_sizes' holds what no fit does"),
+        (lambda data, about: about.update(best=2), "'best' is 2, of 2 starts"),
+        (lambda data, about: about.update(results=["successful", "lucky"]), "'results' holds 'lucky', none of succ"),
+        (lambda data, about: about.update(condition_names=["a"]), "'condition_names' must be 2 texts"),
+        (lambda data, about: about["objects"].update(prior={"kind": "Erf"}), "its prior is Erf"),
+        (lambda data, about: about["objects"].update(solver={"diffrax": "Solution"}), "'Solution' is no solver"),
+    ],
+    ids=["not finite", "unknown condition", "empty block", "best", "result", "names", "another kind", "another class"],
+)  # fmt: skip
+def test_a_file_that_is_no_fit_is_refused_with_what_is_wrong(change, words, tmp_path):
+    data = crafted.a_fit().to_xarray().copy(deep=True)
+    about = json.loads(data.attrs["about"])
+    change(data, about)
+    data.attrs["about"] = json.dumps(about)
+    write(data, tmp_path / "fit.nc")
+    with pytest.raises(ValueError, match=rf"^fitting\.load: '.*fit\.nc' has .* but is no fit .* wrote: {words}"):
+        fitting.load(tmp_path / "fit.nc")
+
+
+def test_a_fit_by_diffrax_is_read_back(tmp_path):
+    saved = crafted.a_fit()
+    saved.save(tmp_path / "fit.nc")
+    assert jax.tree.structure(fitting.load(tmp_path / "fit.nc")) == jax.tree.structure(saved)
 
 
 def test_more_ranks_are_compared_block_by_block(fit):

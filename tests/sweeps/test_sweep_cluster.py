@@ -115,6 +115,17 @@ def test_a_point_whose_workers_all_died_is_given_up_and_the_others_go_on(client,
     assert ol.sweep(twice, {"a": [1.0, 2.0, 3.0]}, client, folder=tmp_path).value.values.tolist() == [2.0, 4.0, 6.0]
 
 
+def test_where_the_cluster_is_gone_the_message_says_how_to_go_on(client, tmp_path, monkeypatch):
+    def result(future):
+        raise distributed.CancelledError(future.key)
+
+    monkeypatch.setattr(distributed.Future, "result", result)
+    with pytest.raises(RuntimeError, match=r"sweep: the cluster is gone .* with the client of a new cluster goes on"):
+        ol.sweep(twice, {"a": [1.0, 2.0]}, client, folder=tmp_path)
+    monkeypatch.undo()
+    assert ol.sweep(twice, {"a": [1.0, 2.0]}, folder=tmp_path).value.values.tolist() == [2.0, 4.0]
+
+
 def test_a_point_that_fails_says_why(client):
     def fails(a):
         if a > 0:

@@ -216,6 +216,8 @@ def test_prints_as_a_table_and_saves_with_labels(early_training, tmp_path):
         assert "-1/2" in data.attrs["verdict"]
         np.testing.assert_array_equal(data["closure"], early_training.closure.closure)
         np.testing.assert_array_equal(data["limit_error"], early_training.closure.limit.error)
+    # With all that it is made of: the report in it, the limit in that, and the neurons of the limit.
+    assert repr(ol.Validation.load(tmp_path / "validation.nc")) == text
 
 
 @pytest.mark.parametrize(

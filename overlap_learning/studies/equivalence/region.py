@@ -46,7 +46,8 @@ class Region(NamedTuple):
             own = np.where(least < 0, -1 / least, np.inf)
             sides = np.where(directions > 0, self.limits[:, 1] - self.centre, self.limits[:, 0] - self.centre)
             box = np.where(directions != 0, sides / directions, np.inf).min(axis=-1)
-        return self.centre + np.minimum(own, box)[..., None] * directions, own <= box
+        # A region that ends at the edge of the box ends there by itself.
+        return self.centre + np.minimum(own, box)[..., None] * directions, own <= box * (1 + 1e-9)
 
 
 def region(overlaps: Overlaps, places: list[tuple[int, int]], limits: Any, caller: str) -> Region:
