@@ -320,12 +320,12 @@ def _check(
     elif isinstance(start, Network):
         check_model(model, "integrate")
         check_channels(model.layout, task.outline, "integrate", network=start)
-    else:
-        refuse_ties(model, "integrate of populations")
     check_run(model, task, rule, key, "integrate")
     if not isinstance(start, Overlaps) and start.layout != model.layout:
         raise ValueError(f"integrate: populations have {start.layout}, the model has {model.layout}.")
-    if model.tied and not isinstance(start, Populations):
+    if model.tied:
+        if isinstance(start, Populations):
+            refuse_ties(model, "integrate of populations")
         check_tied(model, start.gram if isinstance(start, Overlaps) else start.overlaps.gram, "integrate")
     if not isinstance(start, Overlaps) and rule.dense:
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")

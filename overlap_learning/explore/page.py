@@ -202,7 +202,7 @@ class Page:
         self._status.text = html.escape(_said(self._state, curves, milliseconds))
 
     def _move_ends(self) -> None:
-        """Set every slider to the state, between the ends of what is feasible."""
+        """Set the ends of every slider to what is feasible, and those that are beyond to the state."""
         self._is_ours = True
         try:
             for index, sliders in enumerate(self._sliders):
@@ -210,7 +210,10 @@ class Page:
                 for name, slider in sliders.items():
                     low, high = ends[name]
                     # A slider needs room to move, also one that can't be moved.
-                    slider.update(start=low, end=max(high, low + STEP), value=values[name], disabled=high - low < STEP)
+                    slider.update(start=low, end=max(high, low + STEP), disabled=high - low < STEP)
+                    # Only what was refused goes back: a hand that drags is further by the time that an answer comes.
+                    if abs(slider.value - values[name]) > STEP / 2:
+                        slider.value = values[name]
         finally:
             self._is_ours = False
 

@@ -63,10 +63,11 @@ def _without_cluster() -> contextlib.AbstractContextManager[Any]:
     """With a client of Dask about, xarray would ask its cluster for the lock of a file that this process alone has."""
     if "distributed" not in sys.modules:
         return contextlib.nullcontext()
-    import dask
+    import dask.config
+    import dask.local
 
     # The function of the scheduler "synchronous", of which Dask says nothing; by its name it may warn.
-    return dask.config.set(scheduler=dask.get)
+    return dask.config.set(scheduler=dask.local.get_sync)
 
 
 def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:

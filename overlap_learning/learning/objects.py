@@ -174,7 +174,7 @@ class _Parts:
             name = self._name()
             self.variables[name] = (tuple(f"{name}_{i}" for i in range(array.ndim)), array)
             self._known[_fingerprint(array)] = name
-        return found | {"array": name}
+        return found | {"array": name, "dtype": str(array.dtype), "shape": array.shape}
 
     def _file(self, value: AbstractResult) -> dict[str, Any]:
         """A result that has a file of its own, every name in it marked."""
@@ -234,6 +234,9 @@ class _Whole:
 
     def _array(self, part: Mapping[str, Any]) -> Any:
         array = self._data[part["array"]].values
+        if str(array.dtype) != part["dtype"] or list(array.shape) != part["shape"]:
+            told = f"{part['dtype']}{part['shape']}"
+            raise ValueError(f"{part['array']!r} is {array.dtype}{list(array.shape)}, not {told}")
         if "as" in part:
             dtype = np.dtype(part["as"])
             if dtype.kind not in "cb":

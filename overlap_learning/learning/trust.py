@@ -195,7 +195,9 @@ def corrected(record: Any, free: dict[str, Any], closed: dict[str, Any], scale: 
     xp = namespace(own, free, closed, scale)
 
     def one(own, free, closed):
-        return in_jax(xp.where(xp.isinf(free) | xp.isinf(closed), xp.inf, own + scale * (free - closed)))
+        lost = xp.isinf(free) | xp.isinf(closed)
+        apart = xp.where(lost, 0.0, free) - xp.where(lost, 0.0, closed)
+        return in_jax(xp.where(lost, xp.inf, own + scale * apart))
 
     return {name: one(own[name], free[name], closed[name]) for name in BESIDE}
 

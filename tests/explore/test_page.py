@@ -1,8 +1,10 @@
 """The explorer's page, without a browser and in one."""
 
 import http.client
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -63,18 +65,18 @@ def test_a_damaged_address_opens_the_default_and_says_so():
 
 @pytest.fixture(scope="module")
 def served():
-    """The address of a page that the installed program serves."""
+    """The address of a page that the installed program serves, and its process."""
     program = Path(sys.executable).with_name("overlap-learning")
     command = [program, "explore", "--no-browser", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield next(found[0] for line in process.stdout if (found := re.search(r"http://\S+/", line)))
+            yield next(found[0] for line in process.stdout if (found := re.search(r"http://\S+/", line))), process.pid
         finally:
             process.terminate()
 
 
 def test_other_machines_and_pages_of_other_places_are_not_answered(served):
-    port = int(served.rstrip("/").rpartition(":")[2])
+    port = int(served[0].rstrip("/").rpartition(":")[2])
     with socket.socket() as other:
         # The machine by another of its names.
         assert other.connect_ex(("127.0.0.2", port)) != 0
@@ -110,12 +112,11 @@ def browser(tmp_path):
         driver.quit()
 
 
-#: Moves a slider by itself, in hundredths; gives the milliseconds from each move to the frame that shows all curves.
+#: Moves a slider 20 times by a hundredth, each time after the frame that shows all curves of the last.
 MOVES = """
-const done = arguments[arguments.length - 1], times = [], slider = find('a_zu'); let start;
-const move = () => { start = performance.now(); slider.value += 0.01; };
-find('eigenvalues_lines').change.connect(() => requestAnimationFrame(() => requestAnimationFrame(() => {
-  times.push(performance.now() - start); times.length < 10 ? setTimeout(move, 20) : done(times); })));
+const done = arguments[arguments.length - 1], slider = find('a_zu'); let moves = 0;
+const move = () => { moves++ < 20 ? slider.value += 0.01 : done(); };
+find('eigenvalues_lines').change.connect(() => requestAnimationFrame(() => requestAnimationFrame(move)));
 move();
 """
 
@@ -125,6 +126,7 @@ def test_in_a_browser_a_slider_moves_the_curve(served, browser):
     from selenium.webdriver.support.wait import WebDriverWait
 
     find = "const find = name => Bokeh.documents[0].get_model_by_name(name);"
+    address, process = served
     is_drawn = "window.Bokeh?.documents?.length == 1 && find('status')?.text.startsWith('Integrated')"
 
     def ask(expression):
@@ -136,13 +138,26 @@ def test_in_a_browser_a_slider_moves_the_curve(served, browser):
     def element(name, kind):
         return ask(f"Bokeh.index.find_one(find('{name}')).shadow_el.querySelector('{kind}')")
 
-    browser.get(served)
+    def seconds():
+        """Processor time of the page and of the program: what others do on this machine does not count."""
+        page = {
+            entry["name"]: entry["value"] for entry in browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        }
+        user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return page["TaskDuration"] + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    browser.get(address)
     until(is_drawn)
     first = ask("Array.from(find('loss_lines').data.ys[0])")
     # By the keyboard, as a person without a mouse.
     element("a_zu", ".noUi-handle").send_keys(Keys.ARROW_RIGHT)
     until("location.search.includes('zu:0.26')")
     assert ask("Array.from(find('loss_lines').data.ys[0])") != first
+    # At once: less than 150 ms from a move to the picture, were nobody else on this machine.
+    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    before = seconds()
+    browser.execute_async_script(find + MOVES)
+    assert (seconds() - before) / 20 < 0.15
     element("equivalent", "button").click()
     until("find('status').text.includes('b is equivalent to a') && find('loss_lines').data.ys.length == 2")
     # The address alone brings both networks back.
@@ -150,9 +165,7 @@ def test_in_a_browser_a_slider_moves_the_curve(served, browser):
     browser.get(browser.current_url)
     until(is_drawn)
     assert ask("Array.from(find('loss_lines').data.ys[1])") == b
-    # At once, says the issue: of several moves the fastest, as others use this machine too.
-    assert min(browser.execute_async_script(find + MOVES)) < 150
-    browser.get(f"{served}?rank=0")
+    browser.get(f"{address}?rank=0")
     until(is_drawn)
     assert ask("find('notice').visible && find('notice').text").startswith("The address says no state")
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")] == []
@@ -172,3 +185,19 @@ def test_what_keeps_the_page_away_is_one_line(capsys, monkeypatch):
     assert main(["explore"]) == 2
     missing = "overlap-learning: the explorer needs Bokeh: pip install 'overlap_learning[explore]'\n"
     assert capsys.readouterr().err == missing
+
+
+def test_without_a_browser_the_program_says_what_to_type_and_ends_by_ctrl_c(capsys, monkeypatch):
+    from tornado.ioloop import IOLoop
+
+    # Ctrl-C as soon as the page is served; None: there is no browser.
+    ctrl_c = lambda address: IOLoop.current().add_callback(signal.raise_signal, signal.SIGINT)  # noqa: E731
+    monkeypatch.setattr("webbrowser.open", ctrl_c)
+    assert main(["explore", "--port", "0"]) == 0
+    printed = capsys.readouterr().out
+    port = re.search(r"http://localhost:(\d+)/", printed)[1]
+    assert f"No browser was found here. {HELP}: ssh -L {port}:localhost:{port} HOST\n" in printed
+    assert printed.endswith("Ended.\n")
+
+
+HELP = "If you sit at another machine, run this there, and open the address"

@@ -131,16 +131,19 @@ def test_nullclines_are_where_a_coordinate_stands_still(bistable):
         assert np.abs(flow(*points.T, bistable)[i]).max() < (4 / 128) ** 2 / 8 * 4
 
 
-def test_portraits_through_learning_share_axes_and_see_two_states_emerge():
-    task = ol.tasks.flip_flop(key=jax.random.key(0), n_trials=4, duration=8.0, dt=0.2)
-    start = ol.Overlaps.from_entries(ERF.layout, zu=0.3, vm=0.3, vu=0.6)
-    solution = ol.integrate(ERF, task, start, ol.GradientDescent(0.05, 200, save_every=100), trust=False)
-    panels = ol.plot.phase_portraits(solution, points=[0, -1], ax=Figure().subplots(1, 2))
+def test_portraits_through_learning_share_axes_and_show_its_points(bistable):
+    weak = bistable.replace(vu=0.5)
+    grams = jnp.stack([weak.gram, weak.gram, bistable.gram])
+    solution = ol.Solution(
+        model=ERF, time=jnp.arange(3.0), step=None, loss=jnp.ones(3), saved={"gram": grams}, final=bistable, stats={},
+        result=ol.RESULTS.successful,
+    )  # fmt: skip
+    panels = ol.plot.phase_portraits(solution, INPUT, points=[0, -1], ax=Figure().subplots(1, 2))
     assert panels[0].get_ylim() == panels[1].get_ylim()
-    stable = [len(lines(panel)["stable fixed point"].get_xdata()) for panel in panels]
-    assert stable == [1, 2]
-    with pytest.raises(ValueError, match="ax must be 4 Axes"):
-        ol.plot.phase_portraits(solution, points=4 if len(solution.time) > 3 else [0, 0, 1, 2], ax=panels)
+    assert [panel.get_legend().get_title().get_text() for panel in panels] == ["learning time 0", "learning time 2"]
+    assert [len(lines(panel)["stable fixed point"].get_xdata()) for panel in panels] == [1, 2]
+    with pytest.raises(ValueError, match="ax must be 3 Axes"):
+        ol.plot.phase_portraits(solution, points=3, ax=panels)
 
 
 def test_the_field_of_learning_is_that_of_gradient_flow_and_contours_have_the_losses(filtered):

@@ -142,8 +142,8 @@ def test_perturbation_and_washout_have_an_exact_rank_of_16_and_few_terms_nearly(
         left.append(shares)
     # Most of W was there before: terms leave more of what learning changed.
     assert np.all(left[0] < left[1])
-    # 15 terms leave at least the square of the last singular value over learning time (6e-15); 16 leave none of that, as
-    # far as steps go on that start from an error of 1 and end where rounding hides what they gain.
+    # 15 terms leave at least the square of the last singular value over learning time (6e-15); 16 leave none of that,
+    # as far as steps go that start from an error of 1 and end where rounding hides what they gain.
     least = tensor.singular_values(0)[-1] ** 2 / np.sum(tensor.singular_values(0) ** 2)
     assert tensor.cp(16, n_restarts=0).unexplained < 1e-6 * least
 

@@ -74,7 +74,7 @@ def figure_geometry(settings: Settings = STANDARD, *, progress: bool | None = No
     memory = flip_flop(key=key, n_trials=settings.n_trials, duration=settings.duration, dt=settings.dt)
     start = Overlaps.from_entries(erf.layout, zu=0.3, vm=0.3, vu=0.3)
     rule = GradientDescent(settings.learning_rate, settings.n_steps, save_every=settings.save_every)
-    flip = integrate(erf, memory, start, rule)
+    flip = integrate(erf, memory, start, rule, trust=False)
     impulse = exponential_filter(decay=settings.decay, duration=settings.duration, dt=settings.dt)
     begun = Overlaps.from_entries(linear.layout, zu=0.2, vm=-0.1, zm=0.2)
     flow = GradientFlow(settings.learning_time, save_every=settings.learning_time / 240)
