@@ -87,18 +87,17 @@ def test_in_many_dimensions_the_estimate_is_not_the_error_of_the_few_neurons(mon
     assert off > 3 * error
 
 
-@pytest.mark.parametrize("closure", [None, ol.WeightedNeurons()], ids=["gaussian", "weighted"])
-def test_inside_jit_the_same_is_estimated(closure):
+def test_inside_jit_the_same_is_estimated():
     """Six vectors, whose nodes are drawn."""
     layout = ol.Layout(1, 2, 1)
     model, start = ol.Model(layout, ol.Erf()), ol.Overlaps.random(layout, key=jax.random.key(0), scale=0.3)
 
     def trust(gram):
         rule = ol.GradientDescent(0.2, 4, save_every=2)
-        return ol.integrate(model, TASK, ol.Overlaps(gram, layout), rule, closure=closure).trust.relative
+        return ol.integrate(model, TASK, ol.Overlaps(gram, layout), rule, closure=ol.WeightedNeurons()).trust.relative
 
-    # Single precision, beside what learning moves in four steps.
-    np.testing.assert_allclose(jax.jit(trust)(start.gram), trust(start.gram), rtol=0, atol=1e-5)
+    # Another order of the same sums.
+    np.testing.assert_allclose(jax.jit(trust)(start.gram), trust(start.gram), rtol=0, atol=1e-10)
 
 
 def test_a_resumed_run_and_a_flow_are_estimated_too(tmp_path):
