@@ -1,10 +1,13 @@
-"""How Sphinx builds the documentation: `sphinx-build -W --keep-going -b html docs docs/_build/html`."""
+"""How Sphinx builds the documentation: `sphinx-build -W --keep-going -j auto -b html docs docs/_build/html`."""
 
+import hashlib
 import importlib
 import inspect
 import os
 import pydoc
 import re
+from importlib import metadata
+from pathlib import Path
 
 import jax
 
@@ -12,6 +15,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 
 from jax.typing import ArrayLike  # noqa: E402
+from PIL import Image  # noqa: E402
 from sphinx.util import logging  # noqa: E402
 from sphinx.util.typing import stringify_annotation  # noqa: E402
 
@@ -22,12 +26,16 @@ author = "The overlap_learning maintainers"
 project_copyright = "the overlap_learning maintainers"
 version = release = overlap_learning.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design"]
 exclude_patterns = ["_build", "jupyter_execute"]
 
 html_theme = "furo"
-html_static_path = ["_static"]
+# MathJax from a package, so that equations are drawn without a network.
+_MATHJAX = Path(str(metadata.distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline"))) / "static"
+html_static_path = ["_static", str(_MATHJAX)]
+mathjax_path = "mathjax/tex-chtml.js"
 html_css_files = ["custom.css"]
+html_js_files = ["full_size.js"]
 html_title = f"overlap_learning {release}"
 html_copy_source = False
 html_show_sourcelink = False
@@ -37,14 +45,30 @@ html_show_sourcelink = False
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
-# Forced, not cached: a cache knows when a page changes, not when the package does.
-nb_execution_mode = "force"
+# A page is executed again when it changes, or the package does, or what the package computes with.
+_PACKAGE = Path(overlap_learning.__file__).parent
+_STATE = [path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))]
+_STATE += [metadata.version(name).encode() for name in ("jax", "diffrax", "equinox", "matplotlib", "numpy", "scipy")]
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(
+    Path(__file__).parent / "_build" / "executed" / hashlib.sha256(b"\0".join(_STATE)).hexdigest()[:16]
+)
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
 # What a cell writes to standard error is a warning here too. Nobody watches these cells: they show no progress bars.
 nb_output_stderr = "remove-warn"
 os.environ["TQDM_DISABLE"] = "1"
+
+# -- gallery: a small copy of each picture for its first lines ---------------------------------------------------------
+
+for picture in (Path(__file__).parent / "images" / "gallery").glob("*.png"):
+    small = picture.parents[1] / "thumbnails" / picture.name
+    if not small.exists() or small.stat().st_mtime < picture.stat().st_mtime:
+        small.parent.mkdir(exist_ok=True)
+        with Image.open(picture) as image:
+            image.thumbnail((480, 480))
+            image.save(small)
 
 # -- API reference: autodoc on Google docstrings ----------------------------------------------------------------------
 

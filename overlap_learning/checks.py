@@ -214,8 +214,8 @@ def first_rows(rows: Sequence[str]) -> list[str]:
     return [*rows[:MOST_NAMES], f"  ... and {left:,} more"] if left > 0 else [*rows]
 
 
-def described(module: eqx.Module) -> str:
-    """A module as it is printed, with its numbers: equinox shows their types alone."""
+def described(module: Any) -> str:
+    """A module, or a pytree, as it is printed, with its numbers: equinox shows their types alone."""
 
     def shown(leaf: Any) -> Any:
         is_number = isinstance(leaf, (jax.Array, np.ndarray)) and leaf.ndim == 0 and not is_traced(leaf)

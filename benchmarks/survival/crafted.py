@@ -198,6 +198,22 @@ def _unsound(solution: ol.Solution) -> str:
     return ""
 
 
+def _report() -> ol.Validation:
+    theory, full = _solutions()
+    deviation = np.zeros((1, 1, *np.shape(ol.validation.finite_size.entries(theory))))
+    return ol.Validation(theory, (8,), deviation, np.asarray(full.loss)[None, None], 1, np.ones(1))
+
+
+def _unsound_report(report: ol.Validation) -> str:
+    """What no saved report can be; empty if there is nothing."""
+    str(report)
+    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(report)]
+    if any(SECRET[:8] in array.tobytes() for array in arrays):
+        return "it has bytes of another file"
+    own = [[(a.shape, a.dtype) for a in (r.deviation, r.loss, r.tolerance)] for r in (report, _report())]
+    return _unsound(report.theory) or ("" if own[0] == own[1] else f"another form: {own[0]}")
+
+
 KINDS = {
     "theory": Kind(
         lambda path: _solutions()[0].save(path), lambda path: _outcome(path, ol.load, "load", _unsound),
@@ -207,6 +223,10 @@ KINDS = {
     ),
     "fit": Kind(
         lambda path: a_fit().save(path), lambda path: _outcome(path, fitting.load, "fitting.load", _unsound_fit)
+    ),
+    "report": Kind(
+        lambda path: _report().save(path),
+        lambda path: _outcome(path, ol.Validation.load, "Validation.load", _unsound_report),
     ),
     "points of a sweep": Kind(_save_points, _outcome_of_points),
 }  # fmt: skip

@@ -1,8 +1,9 @@
 """Config: a run that a TOML file describes.
 
 `[model]` n_in, rank, n_out, activation ("linear", "erf", "tanh", "relu").
-`[task]` kind (a generator of `ol.tasks`) and its arguments; seed (of trials, minibatches and label noise); stream
-(true: fresh trials at every step).
+`[task]` kind (a generator of `ol.tasks`) and its arguments, or kind "arrays" and file (an own task: the path of an .npz
+file, from the folder of the configuration); seed (of trials, minibatches and label noise); stream (true: fresh trials
+at every step).
 `[start]` entries (overlaps by name, all others as of orthonormal vectors), or seed and scale of random overlaps.
 `[rule]` kind ("gradient_descent", "gradient_flow", "direct_descent") and its arguments.
 `[validate]` n_neurons, n_seeds, seed, exact, early; checkpoint_every (steps between checkpoints; without it none).
@@ -20,8 +21,10 @@ import jax
 
 import overlap_learning as ol
 from overlap_learning.checks import as_path
+from overlap_learning.cli.trials import arrays
 from overlap_learning.cli.values import (
     BOOLEAN,
+    FILE,
     FILE_NAME,
     FOLDER,
     INTEGER,
@@ -55,6 +58,7 @@ TASKS = choice(
         name: getattr(ol.tasks, name)
         for name in ("exponential_filter", "damped_oscillation", "flip_flop", "decision_making", "teacher")
     }
+    | {"arrays": arrays}
 )
 RULES = choice(
     {
@@ -126,7 +130,7 @@ def load_config(path: Path) -> Config:
         # Python reads no number of more than some thousand digits.
         raise ConfigError(f"{path}: {_longest(text)}: has a number of too many digits.") from error
     try:
-        return read_config(document, path.stem)
+        return read_config(document, path.stem, path.parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -139,12 +143,13 @@ def _longest(text: str) -> str:
     return f"{headers[-1] if headers else 'line ' + str(place + 1)} {lines[place].partition('=')[0].strip()[:LONGEST]}"
 
 
-def read_config(document: dict[str, Any], name: str) -> Config:
+def read_config(document: dict[str, Any], name: str, folder: Path = Path()) -> Config:
     """A configuration from the tables of a file.
 
     Args:
         document: the tables.
         name: the name of results, if [output] gives none.
+        folder: where relative paths of an own task start.
 
     Raises:
         ConfigError: if something in it is unknown, of a wrong type or impossible.
@@ -156,7 +161,7 @@ def read_config(document: dict[str, Any], name: str) -> Config:
         if table not in document:
             raise ConfigError(f"[{table}] is missing; the tables of a configuration are: {', '.join(TABLES)}.")
     model = _model(document["model"])
-    task, run_key = _task(document["task"])
+    task, run_key = _task(document["task"], folder)
     rule = _rule(document["rule"], model)
     try:
         check_run(model, task, rule, run_key, "integrate")
@@ -182,13 +187,18 @@ def _model(table: Any) -> ol.Model:
     return ol.Model(call(ol.Layout, values, "model"), activation())
 
 
-def _task(table: Any) -> tuple[ol.Task | ol.TaskStream, jax.Array]:
+def _task(table: Any, folder: Path) -> tuple[ol.Task | ol.TaskStream, jax.Array]:
     """The task, and the key of what is drawn while learning."""
     kind, rest = _of_kind(table, "task", TASKS)
     draws = "key" in inspect.signature(kind).parameters
-    keys = keys_of(kind, {"visible": NAMED_NUMBERS}) | {"seed": Key(SEED, 0), "stream": Key(BOOLEAN, False)}
+    keys = keys_of(kind, {"visible": NAMED_NUMBERS, "file": FILE}) | {
+        "seed": Key(SEED, 0),
+        "stream": Key(BOOLEAN, False),
+    }
     values = read_table(rest, keys, "task")
     trial_key, run_key = jax.random.split(jax.random.key(values.pop("seed")))
+    if "file" in values:
+        values["file"] = folder / as_path(values["file"])
     if values.pop("stream"):
         if not draws:
             raise ConfigError(f"[task] stream: must be false, as {kind.__name__} draws nothing at random, got true.")

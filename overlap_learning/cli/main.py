@@ -16,6 +16,17 @@ from overlap_learning.gallery import FIGURES
 
 SUCCESS, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
+PROGRAM = "overlap-learning"
+#: A call of each command.
+EXAMPLES = {
+    "demo": "demo --out demo",
+    "explore": "explore --port 5006",
+    "reproduce": "reproduce fig1 fig3 --quick",
+    "integrate": "integrate examples/filter.toml",
+    "validate": "validate examples/flip_flop.toml --out results",
+    "doctor": "doctor",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program.
@@ -66,6 +77,10 @@ def _run(arguments: argparse.Namespace, folder: Folder) -> bool:
 
         folder.open(arguments.out)
         return demo(folder)
+    if arguments.command == "explore":
+        from overlap_learning.cli.explore import explore
+
+        return explore(arguments.port, opens_browser=arguments.opens_browser)
     if arguments.command == "reproduce":
         from overlap_learning.cli.reproduce import reproduce
 
@@ -91,9 +106,19 @@ def _end(code: int, message: str, folder: Folder) -> int:
     return code
 
 
+def _port(text: str) -> int:
+    """A port, for argparse."""
+    if not (text.isascii() and text.isdecimal() and int(text[:6]) < 2**16):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, got {text[:40]!r}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="overlap-learning", description="Learning in low-rank recurrent networks, in the space of overlaps."
+        prog=PROGRAM,
+        description="Learning in low-rank recurrent networks, in the space of overlaps.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(["examples:", *(f"  {PROGRAM} {example}" for example in EXAMPLES.values())]),
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {ol.__version__}")
     parser.add_argument(
@@ -106,7 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, summary: str, description: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=summary, description=description)
+        example = f"example: {PROGRAM} {EXAMPLES[name]}"
+        return commands.add_parser(name, help=summary, description=description, epilog=example)
 
     command = add(
         "demo",
@@ -117,6 +143,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("demo"), help="where to write (default: ./demo)"
+    )
+    command = add(
+        "explore",
+        "move overlaps in a page of the browser, and see learning change",
+        "Open a page with a slider for each overlap, the task and the learning rule; the theory is integrated anew at "
+        "each move. It is served to this machine alone, and needs Bokeh: pip install 'overlap_learning[explore]'.",
+    )
+    command.add_argument(
+        "--port", type=_port, default=5006, help="of this machine (default: 5006); 0: any that is free"
+    )
+    command.add_argument(
+        "--no-browser", dest="opens_browser", action="store_false", help="print the address, and open no browser"
     )
     command = add(
         "reproduce",

@@ -93,6 +93,7 @@ NAMED_NUMBERS = Kind(
 FOLDER = Kind(
     "the path of a folder, without the character NUL", lambda value: isinstance(value, str) and "\0" not in value
 )
+FILE = Kind("the path of a file, without the character NUL", FOLDER.fits)
 FILE_NAME = Kind(
     f"the name of a file, without a folder, of at most {LONGEST_NAME} bytes",
     lambda value: (

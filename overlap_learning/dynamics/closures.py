@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import is_traced, refuse_traced, scalar
@@ -24,14 +25,40 @@ Start = Overlaps | Populations | Network
 SIZES = (64, 256, 1024)
 
 
+class Pair(eqx.Module):
+    """Neurons that learn twice: as they do, and kept Gaussian, by the part of their gradient that is linear in them.
+
+    Both are off for being few, and by nearly the same: what separates them is what a Gaussian theory is off by.
+
+    Attributes:
+        network: the neurons.
+        basis: what is linear in them, shape [N, r] (in each population, with its mean); 0 where there are fewer.
+    """
+
+    network: Network
+    basis: jax.Array
+
+    @property
+    def inflation(self) -> jax.Array:
+        """The part of a function that r directions do not take up by chance is `(N - r) / N`; its inverse, shape []."""
+        n_neurons = self.network.n_neurons
+        taken = jnp.sum(jnp.any(self.basis != 0, axis=0))
+        return n_neurons / (n_neurons - taken)
+
+
 class AbstractClosure(eqx.Module):
     """What follows the neurons of a nonlinear network through learning. Subclasses: `Gaussian`, `WeightedNeurons`,
     `Cheapest`.
     """
 
     @abc.abstractmethod
-    def starts(self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None) -> Iterator[Start]:
-        """Where learning begins in this closure; and in others beside it, each finer than, or as fine as, the last."""
+    def starts(
+        self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None
+    ) -> Iterator[Start | Pair]:
+        """Where learning begins in this closure; and in others beside it, each finer than, or as fine as, the last.
+
+        Beside Gaussian neurons a `Pair`.
+        """
 
 
 class Gaussian(AbstractClosure):
@@ -49,13 +76,15 @@ class Gaussian(AbstractClosure):
         'trust'
     """
 
-    def starts(self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None) -> Iterator[Start]:
+    def starts(
+        self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None
+    ) -> Iterator[Start | Pair]:
         if isinstance(start, Network):
             yield gaussian_overlaps(model, start, task, key, "integrate")
             yield start
         else:
             yield start
-            yield _neurons(model, start, SIZES[0])
+            yield _pair(model, start)
 
 
 class WeightedNeurons(AbstractClosure):
@@ -91,7 +120,9 @@ class WeightedNeurons(AbstractClosure):
             )
         self.nodes = nodes
 
-    def starts(self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None) -> Iterator[Start]:
+    def starts(
+        self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None
+    ) -> Iterator[Start | Pair]:
         if isinstance(start, Network):
             if self.nodes is not None:
                 raise ValueError(
@@ -107,17 +138,20 @@ class WeightedNeurons(AbstractClosure):
         # As many again at other places.
         n = chosen.n_neurons if isinstance(start, Overlaps) else chosen.n_neurons // start.n_populations
         folded = isinstance(start, Overlaps) and model.activation.is_odd
-        yield _at(start, SobolNodes(max(n, 2 * model.layout.size), key=jax.random.key(1), folded=folded))
+        with jax.ensure_compile_time_eval():
+            key = jax.random.key(1)
+        yield _at(start, SobolNodes(max(n, 2 * model.layout.size), key=key, folded=folded))
 
 
 class Cheapest(AbstractClosure):
     """The cheapest closure that meets a stated error on the task at hand, in any number of dimensions.
 
-    Tried in order of cost: the Gaussian theory (for phi that is not odd, with means), then about 64, 256 and 1024
-    weighted neurons. Each learns beside the next, and is taken if the two stay together: overlaps to within `tolerance`
-    of the largest change of one, the loss to within `tolerance` of the largest loss. If none is, the finest is
-    returned, with a warning: there, as beyond the edge of stability, networks part from each other too. Of a network
-    that is passed as the start, its overlaps and then its own neurons are tried.
+    Tried in order of cost: the Gaussian theory (for phi that is not odd, with means), as `Solution.trust` estimates its
+    error, then about 64, 256 and 1024 weighted neurons, each against the next. Taken is the first that is off by no
+    more than `tolerance`: overlaps as a part of the largest change of one, the loss as a part of the largest loss. If
+    none is, the better of the Gaussian theory and the finest is returned, with a warning: there, as beyond the edge of
+    stability, networks part from each other too. Of a network that is passed as the start, its overlaps and then its
+    own neurons are tried.
 
     Args:
         tolerance: of overlaps and loss, as said.
@@ -140,15 +174,17 @@ class Cheapest(AbstractClosure):
     def __init__(self, tolerance: ArrayLike = 0.05):
         self.tolerance = scalar(tolerance, "Cheapest: tolerance", "positive", 0)
 
-    def starts(self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None) -> Iterator[Start]:
+    def starts(
+        self, model: Model, task: Task | TaskStream, start: Start, key: jax.Array | None
+    ) -> Iterator[Start | Pair]:
         refuse_traced("integrate with closure=Cheapest", start, key)
         if isinstance(start, Network):
             yield from Gaussian().starts(model, task, start, key)
             return
         if isinstance(start, Overlaps) and not model.activation.is_odd:
-            yield Populations.from_overlaps(start)
-        else:
-            yield start
+            start = Populations.from_overlaps(start)
+        yield start
+        yield _pair(model, start)
         for size in SIZES:
             yield _neurons(model, start, size)
 
@@ -175,6 +211,19 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
     n_fields = min(model.layout.n_fields, dimension)
     phi = model.activation
     return _at(start, sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink))
+
+
+def _pair(model: Model, start: Overlaps | Populations) -> Pair:
+    network = _neurons(model, start, SIZES[0])
+    n_populations = 1 if isinstance(start, Overlaps) else start.n_populations
+    roots = jnp.sqrt(network.weights).reshape(n_populations, -1, 1)
+    linear = roots * network.vectors.reshape(n_populations, roots.shape[1], -1)
+    if isinstance(start, Populations):
+        linear = jnp.concatenate([roots, linear], axis=-1)
+    axes, sizes, _ = jnp.linalg.svd(linear, full_matrices=False)
+    there = sizes > 100 * jnp.finfo(sizes.dtype).eps * sizes[:, :1]
+    basis = jnp.where(there[:, None, :], axes / roots, 0.0)
+    return Pair(network, jax.scipy.linalg.block_diag(*basis))
 
 
 def _at(start: Overlaps | Populations, nodes: AbstractNodes) -> Network:

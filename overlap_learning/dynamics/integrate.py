@@ -1,8 +1,10 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
+import dataclasses
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -11,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
-from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Start, known_closure
+from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.checkpoint import Checkpoint, Store, part_of
@@ -24,11 +26,11 @@ from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution, finish, has_failed
 from overlap_learning.learning.stability import rise
-from overlap_learning.learning.trust import beside, compared
+from overlap_learning.learning.trust import beside, compared, corrected
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
-from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.model import Model, check_model, check_tied, refuse_ties, refuse_time_constants
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
@@ -81,8 +83,9 @@ def integrate(
             trials from the same key.
         closure: what follows nonlinear neurons: `ol.Gaussian()`, `ol.WeightedNeurons(nodes)`, or, to have one chosen,
             `ol.Cheapest(tolerance)`; None: the Gaussian one, and of a `Network` its own neurons.
-        trust: whether some 64 weighted neurons learn beside a nonlinear closure, from which `Solution.trust` estimates
-            what it is off by. Not with direct descent, nor with noise on parameters or states.
+        trust: whether some 64 weighted neurons learn beside a nonlinear closure (beside a Gaussian one twice, in single
+            precision), from which `Solution.trust` estimates what it is off by. Not with direct descent, nor with noise
+            on parameters or states.
         depth: with a bulk, how far into it the theory looks; None: `ol.random_connectivity.Depth()`, for errors of
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
@@ -122,6 +125,8 @@ def integrate(
         ((21, 8), True)
     """
     require_float64("ol.integrate", model=model, task=task, overlaps=overlaps, rule=rule)
+    if isinstance(model, Model):
+        refuse_time_constants(model, "integrate")
     if (isinstance(model, Model) and model.bulk is not None) or isinstance(overlaps, (BulkNetwork, ReducedNetwork)):
         check_run(model, task, rule, key, "integrate", with_bulk=True)
         return learn_with_bulk(
@@ -149,8 +154,11 @@ def _learned(
     progress: bool | None,
     checkpoint: Checkpoint | None,
     closure: AbstractClosure | None = None,
+    change: Callable[[Any], Any] | None = None,
 ) -> Learned:
     """How learning went from a start, which is `given` in a closure, what was learned, and what learned.
+
+    A learner may be changed into another before it begins.
 
     Raises:
         ValueError: if nothing follows this start under this rule.
@@ -161,6 +169,7 @@ def _learned(
         arguments = {"model": model, "task": task, "overlaps": given, "rule": rule, "key": key}
         store = Store(checkpoint, "integrate", **arguments, **({} if closure is None else {"closure": closure}))
     learner, position = kind.begin(model, start, model.layout.known_rates(rule.rates))
+    learner = learner if change is None else change(learner)
     with _pace(model, rule, progress, store, (start, rule, task, key)) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
     return outcome, final, learner
@@ -179,36 +188,44 @@ def _closed(
 ) -> Learned:
     """The same in a closure, with what neurons beside it did."""
     starts = closure.starts(model, task, start, key)
-    found = _learned(model, task, next(starts), rule, key, start, progress, checkpoint, closure)
+    found = _learned(model, task, cast(Start, next(starts)), rule, key, start, progress, checkpoint, closure)
     tolerance = closure.tolerance if isinstance(closure, Cheapest) else None
     is_followed = not isinstance(LEARNERS[Network, rule.motion], str) and task.outline.state_noise is None
     if model.is_linear or (tolerance is None and not (trust and is_followed)):
         return found
     alone = _alone(rule, exact=tolerance is not None)
-    before = found
+    # The closure that is held against the next one, the one before it, and those that were.
+    candidate: Learned | None = found
+    before, judged = found, []
     for number, finer in enumerate(starts):
         if _is_interrupted(found[0]):
             return found
-        given = (model, task, finer, alone, key, start)
-        given = jax.tree.map(_constant, given) if is_traced(given) else given
-        other = _learned(*given, progress, part_of(checkpoint, f"beside_{number}"), closure)
-        if _is_interrupted(other[0]):
-            return eqx.tree_at(lambda o: o.result, found[0], other[0].result), found[1], found[2]
-        held = _held(found, other)
-        if tolerance is None or _error(held[0]) <= float(tolerance):
-            return held
+        given = (model, task, alone, key, start, finer)
+        *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
+        others = _beside(*given, finer, progress, checkpoint, closure, number)
+        for outcome, _, _ in others:
+            if _is_interrupted(outcome):
+                return eqx.tree_at(lambda o: o.result, found[0], outcome.result), found[1], found[2]
+        if candidate is not None:
+            judged.append(_judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None))
+            before = candidate
+            if tolerance is None or _error(judged[-1][0]) <= float(tolerance):
+                return judged[-1]
         if isinstance(start, Network):
             # Its own neurons, beside which nothing is finer.
-            return other
-        before, found = found, other
-    held = _held(found, before)
+            return others[0]
+        # A pair is no closure.
+        candidate = None if isinstance(finer, Pair) else others[0]
+        found = found if candidate is None else candidate
+    best = min(_judged(found, [before]), judged[0], key=lambda run: _error(run[0]))
+    what = f"of {best[1].n_neurons} weighted neurons" if isinstance(best[1], Network) else "the Gaussian one"
     warnings.warn(
-        f"integrate: no closure meets the tolerance {float(tolerance or 0):g}. The finest, of {found[1].n_neurons} "
-        f"weighted neurons, is {_error(held[0]):.2g} off the one before. Networks may part from each other here, too: "
-        "look for a loss that rises, and use a smaller learning rate.",
+        f"integrate: no closure meets the tolerance {float(tolerance or 0):g}. The best, {what}, is "
+        f"{_error(best[0]):.2g} off what it was held against. Networks may part from each other here, too: look for a "
+        "loss that rises, and use a smaller learning rate.",
         stacklevel=3,
     )
-    return held
+    return best
 
 
 def _alone(rule: Any, *, exact: bool) -> Any:
@@ -219,25 +236,60 @@ def _alone(rule: Any, *, exact: bool) -> Any:
     return assembled(type(rule), **(vars(rule) | {"dense": False} | rough))
 
 
-def _held(found: Learned, other: Learned) -> Learned:
-    """A run with the overlaps and the loss of the neurons that learned beside it."""
+def _beside(
+    model: Model,
+    task: Task | TaskStream,
+    rule: AbstractRule,
+    key: jax.Array | None,
+    given: Start,
+    finer: Start | Pair,
+    progress: bool | None,
+    checkpoint: Checkpoint | None,
+    closure: AbstractClosure,
+    number: int,
+) -> list[Learned]:
+    """Neurons beside a run; of a pair as they learn, and kept Gaussian."""
+
+    def learned(start, name, change=None):
+        where = part_of(checkpoint, f"{name}_{number}")
+        return _learned(model, task, start, rule, key, given, progress, where, closure, change)
+
+    if not isinstance(finer, Pair):
+        return [learned(finer, "beside")]
+    # What an estimate needs; a phi with constants in double precision has states of that.
+    single = jax.eval_shape(model.activation, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype == jnp.float32
+    found: dict[str, Any] = {"basis": finer.basis, "state_dtype": jnp.dtype(jnp.float32) if single else None}
+
+    def keeping(share):
+        return lambda learner: dataclasses.replace(learner, kept=jnp.asarray(share), **found)
+
+    return [learned(finer.network, name, keeping(share)) for name, share in (("beside", 1.0), ("gaussian", 0.0))]
+
+
+def _judged(found: Learned, others: list[Learned], scale: Any = None) -> Learned:
+    """A run with the overlaps and the loss that neurons beside it stand for.
+
+    Args:
+        found: the run.
+        others: the neurons; two of a pair.
+        scale: of what separates a pair.
+    """
     outcome = found[0]
-    failed = (has_failed(o.result) for o in (outcome, other[0]))
-    saved = outcome.record.saved | beside(outcome.record, other[0].record, *failed)
-    n_neurons = {"neurons_beside": np.asarray(other[1].n_neurons)}
-    return (
-        eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (saved, outcome.stats | n_neurons)),
-        found[1],
-        found[2],
-    )
+    failed = has_failed(outcome.result)
+    saved = [beside(outcome.record, other[0].record, failed, has_failed(other[0].result)) for other in others]
+    estimate = saved[0] if scale is None else corrected(outcome.record, saved[0], saved[1], scale)
+    stats = outcome.stats | {"neurons_beside": np.asarray(others[0][1].n_neurons)}
+    return eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats)), *found[
+        1:
+    ]
 
 
-def _error(held: Outcome) -> float:
+def _error(judged: Outcome) -> float:
     """What a closure is off by, of overlaps or of the loss; infinite where it or its neighbour ended badly."""
-    record = held.record
+    record = judged.record
     found = compared(record.time, record.loss, record.saved)
     largest = float(max(found.largest, found.loss_error))
-    return largest if np.isfinite(largest) and not np.any(has_failed(held.result)) else np.inf
+    return largest if np.isfinite(largest) and not np.any(has_failed(judged.result)) else np.inf
 
 
 def _is_interrupted(outcome: Outcome) -> bool:
@@ -262,14 +314,19 @@ def _check(
     Raises:
         ValueError: naming the argument, what it was and what is allowed.
     """
-    if isinstance(start, Network):
+    # Overlaps are asked for first: to tell that a module is not of a class takes longer than that it is.
+    if isinstance(start, Overlaps) or not isinstance(start, (Network, Populations)):
+        check_layout(model, start, "integrate", with_ties=True)
+    elif isinstance(start, Network):
         check_model(model, "integrate")
         check_channels(model.layout, task.outline, "integrate", network=start)
-    elif not isinstance(start, Populations):
-        check_layout(model, start, "integrate")
     check_run(model, task, rule, key, "integrate")
-    if start.layout != model.layout:
+    if not isinstance(start, Overlaps) and start.layout != model.layout:
         raise ValueError(f"integrate: populations have {start.layout}, the model has {model.layout}.")
+    if model.tied:
+        if isinstance(start, Populations):
+            refuse_ties(model, "integrate of populations")
+        check_tied(model, start.gram if isinstance(start, Overlaps) else start.overlaps.gram, "integrate")
     if not isinstance(start, Overlaps) and rule.dense:
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")
     if bulk_rate(rule.rates)[1] is not None:

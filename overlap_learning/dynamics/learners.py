@@ -53,7 +53,7 @@ class AbstractGramLearner(AbstractLearner):
 
     def square(self, change: jax.Array) -> jax.Array:
         # The mean square over neurons.
-        return jnp.trace(self.gram(change))
+        return jnp.trace(self.gram(self.model.counted_once(change)))
 
     def observe(self, position: jax.Array) -> dict[str, jax.Array]:
         return {"gram": self.gram(position)}
@@ -96,7 +96,7 @@ class TransferLearner(AbstractGramLearner):
 
     def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
         value, slope = gram_loss_gradient(self.model, self.gram(position), task)
-        return value, product(position, slope)
+        return value, product(position, self.model.summed_over_ties(slope))
 
     def observe(self, position: jax.Array) -> dict[str, jax.Array]:
         return {"gram": self.gram(position), "transfer": position}

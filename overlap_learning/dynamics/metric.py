@@ -8,7 +8,7 @@ import numpy as np
 
 from overlap_learning.checks import require_float64
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.model import Model, check_model, refuse_ties
 from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 
 
@@ -50,19 +50,21 @@ def metric(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:
     return change[:, rows, columns].T
 
 
-def check_layout(model: Model, overlaps: Overlaps, caller: str, *, with_bulk: bool = False) -> Layout:
-    """The layout of both; `with_bulk` as for `check_model`.
+def check_layout(
+    model: Model, overlaps: Overlaps, caller: str, *, with_bulk: bool = False, with_ties: bool = False
+) -> Layout:
+    """The layout of both; `with_bulk` as for `check_model`, `with_ties` alike for tied vectors.
 
     Raises:
         ValueError: if they differ, or the overlaps are a batch.
     """
     check_model(model, caller, with_bulk=with_bulk)
-    if not isinstance(overlaps, Overlaps):
+    if not with_ties:
+        refuse_ties(model, caller)
+    if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:
         raise ValueError(
             f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {what_has_overlaps(overlaps)}."
         )
-    if overlaps.layout != model.layout:
-        raise ValueError(f"{caller}: overlaps must be ol.Overlaps with {model.layout}, got {overlaps!r}.")
     if overlaps.gram.ndim != 2:
         raise ValueError(
             f"{caller}: overlaps are a batch of shape {list(overlaps.gram.shape[:-2])}; "

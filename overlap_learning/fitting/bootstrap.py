@@ -1,6 +1,6 @@
 """Bootstrap: how much fits differ of recordings that a fitted network would have made."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -31,6 +31,8 @@ class Bootstrap(AbstractResult):
         trial_widths: the root mean square distance of `trials` to the trial factors of the fit, shape [K, R].
         trial_ids: shape [K].
     """
+
+    table: ClassVar[str] = "trials"
 
     fits: tuple[Fit, ...]
     trials: np.ndarray

@@ -108,12 +108,21 @@ def load(path: str | os.PathLike[str]) -> Fit:
         ValueError: if the file is not, to the last bit, as it was written, or of another kind or version.
     """
     data = read(path, "fitting.load")
+    with of_a_stranger(as_path(path), "fitting.load", "fit that Fit.save wrote"):
+        return from_file(data)
+
+
+def from_file(data: "xarray.Dataset") -> Fit:
+    """The fit of a dataset as files hold it.
+
+    Raises:
+        ValueError: if it is of another version, or none of a fit.
+    """
     schema = data.attrs.get("overlap_learning_fit_schema")
     if not isinstance(schema, (int, np.integer)) or schema != SCHEMA:
         found = "is no fit" if schema is None else f"has file version {schema}"
-        raise ValueError(f"fitting.load: {str(path)!r} {found}; this reads fits of version {SCHEMA}.")
-    with of_a_stranger(as_path(path), "fitting.load", "fit that Fit.save wrote"):
-        return _from_dataset(data)
+        raise ValueError(f"it {found}; this reads fits of version {SCHEMA}")
+    return _from_dataset(data)
 
 
 def _from_dataset(data: "xarray.Dataset") -> Fit:

@@ -233,7 +233,8 @@ def _default_rule() -> Optimiser:
         import optax
     except ImportError:
         raise ImportError(
-            f"{CALLER}: the default rule needs optax: pip install optax. Or give a rule=ol.GradientDescent(...)."
+            f"{CALLER}: the default rule needs optax: pip install 'overlap_learning[fitting]'. "
+            "Or give a rule=ol.GradientDescent(...)."
         ) from None
     n_steps = 1500
     return Optimiser(optax.adam(optax.cosine_decay_schedule(5e-2, n_steps), b2=0.99), n_steps, save_every=20)

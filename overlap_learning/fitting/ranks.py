@@ -1,7 +1,7 @@
 """Ranks: fits of several ranks, and the smallest that is as good as the best."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import numpy as np
@@ -24,6 +24,8 @@ class RankComparison(AbstractResult):
     Attributes:
         fits: a `Fit` for each rank.
     """
+
+    table: ClassVar[str] = "score"
 
     fits: tuple[Fit, ...]
 

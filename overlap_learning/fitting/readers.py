@@ -96,7 +96,7 @@ def read_nwb(
     try:
         from pynwb import NWBHDF5IO  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ImportError("from_nwb: reading NWB files needs pynwb: pip install pynwb.") from None
+        raise ImportError("from_nwb: reading NWB files needs pynwb: pip install 'overlap_learning[fitting]'.") from None
     with NWBHDF5IO(str(where), "r") as opened:
         file = opened.read()
         for table, content in (("trials", file.trials), ("units", file.units)):

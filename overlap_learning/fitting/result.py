@@ -1,6 +1,6 @@
 """Result: a fitted network, how well it fits, and how sure its trial factors are."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -57,6 +57,8 @@ class Fit(AbstractResult):
         condition_names: of the numbers in `network.conditions`.
         epochs: of each trial; None: no epochs.
     """
+
+    table: ClassVar[str] = "trials"
 
     networks: TensorNetwork
     best: int = eqx.field(static=True)
@@ -208,6 +210,15 @@ class Fit(AbstractResult):
         from overlap_learning.fitting.files import to_dataset
 
         return to_dataset(self)
+
+    def to_file(self) -> "xarray.Dataset":
+        return self.to_xarray()
+
+    @classmethod
+    def from_file(cls, data: "xarray.Dataset", activation: Any = None, bulk: Any = None) -> "Fit":
+        from overlap_learning.fitting.files import from_file
+
+        return from_file(data)
 
     def __repr__(self) -> str:
         network = self.network

@@ -4,12 +4,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from overlap_learning.checks import in_numpy
 from overlap_learning.fitting.decoder import AbstractDecoder, Weights
 from overlap_learning.fitting.solver import AbstractSolver
 from overlap_learning.model.activations import AbstractActivation
+from overlap_learning.model.fixed_points import distinct, newton
 
 
 class TensorNetwork(eqx.Module):
@@ -112,15 +112,8 @@ class TensorNetwork(eqx.Module):
             z, shape [points, R + m], the nearest to 0 first; True where each eigenvalue of the linearised flow has a
             negative real part, shape [points].
         """
-        states, residual, slopes = map(np.asarray, _newton(self, trial))
-        size, rounding = np.abs(states).max(axis=1), np.finfo(states.dtype).eps ** 0.75
-        # Newton's method doubles digits at each step: what it has reached is exact to rounding.
-        reached = np.flatnonzero(residual <= rounding * (1 + size))
-        found: list[int] = []
-        for place in reached[np.argsort(size[reached])]:
-            if all(np.abs(states[place] - states[other]).max() > 1e-3 * (1 + size[place]) for other in found):
-                found.append(place)
-        return states[found], np.linalg.eigvals(slopes[found]).real.max(axis=1) < 0
+        found = distinct(*_newton(self, trial))
+        return found.states, found.stable
 
     @property
     def eigenvalues(self) -> np.ndarray:
@@ -147,12 +140,7 @@ def _newton(network: TensorNetwork, trial: jax.Array | int) -> tuple[jax.Array, 
     def flow(state):
         return network.flow(state, 0.0, network.trials[trial]) * network.time_constant
 
-    def step(_, states):
-        return states - jnp.linalg.solve(slopes(states), jax.vmap(flow)(states)[..., None])[..., 0]
-
-    slopes = jax.vmap(jax.jacfwd(flow))
-    states = lax.fori_loop(0, 30, step, jnp.concatenate([jnp.zeros_like(spread[:1]), spread, -spread]))
-    return states, jnp.abs(jax.vmap(flow)(states)).max(axis=1), slopes(states)
+    return newton(flow, jnp.concatenate([jnp.zeros_like(spread[:1]), spread, -spread]))
 
 
 def in_order(network: TensorNetwork) -> TensorNetwork:

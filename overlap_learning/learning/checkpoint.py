@@ -133,7 +133,9 @@ class Store:
         try:
             import orbax.checkpoint as orbax
         except ImportError:
-            raise ImportError(f"{self.caller}: checkpoints need Orbax: pip install orbax-checkpoint.") from None
+            raise ImportError(
+                f"{self.caller}: checkpoints need Orbax: pip install 'overlap_learning[checkpoint]'."
+            ) from None
         return orbax
 
     @functools.cached_property

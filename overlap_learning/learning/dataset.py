@@ -196,7 +196,10 @@ def describe(model: Model) -> dict[str, Any]:
         "layout": {"n_in": layout.n_in, "rank": layout.rank, "n_out": layout.n_out},
         "activation": type(activation).__name__,
         "quadrature": None if rule is None else [type(rule).__name__, rule.order],
-    } | ({} if model.bulk is None else {"bulk": _describe_bulk(model.bulk)})
+        **({} if model.bulk is None else {"bulk": _describe_bulk(model.bulk)}),
+        **({"tied": [list(pair) for pair in model.tied]} if model.tied else {}),
+        **({} if model.time_constants is None else {"time_constants": np.asarray(model.time_constants).tolist()}),
+    }
 
 
 def _describe_bulk(bulk: AbstractBulk) -> dict[str, Any]:

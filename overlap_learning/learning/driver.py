@@ -4,8 +4,9 @@ from typing import Any, cast
 
 import equinox as eqx
 import jax
+import numpy as np
 
-from overlap_learning.checks import check_key
+from overlap_learning.checks import check_key, is_traced
 from overlap_learning.learning.checkpoint import Checkpoint, Store
 from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.descent import descend
@@ -13,9 +14,10 @@ from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.members import per_member
 from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.record import Outcome
-from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.learning.trials import Trials, are_drawn
+from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.model import Model
 from overlap_learning.tasks.stream import TaskStream, check_trials
 from overlap_learning.tasks.task import Task
@@ -146,6 +148,31 @@ def check_run(
     """
     check_trials(model, task, caller, with_bulk=with_bulk)
     check_rule(task, rule, key, caller)
+    if model.tied:
+        _check_tied_rates(model, rule, caller)
+
+
+def _check_tied_rates(model: Model, rule: AbstractRule, caller: str) -> None:
+    """Refuse a rule under which tied vectors would part.
+
+    Raises:
+        ValueError: naming them.
+    """
+    if rule.motion not in (Motion.LINEAR, Motion.ELEMENTWISE):
+        raise ValueError(
+            f"{caller}: tied vectors learn by GradientFlow, GradientDescent without parameter_noise, or Optimiser, got "
+            f"{rule!r}."
+        )
+    names, rates = model.layout.vector_names, bulk_rate(rule.rates)[0]
+    if np.ndim(rates) < 2:
+        rates = model.layout.known_rates(rates)
+    for one, other in () if is_traced(rates) else model.tied:
+        first, second = (np.asarray(rates)[..., names.index(name)] for name in (one, other))
+        if not np.array_equal(first, second):
+            raise ValueError(
+                f"{caller}: {one} is tied to {other} and has its rate; got {first} and {second}. Pass "
+                f'rates={{"{one}": {second}, "{other}": {second}}}.'
+            )
 
 
 def check_rule(task: Task | TaskStream, rule: AbstractRule, key: jax.Array | None, caller: str) -> None:

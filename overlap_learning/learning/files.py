@@ -72,10 +72,11 @@ def _without_cluster() -> contextlib.AbstractContextManager[Any]:
     """With a client of Dask about, xarray would ask its cluster for the lock of a file that this process alone has."""
     if "distributed" not in sys.modules:
         return contextlib.nullcontext()
-    from dask import config, local
+    import dask.config
+    import dask.local
 
     # The function of the scheduler "synchronous", of which Dask says nothing; by its name it may warn.
-    return config.set(scheduler=local.get_sync)
+    return dask.config.set(scheduler=dask.local.get_sync)
 
 
 def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from overlap_learning.checks import as_path
 from overlap_learning.learning.contents import check_contents
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
-from overlap_learning.learning.files import NotInFileError, of_a_stranger, read, write
+from overlap_learning.learning.files import NotInFileError, of_a_stranger, read
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.solution import Solution
 from overlap_learning.learning.trust import BESIDE
@@ -37,12 +37,12 @@ _ENSEMBLES: dict[str, Any] = {"RandomBulk": RandomBulk, "SparseBulk": SparseBulk
 _QUADRATURES = {"GaussHermite": GaussHermite, "Trapezoid": Trapezoid}
 
 
-def save(solution: Solution, path: str | os.PathLike[str]) -> None:
-    """`Solution.save`."""
+def to_file(solution: Solution) -> "xarray.Dataset":
+    """`Solution.to_file`."""
     dataset = to_dataset(solution)
     # A dataset with more in it (a validation, say) is no solution.
     dataset.attrs["overlap_learning_schema"] = SCHEMA
-    write(dataset, path)
+    return dataset
 
 
 def load(
@@ -79,23 +79,34 @@ def load(
     path = as_path(path)
     schema = data.attrs.get("overlap_learning_schema")
     if schema is None:
-        raise ValueError(f"load: {str(path)!r} is a file of results, but none that Solution.save wrote.")
+        raise ValueError(
+            f"load: {str(path)!r} is a file of results, but none that Solution.save wrote. The class of a result reads "
+            "its files, as ol.Validation.load(path)."
+        )
     if not isinstance(schema, (int, np.integer)) or schema != SCHEMA:
         raise ValueError(
             f"load: {str(path)!r} has file version {schema}, this package reads version {SCHEMA}; it was written "
             f"with {data.attrs.get('versions')}."
         )
     with of_a_stranger(path, "load", "solution that Solution.save wrote"):
-        check_contents(data)
-        return _from_dataset(data, activation, bulk)
+        return from_file(data, activation, bulk)
+
+
+def from_file(data: "xarray.Dataset", activation: AbstractActivation | None, bulk: AbstractBulk | None) -> Solution:
+    """The solution of a dataset as files hold it.
+
+    Raises:
+        ValueError: if it is of another version, or none of a solution.
+    """
+    if data.attrs.get("overlap_learning_schema") != SCHEMA:
+        raise ValueError(f"its solution has no file version {SCHEMA}")
+    check_contents(data)
+    return _from_dataset(data, activation, bulk)
 
 
 def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None, bulk: AbstractBulk | None) -> Solution:
-    model = _restore(json.loads(data.attrs["model"]), activation, bulk)
+    model = restore(json.loads(data.attrs["model"]), activation, bulk)
     arrays = {str(name): jnp.asarray(data[name].values) for name in data.variables if data[name].dtype.kind in "fiu"}
-    decode = _result
-    for _ in range(arrays["result"].ndim):
-        decode = jax.vmap(decode)
     return Solution(
         model=model,
         time=arrays["time"],
@@ -104,7 +115,7 @@ def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None,
         saved=_tree(SAVED, arrays) if model is None else _observed(arrays),
         final=_tree(FINAL, arrays) if model is None else _final(arrays, model.layout),
         stats={name.removeprefix(STAT): value for name, value in arrays.items() if name.startswith(STAT)},
-        result=decode(arrays["result"]),
+        result=outcomes_of(arrays["result"]),
     )
 
 
@@ -153,6 +164,14 @@ def _tree(kind: str, arrays: dict[str, jax.Array]) -> Any:
     return found or None
 
 
+def outcomes_of(codes: jax.Array) -> Any:
+    """The members of `RESULTS` that `result_code` wrote."""
+    decode = _result
+    for _ in range(codes.ndim):
+        decode = jax.vmap(decode)
+    return decode(codes)
+
+
 def _result(code: jax.Array) -> Any:
     """The member of `RESULTS` that `result_code` wrote, for one run."""
     result: Any = RESULTS.successful
@@ -161,13 +180,20 @@ def _result(code: jax.Array) -> Any:
     return result
 
 
-def _restore(
+def restore(
     description: dict[str, Any] | None, activation: AbstractActivation | None, bulk: AbstractBulk | None
 ) -> Model | None:
+    """The model that `describe` described.
+
+    Raises:
+        NotInFileError: if it has an activation or a bulk of a person's own, which is not given.
+    """
     if description is None:
         return None
     if bulk is None:
         bulk = _restore_bulk(description.get("bulk"))
+    layout = Layout(**description["layout"])
+    further = {"tied": dict(description.get("tied", ())), "time_constants": description.get("time_constants")}
     name, rule = description["activation"], description["quadrature"]
     if activation is None:
         if name not in _RESTORABLE:
@@ -176,8 +202,8 @@ def _restore(
                 "ol.load(path, activation=ol.Activation(phi))."
             )
         settings = [] if rule is None else [_QUADRATURES[rule[0]](rule[1])]
-        return Model(Layout(**description["layout"]), _RESTORABLE[name](*settings), bulk)
-    model = Model(Layout(**description["layout"]), activation, bulk)
+        return Model(layout, _RESTORABLE[name](*settings), bulk, **further)
+    model = Model(layout, activation, bulk, **further)
     if describe(model) != description:
         made_with = name if rule is None else f"{name} ({rule[0]} of order {rule[1]})"
         raise NotInFileError(f"load: the solution was made with {made_with}, got activation={activation!r}.")

@@ -4,7 +4,7 @@ import functools
 import operator
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import equinox as eqx
 import jax
@@ -16,8 +16,11 @@ from jax.typing import ArrayLike
 from overlap_learning.checks import assembled, in_numpy, is_traced
 from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
 from overlap_learning.learning.record import Outcome, Record, trim
+from overlap_learning.learning.result import AbstractResult
 from overlap_learning.learning.stability import rise_sentence
 from overlap_learning.learning.trust import ADVICE, MORE, Trust, compared, not_estimated
+from overlap_learning.model.activations import AbstractActivation
+from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork, Network, network_of
@@ -41,7 +44,7 @@ GOOD = (RESULTS.successful, RESULTS.loss_reached, RESULTS.stalled)
 MOST_ROWS = 20
 
 
-class Solution(eqx.Module):
+class Solution(AbstractResult):
     """What `ol.integrate` (the theory) and `ol.train` (full N) return.
 
     Under `jax.vmap` every array has the batch as its first axis, and points that a member did not reach have time NaN.
@@ -73,6 +76,8 @@ class Solution(eqx.Module):
         >>> solution.visible["zm"].shape, solution.overlaps["u", "u"].shape
         ((201,), (201, 1, 1))
     """
+
+    table: ClassVar[str] = "overlaps"
 
     model: Any
     time: jax.Array
@@ -213,15 +218,34 @@ class Solution(eqx.Module):
 
         return to_dataset(self)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write this solution as a NetCDF-4 file, whole or not at all; read it back with `ol.load(path)`.
+    def to_file(self) -> "xarray.Dataset":
+        from overlap_learning.learning.loading import to_file
 
-        Args:
-            path: the file; an existing one is replaced once the new one is complete.
-        """
-        from overlap_learning.learning.loading import save
+        return to_file(self)
 
-        save(self, path)
+    @classmethod
+    def from_file(
+        cls,
+        data: "xarray.Dataset",
+        activation: AbstractActivation | None = None,
+        bulk: AbstractBulk | None = None,
+    ) -> "Solution":
+        from overlap_learning.learning.loading import from_file
+
+        return from_file(data, activation, bulk)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        activation: AbstractActivation | None = None,
+        bulk: AbstractBulk | None = None,
+    ) -> "Solution":
+        """`ol.load(path)`."""
+        from overlap_learning.learning.loading import load
+
+        return load(path, activation=activation, bulk=bulk)
 
     def __repr__(self) -> str:
         layout = "" if self.model is None else f", {self.model.layout}"
@@ -321,18 +345,9 @@ def _with_stats(solution: Solution, look: Callable[[], dict[str, Any]] | None) -
 
 
 def _solution(model: Model | None, outcome: Outcome, record: Record, final: Any) -> Solution:
-    return assembled(
-        Solution,
-        model=model,
-        time=record.time,
-        step=record.step,
-        loss=record.loss,
-        saved=record.saved,
-        final=final,
-        stats=outcome.stats,
-        result=outcome.result,
-        interpolation=outcome.interpolation,
-    )
+    # By `vars`, which is ten times as fast as fields one by one.
+    how = {name: value for name, value in vars(outcome).items() if name not in ("record", "position")}
+    return assembled(Solution, model=model, final=final, **vars(record), **how)
 
 
 def _what_went_wrong(solution: Solution, caller: str) -> str:

@@ -26,16 +26,17 @@ class Trust(eqx.Module):
 
     Of a batch every array has the members as its first axis.
 
-    A few neurons are off themselves, the more the more dimensions they stand for: with ten vectors and more the
-    estimate was up to four times the error of the Gaussian theory.
+    A few neurons are off themselves, the more the more dimensions they stand for. So beside a Gaussian theory they
+    learn twice: as they do, and kept Gaussian, by the part of their gradient that is linear in them. What separates the
+    two is the error of the theory, put upon few neurons.
 
     Attributes:
         time: learning time of each saved point, shape [S].
         deviation: the largest estimated error of an overlap there, shape [S]; NaN where it is not known, infinite where
             either of the two had diverged.
-        change: how far learning moves the overlap that it moves most, of the neurons beside the run, shape [].
+        change: how far learning moves the overlap that it moves most, without that error, shape [].
         loss: of the run, shape [S].
-        loss_beside: of the neurons beside it, shape [S].
+        loss_beside: what it is estimated to be without that error, shape [S].
         reason: why nothing is estimated; empty where something is.
         advice: what to do where the verdict is another than "trust".
     """
@@ -80,7 +81,7 @@ class Trust(eqx.Module):
         """
         xp = namespace(self.loss, self.loss_beside)
         own, other = (xp.take_along_axis(a, self.end[..., None], -1)[..., 0] for a in (self.loss, self.loss_beside))
-        off, size = xp.abs(own - other), own + other
+        off, size = xp.abs(own - other), xp.abs(own) + xp.abs(other)
         seen = (off > SEEN * self.loss_beside[..., 0]) & xp.isfinite(off)
         return xp.where(seen, off / xp.where(seen, size, 1.0), 0.0)
 
@@ -108,9 +109,10 @@ class Trust(eqx.Module):
                 f"not. {self.advice}"
             )
         found = (
-            f"overlaps are off those of neurons that learned beside by up to {float(self.largest):.2g} of the largest "
-            f"change ({float(self.change):.3g}); at learning time {float(self.time[last]):.4g} by "
-            f"{relative[last]:.2g}, with loss {float(self.loss[last]):.3g} against {float(self.loss_beside[last]):.3g}"
+            f"overlaps are off by up to an estimated {float(self.largest):.2g} of the largest change "
+            f"({float(self.change):.3g}), as neurons that learned beside say; at learning time "
+            f"{float(self.time[last]):.4g} by {relative[last]:.2g}, with loss {float(self.loss[last]):.3g} against "
+            f"{float(self.loss_beside[last]):.3g}"
         )
         if self.verdict == TRUST:
             return f"{found}."
@@ -176,6 +178,28 @@ def beside(record: Any, other: Any, failed: Any, other_failed: Any) -> dict[str,
     both = both & ~parted
     gram = xp.where(both[:, None, None], other.saved["gram"][places], unknown[:, None, None])
     return dict(zip(BESIDE, map(in_jax, (gram, xp.where(both, other.loss[places], unknown))), strict=True))
+
+
+def corrected(record: Any, free: dict[str, Any], closed: dict[str, Any], scale: Any) -> dict[str, Any]:
+    """A run without the error of its closure: that which the same neurons have where it is put upon them.
+
+    Args:
+        record: the `Record` of the run.
+        free: what is saved of the neurons beside it.
+        closed: the same of the neurons in its closure.
+        scale: how many times the error is what separates the two.
+    """
+    own, free, closed, scale = in_numpy(
+        (dict(zip(BESIDE, (record.saved["gram"], record.loss), strict=True)), free, closed, scale)
+    )
+    xp = namespace(own, free, closed, scale)
+
+    def one(own, free, closed):
+        lost = xp.isinf(free) | xp.isinf(closed)
+        apart = xp.where(lost, 0.0, free) - xp.where(lost, 0.0, closed)
+        return in_jax(xp.where(lost, xp.inf, own + scale * apart))
+
+    return {name: one(own[name], free[name], closed[name]) for name in BESIDE}
 
 
 def _largest(values: Any) -> Any:

@@ -4,6 +4,7 @@ from overlap_learning.model.activations import AbstractActivation, Activation, E
 from overlap_learning.model.activity import field_variance, rollout, simulate
 from overlap_learning.model.bulk import AbstractBulk, DaleBulk, RandomBulk, SparseBulk
 from overlap_learning.model.bulk_network import BulkNetwork
+from overlap_learning.model.fixed_points import FixedPoints, fixed_points
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.moments import visible_moments
@@ -30,6 +31,7 @@ __all__ = [
     "Cubature",
     "DaleBulk",
     "Erf",
+    "FixedPoints",
     "GaussHermite",
     "HermiteGrid",
     "Layout",
@@ -48,6 +50,7 @@ __all__ = [
     "Trapezoid",
     "WhitenedNodes",
     "field_variance",
+    "fixed_points",
     "rollout",
     "simulate",
     "visible_moments",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from overlap_learning.checks import is_zero, scalar
+from overlap_learning.checks import is_traced, is_zero, scalar
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model, check_model
@@ -94,7 +94,7 @@ def rollout(model: Model, overlaps: Overlaps | Populations | ReducedNetwork, tas
     check_model(model, "rollout")
     if isinstance(overlaps, Populations):
         check_channels(model.layout, task, "rollout", populations=overlaps)
-        return mixture_outputs(model, Moments(overlaps.covariances, overlaps.means, overlaps.fractions), task)
+        return mixture_outputs(model, moments_of(overlaps), task)
     check_channels(model.layout, task, "rollout", overlaps=overlaps)
     return reduced_outputs(model, overlaps.gram, task)
 
@@ -147,43 +147,75 @@ def _reduced(model: Model, moments: Moments, task: Stimulus) -> tuple[jax.Array,
     penalised = getattr(task, "activity_penalty", None) is not None
     layout = model.layout
     n_fields, rank = layout.n_fields, layout.rank
-    with_fields = moments.covariances[:, :, :n_fields]
     inputs = jnp.moveaxis(task.inputs, 0, -1)
-
-    # Trials are the last axis and products are sums over an explicit axis: XLA then fuses a whole step into one loop
-    # over trials, several times faster than a matrix product of this size.
-    def times(matrix, vector):
-        return jnp.sum(matrix[..., None] * vector, axis=-2)
 
     # Of each step the derivative keeps k alone and computes the rest again: that is faster than to store and load it.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(k, now):
         x, private = now
-        spread, read = jnp.split(times(with_fields, k), [n_fields], axis=1)
-        variance = jnp.sum(k * spread, axis=1)
-        if private is not None:
-            variance = variance + private
-        if moments.means is None:
-            read = model.activation.gain(variance)[:, None] * read
-        else:
-            mean, slope = model.activation.averages(times(moments.means[:, :n_fields], k), variance)
-            read = slope[:, None] * read + mean[:, None] * moments.means[:, n_fields:, None]
-        read = over_populations(read)
+        read, variance = _read(model, moments, k, private)
         drive = jnp.concatenate([x, read[:rank]])
         squares = None
         if penalised:
-            centre = jnp.zeros_like(variance) if moments.means is None else times(moments.means[:, :n_fields], k)
-            squares = over_populations(model.activation.mean_square(centre, variance))
+            centre = jnp.zeros_like(variance) if moments.means is None else _times(moments.means[:, :n_fields], k)
+            squares = _over_populations(moments, model.activation.mean_square(centre, variance))
         return k + task.dt * (drive - k), (read[rank:], variance, squares)
-
-    def over_populations(found):
-        if moments.fractions is None:
-            return found[0]
-        return jnp.sum(moments.fractions.reshape(-1, *[1] * (found.ndim - 1)) * found, axis=0)
 
     start = jnp.zeros((n_fields, inputs.shape[-1]), jnp.result_type(moments.covariances, inputs))
     _, found = lax.scan(step, start, (inputs, _variance_of_noise(task)))
     return found
+
+
+def _read(
+    model: Model, moments: Moments, k: jax.Array, private: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """`< v phi(h) >` and `< z phi(h) >`, shape [R + n_out, B], at k [n_fields, B]; the field variance, shape [P, B].
+
+    Args:
+        model: the `Model`.
+        moments: of the neurons.
+        k: coordinates of the activity.
+        private: the variance that noise adds to the fields; None: there is none.
+    """
+    n_fields = model.layout.n_fields
+    spread, read = jnp.split(_times(moments.covariances[:, :, :n_fields], k), [n_fields], axis=1)
+    variance = jnp.sum(k * spread, axis=1)
+    if private is not None:
+        variance = variance + private
+    if moments.means is None:
+        read = model.activation.gain(variance)[:, None] * read
+    else:
+        mean, slope = model.activation.averages(_times(moments.means[:, :n_fields], k), variance)
+        read = slope[:, None] * read + mean[:, None] * moments.means[:, n_fields:, None]
+    return _over_populations(moments, read), variance
+
+
+# Trials are the last axis and products are sums over an explicit axis: XLA then fuses a whole step into one loop
+# over trials, several times faster than a matrix product of this size.
+def _times(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+    return jnp.sum(matrix[..., None] * vector, axis=-2)
+
+
+def _over_populations(moments: Moments, found: jax.Array) -> jax.Array:
+    if moments.fractions is None:
+        return found[0]
+    return jnp.sum(moments.fractions.reshape(-1, *[1] * (found.ndim - 1)) * found, axis=0)
+
+
+def reduced_flow(model: Model, moments: Moments, states: jax.Array, inputs: jax.Array) -> jax.Array:
+    """dk/dt at states k [..., n_fields] of the reduced activity, under a constant input [n_in]."""
+    k = states.reshape(-1, states.shape[-1]).T
+    read, _ = _read(model, moments, k)
+    x = jnp.broadcast_to(inputs[:, None], (len(inputs), k.shape[1]))
+    drive = jnp.concatenate([x, read[: model.layout.rank]])
+    return (drive - k).T.reshape(states.shape)
+
+
+def moments_of(overlaps: Overlaps | Populations) -> Moments:
+    """The `Moments` of overlaps or populations."""
+    if isinstance(overlaps, Populations):
+        return Moments(overlaps.covariances, overlaps.means, overlaps.fractions)
+    return Moments(overlaps.gram[None])
 
 
 def _variance_of_noise(task: Stimulus) -> jax.Array | None:
@@ -237,6 +269,7 @@ def simulate(
     check_model(model, "simulate", with_bulk=True)
     check_channels(model.layout, task, "simulate", network=network)
     check_bulk(model, network, "simulate")
+    check_time_constants(model, network, task, "simulate")
     own = getattr(task, "state_noise", None)
     given = state_noise if state_noise is not None else 0.0 if own is None else own
     noise = scalar(given, "simulate: state_noise", "at least 0", 0, open_low=False)
@@ -283,6 +316,8 @@ def full_activity(
     rank, n_fields = model.layout.rank, model.layout.n_fields
     inputs = jnp.moveaxis(task.inputs, 0, 1).astype(dtype)
     dt, weights = task.dt.astype(dtype), weights.astype(dtype)
+    if model.time_constants is not None:
+        dt = dt / model.time_constants.astype(dtype)
     fields = vectors[:, :n_fields].T.astype(dtype)
     readers = weights[:, None] * vectors[:, n_fields:].astype(dtype)
     across = None if bulk is None else bulk.astype(dtype).T
@@ -306,6 +341,26 @@ def full_activity(
         start = jnp.zeros((inputs.shape[1], len(vectors)), dtype)
         _, (outputs, squares) = lax.scan(step, start, (inputs, keys))
     return Activity(jnp.moveaxis(outputs, 1, 0), None if squares is None else squares.T)
+
+
+def check_time_constants(model: Model, network: AbstractNetwork, task: Stimulus, caller: str) -> None:
+    """Refuse time constants of another number of neurons, or so short that Euler steps are unstable.
+
+    Raises:
+        ValueError: naming what was passed, and what is allowed.
+    """
+    times = model.time_constants
+    if times is None:
+        return
+    if len(times) != network.n_neurons:
+        raise ValueError(
+            f"{caller}: the model has {len(times)} time_constants, the network {network.n_neurons} neurons."
+        )
+    if not is_traced(times, task.dt) and 2 * float(times.min()) <= float(task.dt):
+        raise ValueError(
+            f"{caller}: time_constants must be longer than dt / 2 = {float(task.dt) / 2:g}, or Euler steps are "
+            f"unstable; the shortest is {float(times.min()):g}."
+        )
 
 
 def check_channels(

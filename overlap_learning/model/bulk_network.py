@@ -13,7 +13,7 @@ from overlap_learning.checks import assembled, check_key, floating, is_traced, l
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork, Network, low_rank
-from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 
 
 class BulkNetwork(AbstractNetwork):
@@ -84,7 +84,8 @@ class BulkNetwork(AbstractNetwork):
             )
         if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:
             raise ValueError(
-                f"BulkNetwork.sample: overlaps must be ol.Overlaps of the model's {model.layout}, got {overlaps!r}."
+                f"BulkNetwork.sample: overlaps must be ol.Overlaps of the model's {model.layout}, got "
+                f"{what_has_overlaps(overlaps)}."
             )
         of_vectors, of_bulk = jax.random.split(key)
         vectors = Network.sample(overlaps, n_neurons, key=of_vectors, exact=exact).vectors

@@ -155,14 +155,14 @@ class Layout:
         """
         return in_jax(self.known_rates(rates))
 
-    def known_rates(self, rates: Any) -> Any:
-        """`rates`, in numpy if they are known."""
+    def known_rates(self, rates: Any, n_neurons: int | None = None) -> Any:
+        """`rates`, in numpy if they are known; with n_neurons also an array [N, d], of every neuron its own."""
         if rates is None:
             return np.ones(self.size)
         allowed = (
             f"rates must be a mapping with keys from {listed([*dict.fromkeys((*BLOCKS, *self.vector_names))])}, "
             f'such as {{"m": 0.0}} ("W" is that of a bulk, in networks that have one), or an array of shape '
-            f"[{self.size}]"
+            f"[{self.size}]" + (", or [N, d] of single neurons" if n_neurons is not None else "")
         )
         if isinstance(rates, Mapping):
             result = np.ones(self.size)
@@ -181,8 +181,10 @@ class Layout:
                 result = with_values(result, columns, rate)
         else:
             result = in_numpy(floating(by_label(rates, "rates", self.vector_names), "rates")).astype(float)
-            if result.shape != (self.size,):
-                raise ValueError(f"{allowed}; got an array of shape {list(result.shape)}.")
+            if result.shape not in ((self.size,), (n_neurons, self.size)):
+                own = n_neurons is None and result.ndim == 2
+                nearest = " Rates of single neurons are for ol.train, which moves every one." if own else ""
+                raise ValueError(f"{allowed}; got an array of shape {list(result.shape)}.{nearest}")
         if not is_traced(result) and not np.all(np.isfinite(result) & (np.asarray(result) >= 0)):
             raise ValueError(f"{allowed}, each rate finite and not negative; got {np.asarray(result).tolist()}.")
         if is_traced(result):

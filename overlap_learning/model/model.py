@@ -1,9 +1,14 @@
 """Model: a layout with an activation, and which overlaps its loss can see."""
 
-import equinox as eqx
-import numpy as np
+from collections.abc import Mapping
 
-from overlap_learning.checks import described
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from overlap_learning.checks import described, floating, is_traced, listed
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
@@ -18,9 +23,14 @@ class Model(eqx.Module):
         bulk: random connectivity beside the low-rank one, `W = W0 + u v^T / N`, such as `ol.RandomBulk(0.9)`; None:
             there is none. `visible` and `invisible` are entries of G alone: with a bulk that learning has correlated
             with the vectors, the loss sees moments such as `z^T W0 m / N` too.
+        tied: vectors that are another one and learn as it: `{"v2": "z"}` is an output that is fed back along u2. With
+            C, which writes the free vectors to all their places, `V = V_free C`, and a step of descent is
+            `V <- V (1 - eta S T)`, `T = C^T P_free C`. The two have one rate.
+        time_constants: of every neuron its own, `tau_i dh_i/dt = -h_i + ...`, shape [N]; None: 1. Full networks alone.
 
     Raises:
-        ValueError: if an argument is of another kind.
+        ValueError: if an argument is of another kind, no two vectors have the names that are tied, or a time constant
+            is not positive.
 
     Source: Ger & Barak 2026, section 3 (visible and invisible overlaps).
 
@@ -30,13 +40,24 @@ class Model(eqx.Module):
         ('vm', 'zm', 'vu', 'zu')
         >>> model.invisible_names
         ('mm', 'mu', 'uu', 'vv', 'vz', 'zz')
+        >>> fed_back = ol.Model(ol.Layout(n_in=1, rank=2, n_out=1), ol.Tanh(), tied={"v2": "z"})
     """
 
     layout: Layout = eqx.field(static=True)
     activation: AbstractActivation
     bulk: AbstractBulk | None
+    tied: tuple[tuple[str, str], ...] = eqx.field(static=True)
+    time_constants: jax.Array | None
 
-    def __init__(self, layout: Layout, activation: AbstractActivation, bulk: AbstractBulk | None = None):
+    def __init__(
+        self,
+        layout: Layout,
+        activation: AbstractActivation,
+        bulk: AbstractBulk | None = None,
+        *,
+        tied: Mapping[str, str] | None = None,
+        time_constants: ArrayLike | None = None,
+    ):
         if not isinstance(layout, Layout):
             raise ValueError(f"Model: layout must be an ol.Layout, got {layout!r}.")
         if not isinstance(activation, AbstractActivation):
@@ -49,9 +70,26 @@ class Model(eqx.Module):
                 f"Model: bulk must be ol.RandomBulk(g) or another ensemble of ol.model, or None, got {bulk!r}. A given "
                 "matrix belongs to the network: ol.BulkNetwork(vectors, layout, bulk)."
             )
+        pairs = () if tied is None else tuple(tied.items()) if isinstance(tied, Mapping) else tied
+        names = layout.vector_names
+        free = set(names) - {pair[0] for pair in pairs}
+        if any(pair[0] not in names or pair[1] not in free for pair in pairs):
+            raise ValueError(
+                "Model: tied must map vectors to others, which are not tied themselves, such as "
+                f'{{"v2": "z"}}, with names from {listed(names)}; got {tied!r}.'
+            )
         self.layout = layout
         self.activation = activation
         self.bulk = bulk
+        self.tied = pairs
+        if time_constants is not None:
+            time_constants = floating(time_constants, "Model: time_constants")
+            if time_constants.ndim != 1 or not (is_traced(time_constants) or np.all(np.asarray(time_constants) > 0)):
+                raise ValueError(
+                    "Model: time_constants must be positive, one for each neuron, shape [N]; got shape "
+                    f"{list(time_constants.shape)}, the shortest {time_constants.min():g}."
+                )
+        self.time_constants = time_constants
 
     def __repr__(self) -> str:
         return described(self)
@@ -74,6 +112,25 @@ class Model(eqx.Module):
         return ~self.visible
 
     @property
+    def ties(self) -> np.ndarray:
+        """`C^T C`, shape [d, d]: 1 where two vectors are one, 0 elsewhere."""
+        names = self.layout.vector_names
+        free = np.arange(len(names))
+        for one, other in self.tied:
+            free[names.index(one)] = names.index(other)
+        return (free[:, None] == free).astype(float)
+
+    def summed_over_ties(self, slope: jax.Array) -> jax.Array:
+        """A gradient [..., d] by every vector as that by the free ones, at all their places: `g C^T C`."""
+        if not self.tied:
+            return slope
+        return jnp.matmul(slope, self.ties.astype(slope.dtype), precision="highest")
+
+    def counted_once(self, change: jax.Array) -> jax.Array:
+        """A change [..., d] whose squares add up to those of the free vectors."""
+        return change / np.sqrt(self.ties.sum(axis=0)).astype(change.dtype) if self.tied else change
+
+    @property
     def visible_names(self) -> tuple[str, ...]:
         """Names of the visible overlaps."""
         return self._names(self.visible)
@@ -94,16 +151,70 @@ def check_model(model: Model, caller: str, *, with_bulk: bool = False) -> None:
     Args:
         model: the model.
         caller: the function that a person called.
-        with_bulk: whether it knows what a bulk does.
+        with_bulk: whether it knows what a bulk does, and neurons with time constants of their own.
 
     Raises:
         ValueError: naming the caller.
     """
     if not isinstance(model, Model):
         raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")
+    if model.time_constants is not None and not with_bulk:
+        refuse_time_constants(model, caller)
     if model.bulk is not None and not with_bulk:
         raise ValueError(
             f"{caller}: the model has a bulk, {model.bulk!r}, which {caller} knows nothing of; full networks "
             "(ol.simulate, ol.train) do. Leave it out for the low-rank network alone: "
             "ol.Model(model.layout, model.activation)."
         )
+
+
+def refuse_time_constants(model: Model, caller: str) -> None:
+    """Refuse neurons that leave the span of the input and recurrent vectors.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    if model.time_constants is not None:
+        raise ValueError(
+            f"{caller}: the model has time_constants of its neurons, whose states are in no small space that {caller} "
+            "could follow; full networks (ol.simulate, ol.train) are simulated with them. With one time constant for "
+            "all, measure time in units of it: divide dt."
+        )
+
+
+def refuse_ties(model: Model, caller: str) -> None:
+    """Refuse a model with tied vectors where each is taken to learn by itself.
+
+    Raises:
+        ValueError: naming the caller.
+    """
+    if model.tied:
+        raise ValueError(
+            f"{caller}: the model has tied vectors, {dict(model.tied)!r}, and {caller} takes each to learn by itself; "
+            "ol.integrate and ol.train do not."
+        )
+
+
+def check_tied(model: Model, gram: jax.Array, caller: str) -> None:
+    """Refuse a start whose vectors are not tied as the model's, but for rounding.
+
+    Args:
+        model: the model.
+        gram: of the start, or of a batch of them.
+        caller: the function that a person called.
+
+    Raises:
+        ValueError: naming the vectors.
+    """
+    names = model.layout.vector_names
+    for one, other in () if is_traced(gram) else model.tied:
+        i, j = names.index(one), names.index(other)
+        size = gram[..., i, i] + gram[..., j, j]
+        apart = np.asarray(size - gram[..., i, j] - gram[..., j, i])
+        # The square of what rounding of the Gram matrix leaves.
+        if np.any(apart > 1e4 * jnp.finfo(gram.dtype).eps * np.asarray(size)):
+            raise ValueError(
+                f"{caller}: {one} is tied to {other}, and differs from it: |{one} - {other}|^2/N is {apart.max():.3g}. "
+                "Start from vectors that are equal, such as "
+                "ol.Network.from_vectors(m=m, u=np.stack([u, q], 1), v=np.stack([v, z], 1), z=z), or its overlaps."
+            )

@@ -15,7 +15,8 @@ from overlap_learning.checks import assembled, by_label, check_key, count, float
 from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
-from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
+from overlap_learning.printed import as_html, matrix_rows
 
 Kind = TypeVar("Kind", bound="AbstractNetwork")
 
@@ -70,6 +71,19 @@ class AbstractNetwork(eqx.Module):
     def overlaps(self) -> Overlaps:
         """`G = sum_i w_i V_i V_i^T`."""
         return Overlaps(weighted_gram(self.vectors, self.weights), self.layout)
+
+    def __repr__(self) -> str:
+        kind, vectors = type(self).__name__, self.vectors
+        # Of neurons that other processes hold, the values are not known here.
+        is_known = not is_traced(vectors, self.weights) and getattr(vectors, "is_fully_addressable", True)
+        if not is_known or vectors.ndim != 2:
+            return f"{kind}({self.layout}, vectors of shape {list(vectors.shape)})"
+        gram = np.asarray(weighted_gram(vectors, self.weights))
+        about = f"{kind}: {self.n_neurons:,} neurons, {self.layout}, {vectors.dtype}; overlaps"
+        return "\n".join([about, *matrix_rows(gram, self.layout.vector_names)])
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self))
 
 
 class Network(AbstractNetwork):
@@ -141,7 +155,7 @@ class Network(AbstractNetwork):
             ValueError: if exact and N is smaller than d (d vectors need d neurons to be independent).
         """
         if not isinstance(overlaps, Overlaps):
-            raise ValueError(f"Network.sample: overlaps must be ol.Overlaps, got {overlaps!r}.")
+            raise ValueError(f"Network.sample: overlaps must be ol.Overlaps, got {what_has_overlaps(overlaps)}.")
         check_key(key, "Network.sample")
         layout = overlaps.layout
         d = layout.size

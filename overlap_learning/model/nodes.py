@@ -176,12 +176,15 @@ class SobolNodes(AbstractNodes):
 
     def standard(self, dimension: int, n_fields: int) -> tuple[np.ndarray, np.ndarray]:
         _check_enough(self.n_nodes, dimension, "SobolNodes")
-        key = jax.random.key(0) if self.key is None else self.key
-        if is_traced(key):
-            raise ValueError(
-                "SobolNodes: key must be known, so that points can be drawn; inside jit or vmap use WhitenedNodes."
-            )
-        points = sobol_points(self.n_nodes, dimension, tuple(np.asarray(jax.random.key_data(key)).tolist()))
+        # A key that is made here is known inside jit, too.
+        with jax.ensure_compile_time_eval():
+            key = jax.random.key(0) if self.key is None else self.key
+            if is_traced(key):
+                raise ValueError(
+                    "SobolNodes: key must be known, so that points can be drawn; inside jit or vmap use WhitenedNodes."
+                )
+            numbers = np.asarray(jax.random.key_data(key)).tolist()
+        points = sobol_points(self.n_nodes, dimension, tuple(numbers))
         return _whiten(points, centred=not self.folded), np.full(self.n_nodes, 1 / self.n_nodes)
 
 

@@ -21,6 +21,7 @@ from overlap_learning.checks import (
     with_values,
 )
 from overlap_learning.model.layout import Layout
+from overlap_learning.printed import as_html, matrix_rows
 
 
 class Overlaps(eqx.Module):
@@ -170,6 +171,15 @@ class Overlaps(eqx.Module):
             raise ValueError(f'Overlaps are indexed by two blocks, as in overlaps["z", "u"], got {blocks!r}.')
         return self.gram[..., self.layout.block(blocks[0]), self.layout.block(blocks[1])]
 
+    def __repr__(self) -> str:
+        if is_traced(self.gram) or self.gram.ndim != 2:
+            return f"Overlaps({self.layout}, gram of shape {list(self.gram.shape)})"
+        about = f"Overlaps: {self.layout}, {self.gram.dtype}"
+        return "\n".join([about, *matrix_rows(np.asarray(self.gram), self.layout.vector_names)])
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self))
+
     def entries(self) -> dict[str, jax.Array]:
         """All distinct overlaps by name, each of shape [...] (the batch axes)."""
         rows, columns = self.layout.entry_indices
@@ -194,6 +204,8 @@ class _NotPositiveError(ValueError):
 def what_has_overlaps(value: Any) -> str:
     """What was passed in place of overlaps, and how to get at those that it has."""
     kind = type(value).__name__
+    if isinstance(value, Overlaps):
+        return f"{kind} of {value.layout} with gram of shape {list(value.gram.shape)}"
     return f"{kind}; pass its .overlaps" if hasattr(type(value), "overlaps") else kind
 
 

@@ -30,6 +30,9 @@ class NeuronLearner(AbstractLearner):
     per_neuron: bool = eqx.field(static=True, default=True)
     state_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
     keeps_vectors: bool = eqx.field(static=True, default=False)
+    #: Directions over neurons, shape [N, r], `B^T diag(w) B = 1`, and how much is kept of a gradient that leaves them.
+    basis: jax.Array | None = None
+    kept: jax.Array | None = None
 
     @classmethod
     def begin(cls, model: Model, start: AbstractNetwork, rates: jax.Array) -> tuple["NeuronLearner", Neurons]:
@@ -43,10 +46,14 @@ class NeuronLearner(AbstractLearner):
 
     def gradient(self, position: Neurons, task: Task) -> tuple[jax.Array, Neurons]:
         value, slope = jax.value_and_grad(lambda at: self.loss(at, task))(position)
+        slope = Neurons(self.model.summed_over_ties(slope.vectors), slope.bulk)
         if not self.per_neuron:
             return value, slope
         # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
         scaled = slope.vectors / jnp.where(self.weights > 0, self.weights, 1)[:, None]
+        if self.basis is not None and self.kept is not None:
+            within = self.basis @ (self.basis.T @ slope.vectors)
+            scaled = within + self.kept * (scaled - within)
         return value, Neurons(scaled, slope.bulk)
 
     def observe(self, position: Neurons) -> dict[str, jax.Array]:
@@ -66,7 +73,7 @@ class NeuronLearner(AbstractLearner):
     def square(self, change: Neurons) -> jax.Array:
         # What the loss falls by along a gradient: of vectors the mean over neurons.
         each = self.weights if self.per_neuron else jnp.ones_like(self.weights)
-        square = jnp.trace(weighted_gram(change.vectors, each))
+        square = jnp.trace(weighted_gram(self.model.counted_once(change.vectors), each))
         return square if change.bulk is None else square + jnp.sum(jnp.square(change.bulk))
 
     def diffuse(self, position: Neurons, variance: jax.Array, key: jax.Array) -> Neurons:

@@ -8,7 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from overlap_learning.model.model import Model
+from overlap_learning.model.products import product
 from overlap_learning.tasks.task import Task
+
+#: Up to so many entries, of N neurons in B trials say, a product of few terms is a sum.
+FEW = 1024
 
 
 def neuron_loss(
@@ -60,12 +64,17 @@ def _simulate(
     rank = model.layout.rank
 
     def step(k, x):
-        read = _sums(model.activation(k.astype(spanning.dtype) @ spanning), readers, k.dtype)
+        read = _sums(model.activation(_times(k.astype(spanning.dtype), spanning)), readers, k.dtype)
         drive = jnp.concatenate([x, read[:, :rank]], axis=1)
         return k + dt * (drive - k), (read[:, rank:], k)
 
     _, (outputs, k) = lax.scan(step, jnp.zeros((inputs.shape[1], len(spanning)), inputs.dtype), inputs)
     return outputs, k
+
+
+def _times(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`a @ b`, as a sum for a few neurons: a call of BLAS takes longer than a loop over so few numbers."""
+    return product(a, b) if a.shape[0] * b.shape[1] <= FEW else a @ b
 
 
 def _sums(neurons: jax.Array, vectors: jax.Array, dtype: Any) -> jax.Array:
@@ -89,11 +98,11 @@ def _backward(course, slope, _perturbed, parts, model, dt):
         k, to_outputs = now
         to_read = jnp.concatenate([dt * later[:, n_in:], to_outputs], axis=1)
         k, to_read = k.astype(dtype), to_read.astype(dtype)
-        field = k @ spanning
+        field = _times(k, spanning)
         phi, gain = jax.jvp(model.activation, (field,), (jnp.ones_like(field),))
-        to_field = gain * (to_read @ readers)
+        to_field = gain * _times(to_read, readers)
         earlier = (1 - dt) * later + _sums(to_field, spanning, later.dtype)
-        return (earlier, to_spanning + k.T @ to_field, to_readers + to_read.T @ phi), dt * later[:, :n_in]
+        return (earlier, to_spanning + _times(k.T, to_field), to_readers + _times(to_read.T, phi)), dt * later[:, :n_in]
 
     start = (jnp.zeros_like(course[0]), jnp.zeros_like(spanning), jnp.zeros_like(readers))
     (_, to_spanning, to_readers), to_inputs = lax.scan(step, start, (course, slope), reverse=True)

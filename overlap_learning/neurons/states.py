@@ -22,7 +22,7 @@ def network_loss(
 ) -> jax.Array:
     """The loss of a network of N neurons, by the way that needs least memory.
 
-    A penalty on activity or noise on states needs the states of all neurons, T B N numbers.
+    A penalty on activity, noise on states or time constants of neurons need the states of all neurons, T B N numbers.
 
     Args:
         model: the `Model`.
@@ -35,7 +35,7 @@ def network_loss(
     Returns:
         The loss, shape [].
     """
-    if task.activity_penalty is None and task.state_noise is None:
+    if task.activity_penalty is None and task.state_noise is None and model.time_constants is None:
         if bulk is None:
             return neuron_loss(model, vectors, weights, task, state_dtype)
         return bulk_loss(model, vectors, weights, bulk, task, state_dtype)

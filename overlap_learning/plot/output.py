@@ -49,7 +49,9 @@ def output(
         >>> ol.plot.output(model, task, learned).get_xlabel()
         'time (neuronal time constants)'
     """
-    labels = _check(task, networks, labels, trial)
+    labels = check_networks(task, networks, labels, "output")
+    if not 0 <= trial < task.n_trials:
+        raise ValueError(f"output: trial must be from 0 to {task.n_trials - 1}, got {trial}.")
     ax = axes_of(ax, "output")
     times = np.asarray(task.times)
     targets = np.asarray(task.targets)[trial]
@@ -70,9 +72,7 @@ def output(
         [FULL if isinstance(network, AbstractNetwork) and len(networks) > 1 else THEORY for network in networks]
     )
     for network, label, look in zip(networks, labels, chosen, strict=True):
-        values = np.asarray(
-            simulate(model, network, task) if isinstance(network, AbstractNetwork) else rollout(model, network, task)
-        )
+        values = outputs_of(model, network, task)
         for channel in channels:
             which = f" {channel + 1}" if len(channels) > 1 else ""
             # With several channels colour tells them apart, and the kind of line or mark the networks.
@@ -85,22 +85,31 @@ def output(
     return ax
 
 
-def _check(
-    task: Task, networks: Sequence[Overlaps | AbstractNetwork], labels: Sequence[str] | None, trial: int
+def outputs_of(model: Model, network: Overlaps | AbstractNetwork, task: Task) -> np.ndarray:
+    """What a network does on all trials, shape [B, T, n_out]."""
+    run = simulate if isinstance(network, AbstractNetwork) else rollout
+    return np.asarray(run(model, network, task))  # pyright: ignore[reportArgumentType]
+
+
+def check_networks(
+    task: Task, networks: Sequence[Overlaps | AbstractNetwork], labels: Sequence[str] | None, caller: str
 ) -> Sequence[str]:
+    """The labels of the networks that a picture shows on a task.
+
+    Raises:
+        ValueError: if an argument is of another kind, or labels do not fit.
+    """
     if not isinstance(task, Task):
         raise ValueError(
-            f"output: task must be an ol.Task, got {type(task).__name__}; from a stream, take stream.sample(key)."
+            f"{caller}: task must be an ol.Task, got {type(task).__name__}; from a stream, take stream.sample(key)."
         )
     if not networks or not all(isinstance(network, (Overlaps, AbstractNetwork)) for network in networks):
         kinds = ", ".join(type(network).__name__ for network in networks) or "none"
-        raise ValueError(f"output: pass one or more networks, ol.Overlaps or ol.Network, got {kinds}.")
-    if not 0 <= trial < task.n_trials:
-        raise ValueError(f"output: trial must be from 0 to {task.n_trials - 1}, got {trial}.")
+        raise ValueError(f"{caller}: pass one or more networks, ol.Overlaps or ol.Network, got {kinds}.")
     if labels is None:
         return numbered([f"full N = {n.n_neurons:,}" if isinstance(n, AbstractNetwork) else "theory" for n in networks])
     if isinstance(labels, str) or len(labels) != len(networks):
-        raise ValueError(f"output: labels must be {len(networks)} names, one for each network, got {labels!r}.")
+        raise ValueError(f"{caller}: labels must be {len(networks)} names, one for each network, got {labels!r}.")
     return labels
 
 

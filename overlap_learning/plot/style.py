@@ -108,6 +108,23 @@ def axes_of(ax: "Axes | None", caller: str) -> "Axes":
     return ax
 
 
+def row_of_axes(ax: "Sequence[Axes] | None", n: int, caller: str) -> "list[Axes]":
+    """As many Axes to draw on: the given ones, or a row of a new figure.
+
+    Raises:
+        ValueError: if `ax` is something else.
+    """
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        _, panels = plt.subplots(1, n, figsize=(4.4 * n, 4.3), layout="constrained", squeeze=False)
+        return panels[0].tolist()
+    panels = [axes_of(panel, caller) for panel in ax]
+    if len(panels) != n:
+        raise ValueError(f"{caller}: ax must be {n} Axes, such as plt.subplots(1, {n})[1], got {len(panels)}.")
+    return panels
+
+
 def symbol(name: str) -> str:
     """An overlap's or vector's name in mathematical type: "zm" becomes sigma with index zm, "u1" u with index 1."""
     parts = re.findall(r"([muvz])(\d*)", name)

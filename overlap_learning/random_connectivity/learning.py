@@ -22,7 +22,7 @@ from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.model.bulk import AbstractBulk, RandomBulk, SparseBulk, bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
 from overlap_learning.model.factor import gram_factor
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, refuse_ties
 from overlap_learning.model.network import triangular_factor
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.reduced_network import ReducedNetwork
@@ -97,6 +97,7 @@ def learn_with_bulk(
         ValueError: if the theory does not hold for them; the message says what does.
         LearningError: if learning ended badly or the error is above the tolerance, and throw.
     """
+    refuse_ties(model, "integrate with a bulk")
     _check(model, start, rule)
     depth = Depth() if depth is None else depth
     if not isinstance(depth, Depth):

@@ -14,7 +14,7 @@ from overlap_learning.checks import floating, require_float64
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import RandomBulk, SparseBulk
 from overlap_learning.model.model import Model
-from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 
 #: Nodes of averages over Gaussian fields, in each dimension, and the degree of the force as a polynomial.
 N_NODES, DEGREE = 64, 32
@@ -244,7 +244,10 @@ def _check(model: Model, overlaps: Overlaps, inputs: np.ndarray) -> None:
             "others simulate a network: ol.simulate."
         )
     if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout or overlaps.gram.ndim != 2:
-        raise ValueError(f"{caller}: overlaps must be ol.Overlaps of one network of {model.layout}, got {overlaps!r}.")
+        raise ValueError(
+            f"{caller}: overlaps must be ol.Overlaps of one network of {model.layout}, got "
+            f"{what_has_overlaps(overlaps)}."
+        )
     if inputs.shape != (model.layout.n_in,) or not np.all(np.isfinite(inputs)):
         raise ValueError(
             f"{caller}: inputs must be {model.layout.n_in} finite numbers, one for each input, got {inputs.tolist()}."

@@ -1,7 +1,7 @@
 """Connectivity: what training changed of it, and how much of that the trained network needs."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import check_key, count, floating, scalar
+from overlap_learning.learning.result import AbstractResult, labelled
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activity import check_channels, simulate
 from overlap_learning.model.bulk_network import bulk_network_of
@@ -19,12 +20,15 @@ from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.tasks.task import Task, check_task
 
+if TYPE_CHECKING:
+    import xarray
+
 #: Ranks of a truncation: the published 0 to 25.
 N_RANKS = 26
 _SHARE = "a share of the reference, between 0 and 1"
 
 
-class ConnectivityChange(eqx.Module):
+class ConnectivityChange(AbstractResult):
     """The change of connectivity as its singular value decomposition, `Delta W = L diag(s) R^T`.
 
     Attributes:
@@ -32,6 +36,8 @@ class ConnectivityChange(eqx.Module):
         singular_values: s, the largest first, shape [r].
         right: R, shape [N, r].
     """
+
+    table: ClassVar[str] = "singular_values"
 
     left: jax.Array
     singular_values: jax.Array
@@ -57,8 +63,17 @@ class ConnectivityChange(eqx.Module):
         held = np.cumsum(np.square(np.asarray(self.singular_values, dtype=float)))
         return 1 + int(np.sum(held < share * held[-1]))
 
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset: dimensions `post`, `pre` and `component`."""
+        return labelled(
+            "Change of connectivity",
+            singular_values=("component", self.singular_values, "singular values"),
+            left=(("post", "component"), self.left, "left singular vectors"),
+            right=(("pre", "component"), self.right, "right singular vectors"),
+        )
 
-class RankOfChange(eqx.Module):
+
+class RankOfChange(AbstractResult):
     """The loss of a trained network with its change of connectivity cut off at each rank.
 
     Attributes:
@@ -89,8 +104,20 @@ class RankOfChange(eqx.Module):
         below = np.asarray(self.loss < share * self.reference)
         return int(np.asarray(self.ranks)[below.argmax()]) if below.any() else None
 
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset of losses by `rank`, and of the singular values of the change."""
+        data = labelled(
+            "Loss with the change of connectivity cut off at each rank",
+            loss=("rank", self.loss, "loss with the change cut off"),
+            loss_of_whole=None if self.loss_of_whole is None else ("rank", self.loss_of_whole, "with all cut off"),
+            trained_loss=((), self.trained_loss, "loss with all of W"),
+            reference=((), self.reference, "what shares are of"),
+            singular_values=("component", self.change.singular_values, "singular values of the change"),
+        )
+        return data.assign_coords(rank=np.asarray(self.ranks))
 
-class Spectra(eqx.Module):
+
+class Spectra(AbstractResult):
     """Spectra of connectivity before and after training, shape [N] each, the largest first.
 
     Attributes:
@@ -100,10 +127,23 @@ class Spectra(eqx.Module):
         singular_values: of W.
     """
 
+    table: ClassVar[str] = "singular_values"
+
     start: jax.Array
     final: jax.Array
     change: jax.Array
     singular_values: jax.Array
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset, over `component`; of eigenvalues real and imaginary parts, as files have no others."""
+        values = {"start": self.start, "final": self.final, "change": self.change}
+        parts = {f"{name}_{part}": ("component", getattr(np.asarray(array), part), f"{part} part of eigenvalues")
+                 for name, array in values.items() for part in ("real", "imag")}  # fmt: skip
+        return labelled(
+            "Spectra of connectivity",
+            singular_values=("component", self.singular_values, "singular values of W after training"),
+            **parts,
+        )
 
 
 def connectivity_change(

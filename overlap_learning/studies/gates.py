@@ -1,7 +1,7 @@
 """Gates: what training changed of the gates of an LSTM, and how much of that the trained one needs."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -10,12 +10,16 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.checks import refuse_traced, scalar
+from overlap_learning.learning.result import AbstractResult, labelled
 from overlap_learning.studies.connectivity import N_RANKS, ConnectivityChange, change_between, chosen_ranks
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.lstm import LSTM, LSTMLearner
 
+if TYPE_CHECKING:
+    import xarray
 
-class GateRanks(eqx.Module):
+
+class GateRanks(AbstractResult):
     """The accuracy of a trained LSTM with its matrices cut off at each rank.
 
     Attributes:
@@ -28,6 +32,8 @@ class GateRanks(eqx.Module):
         whole: of each matrix W itself, the same.
         start_singular_values: of each W0, shape [N], by name.
     """
+
+    table: ClassVar[str] = "accuracy"
 
     ranks: jax.Array
     accuracy: jax.Array
@@ -58,6 +64,18 @@ class GateRanks(eqx.Module):
         tests = [binomtest(int(k), self.n_sentences).proportion_ci(level, method="wilson") for k in right.flat]
         low, high = (np.reshape([getattr(test, end) for test in tests], right.shape) for end in ("low", "high"))
         return low, high
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset of accuracies by `rank`, and of the singular values of each matrix's change."""
+        data = labelled(
+            "Accuracy of an LSTM with its matrices cut off at each rank",
+            accuracy=("rank", self.accuracy, "accuracy with the change cut off"),
+            accuracy_of_whole=("rank", self.accuracy_of_whole, "accuracy with all cut off"),
+            trained_accuracy=((), self.trained_accuracy, "accuracy with all of W"),
+            **{f"{name}_singular_values": (f"{name}_component", change.singular_values, f"of the change of {name}")
+               for name, change in self.change.items()},
+        )  # fmt: skip
+        return data.assign_coords(rank=np.asarray(self.ranks))
 
 
 def rank_of_gates(

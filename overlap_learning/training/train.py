@@ -7,17 +7,17 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from overlap_learning.checks import is_traced
+from overlap_learning.checks import in_jax, is_traced
 from overlap_learning.learning.checkpoint import Checkpoint, Store
 from overlap_learning.learning.driver import check_run, run
 from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.learning.stability import rise
-from overlap_learning.model.activity import check_channels
+from overlap_learning.model.activity import check_channels, check_time_constants
 from overlap_learning.model.bulk import BULK, bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_tied
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.neurons.arrays import Arrays, Neurons
 from overlap_learning.neurons.learner import NeuronLearner
@@ -52,7 +52,7 @@ def train(
         task: a `Task` (fixed batch) or, for rules in steps, a `TaskStream` (fresh batch each step).
         network: the start, a `Network` or a `BulkNetwork`; or several, vectors [n_networks, N, d] (of `Network.sample`
             of several overlaps, say), which learn side by side on the same trials, each as it would alone.
-        rule: `GradientDescent`, `GradientFlow` or `Optimiser`.
+        rule: `GradientDescent`, `GradientFlow` or `Optimiser`; here `rates` may be those of single neurons, [N, d].
         key: a jax random key; needed for a stream, for minibatches and for noise. `ol.integrate` draws the same trials
             from the same key.
         arrays: the arrays that the rule moves, and how their gradients are scaled, for rules such as Adam that depend
@@ -130,7 +130,10 @@ def _learner(
             f'train: rates["{BULK}"] is a rate of the bulk, and this network has none; make one with '
             "ol.BulkNetwork.sample(model, overlaps, n_neurons, key=key), or ol.BulkNetwork(vectors, layout, bulk)."
         )
-    rates = Neurons(model.layout.rates(named).astype(dtype), None if rate is None else rate.astype(dtype))
+    rates = Neurons(
+        in_jax(model.layout.known_rates(named, network.n_neurons)).astype(dtype),
+        None if rate is None else rate.astype(dtype),
+    )
     arrays = Arrays() if arrays is None else arrays
     if not isinstance(arrays, Arrays):
         raise ValueError(f"train: arrays must be ol.training.Arrays(units, per_neuron=...), or None, got {arrays!r}.")
@@ -165,6 +168,9 @@ def _check(
         )
     check_run(model, task, rule, key, "train", with_bulk=True)
     check_bulk(model, network, "train")
+    check_time_constants(model, network, task.outline, "train")
+    if model.tied:
+        check_tied(model, network.overlaps.gram, "train")
     if rule.motion is Motion.BARE:
         raise ValueError(
             "train: DirectDescent moves overlaps without neurons, so there is nothing to train; use ol.integrate."

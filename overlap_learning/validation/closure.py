@@ -1,7 +1,7 @@
 """closure_error: how far the Gaussian theory is from the limit of infinitely many neurons, on a given task."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,8 @@ class ClosureReport(AbstractResult):
         limit_output: outputs in the limit there, on the same trials.
         networks: networks of several N against the limit, a `FiniteSize`; None if none were run.
     """
+
+    table: ClassVar[str] = "overlaps"
 
     theory: Solution
     limit: Limit

@@ -1,7 +1,7 @@
 """Scaling: how the deviations of full networks from a reference fall with their number of neurons."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ from overlap_learning.checks import count
 from overlap_learning.learning.checkpoint import Checkpoint, part_of
 from overlap_learning.learning.outcomes import RESULTS, LearningError, is_one_of
 from overlap_learning.learning.progress import bar
+from overlap_learning.learning.result import AbstractResult, labelled
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.bulk_network import BulkNetwork, bulk_network_of
@@ -21,6 +22,9 @@ from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 from overlap_learning.training.train import train
 
+if TYPE_CHECKING:
+    import xarray
+
 #: The most neurons of networks that are trained side by side: enough that small ones do not wait for overhead.
 NEURONS_AT_ONCE = 10_000
 
@@ -29,7 +33,7 @@ NEURONS_AT_ONCE = 10_000
 MOST_ADDED = 4e8
 
 
-class FiniteSize(eqx.Module):
+class FiniteSize(AbstractResult):
     """Deviations of networks of several sizes from a reference, each at the same saved points.
 
     Attributes:
@@ -38,6 +42,8 @@ class FiniteSize(eqx.Module):
             `layout.entry_names`.
         loss: the loss of each network, shape [len(n_neurons), n_seeds, S].
     """
+
+    table: ClassVar[str] = "deviation"
 
     n_neurons: tuple[int, ...] = eqx.field(static=True)
     deviation: np.ndarray
@@ -99,6 +105,16 @@ class FiniteSize(eqx.Module):
         # N times the variance of each network, which all of them share.
         shared = np.sum(weight[:, None] * np.square(values - bias), axis=0) / (len(weight) - 1)
         return bias, np.sqrt(shared / weight.sum())
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset: `deviation` and `loss` over `n_neurons` and `seed`."""
+        axes = ("n_neurons", "seed", "point")
+        data = labelled(
+            "Deviations of networks of several sizes",
+            deviation=((*axes, "number"), self.deviation, "network minus reference"),
+            loss=(axes, self.loss, "loss of the networks"),
+        )
+        return data.assign_coords(n_neurons=list(self.n_neurons))
 
 
 def entries(solution: Solution) -> np.ndarray:

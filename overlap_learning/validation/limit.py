@@ -1,6 +1,6 @@
 """limit: learning of infinitely many neurons, by weighted ones."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import jax
@@ -18,7 +18,7 @@ from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import Activation
 from overlap_learning.model.activity import check_channels, simulate
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, refuse_ties
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, MinimalNodes, SobolNodes, default_nodes
 from overlap_learning.model.overlaps import Overlaps, with_gram
@@ -54,6 +54,8 @@ class Limit(AbstractResult):
         folded: whether each node stands for its mirror image -V, too.
         exact: whether d neurons gave it exactly: linear phi, and a rule that closes in overlap space.
     """
+
+    table: ClassVar[str] = "overlaps"
 
     solution: Solution
     coarse: Solution
@@ -266,6 +268,7 @@ def limit(
     """
     require_float64("ol.limit", model=model, task=task, overlaps=overlaps, rule=rule)
     check_run(model, task, rule, key, "limit")
+    refuse_ties(model, "limit")
     check_plain(task.outline, "limit", ("state_noise",))
     check_comparable(rule, "limit")
     check_checkpoint(checkpoint, rule, "limit")

@@ -1,7 +1,7 @@
 """validate: the theory against full N, on the same trials."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -71,6 +71,8 @@ class Validation(AbstractResult):
         closure: for nonlinear networks, the `ClosureReport`: the theory against the limit of infinite N, which tells
             what of the deviation does not fall with N.
     """
+
+    table: ClassVar[str] = "deviation"
 
     theory: Solution
     n_neurons: tuple[int, ...] = eqx.field(static=True)
@@ -317,7 +319,7 @@ def validate(
     refuse_traced("validate", overlaps, key)
     if isinstance(overlaps, Network):
         overlaps = gaussian_overlaps(model, overlaps, task, key, "validate")
-    check_layout(model, overlaps, "validate", with_bulk=True)
+    check_layout(model, overlaps, "validate", with_bulk=True, with_ties=True)
     if model.bulk is not None and not model.is_linear:
         raise ValueError(
             f"validate: the theory of a bulk is that of linear networks, and this model has {model.activation!r}; use "

@@ -214,6 +214,36 @@ def test_no_table_ignores_an_unknown_key(table, key):
         read_config(changed(table, **{key: 1}), "run")
 
 
+def test_an_own_task_comes_from_a_file_beside_the_configuration(tmp_path):
+    task = ol.tasks.exponential_filter(0.2, 3.0, 0.1)
+    trials = {
+        "inputs": np.float32(task.inputs),
+        "targets": task.targets,
+        "weights": np.isfinite(task.targets),
+        "dt": 0.1,
+    }
+    np.savez(tmp_path / "trials.npz", **trials)
+    document = changed("task", kind="arrays", file="trials.npz", decay=None, duration=None, dt=None)
+    found = read_config(document, "run", tmp_path).task
+    assert found.inputs.dtype == float
+    np.testing.assert_array_equal(found.targets, task.targets)
+    # A mask, which is a mean over what it lets through.
+    np.testing.assert_array_equal(found.weights, 1 / task.targets.size)
+    for change, message in (
+        ({"weights": None}, "must hold the arrays inputs, targets, weights, dt; .* has inputs, targets, dt"),
+        ({"inputs": np.array([print])}, "can't be read: Object arrays"),
+        ({"dt": 3.0}, r"\[task\] dt: must be above 0"),
+        ({"dt": "long"}, "can't be read: could not convert"),
+    ):
+        np.savez(tmp_path / "trials.npz", **{k: v for k, v in (trials | change).items() if v is not None})
+        with pytest.raises(ConfigError, match=message):
+            read_config(document, "run", tmp_path)
+    (tmp_path / "trials.npz").write_bytes(b"PK")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match=r"\[task\] file: must be one of np.savez, .*trials.npz' can't be read"):
+            read_config(document, "run", folder)
+
+
 def test_a_missing_file_is_an_error_that_names_it(tmp_path):
     with pytest.raises(ConfigError, match=r"can't read '.*nothing.toml': No such file"):
         load_config(tmp_path / "nothing.toml")

@@ -52,21 +52,52 @@ def test_where_the_gaussian_theory_fails_it_is_said_and_the_chosen_closure_learn
     assert chosen.loss[-1] == pytest.approx(full[-1], rel=0.3)
 
 
-def test_trust_is_the_deviation_from_the_neurons_beside_and_is_saved(tmp_path):
+def test_trust_is_the_closure_error_and_is_saved(tmp_path):
     solution = ol.integrate(ERF, TASK, START, RULE)
-    nodes = sized_nodes(64, 4, 2, folded=True, smooth=True)
-    neurons = ol.train(ERF, TASK, ol.Network.quadrature(START, nodes), RULE, progress=False)
-    beside, gram = (np.asarray(s.overlaps.gram) for s in (neurons, solution))
-    change = np.abs(beside - beside[0]).max()
-    expected = np.abs(gram - beside).max(axis=(1, 2)) / change
-    np.testing.assert_allclose(solution.trust.relative, expected, rtol=0, atol=1e-9)
+    report = ol.closure_error(ERF, TASK, START, RULE)
+    # Of the limit and of a fifth as many neurons in three runs: each known to 3 %, of the largest of ten overlaps.
+    expected = report.largest / report.change
+    np.testing.assert_allclose(solution.trust.relative, expected, rtol=0.1, atol=1e-5)
     assert solution.trust.verdict == "trust"
     solution.save(tmp_path / "run.nc")
     assert repr(ol.load(tmp_path / "run.nc")) == repr(solution)
     both = jnp.stack([START.gram, 1.5 * START.gram])
     batch = jax.vmap(lambda gram: ol.integrate(ERF, TASK, ol.Overlaps(gram, LAYOUT), RULE))(both)
-    np.testing.assert_allclose(batch.trust.relative[0], expected, rtol=0, atol=1e-9)
+    # Neurons are simulated in single precision: a part in 1e7 of what learning moves, more after 20 steps.
+    np.testing.assert_allclose(batch.trust.relative[0], solution.trust.relative, rtol=0, atol=1e-5)
     assert batch.trust.verdict.tolist() == ["trust", "trust"]
+
+
+def test_in_many_dimensions_the_estimate_is_not_the_error_of_the_few_neurons(monkeypatch):
+    """Fifteen vectors: 64 neurons are several times further off than the theory, which is chosen."""
+    layout = ol.Layout(4, 5, 1)
+    model, task = ol.Model(layout, ol.Erf()), context(8)
+    lift = np.eye(15) + 0.2 * np.random.default_rng(0).normal(size=(15, 15)) / np.sqrt(15)
+    lift[4:9, 9:14] += 0.5 * np.eye(5)
+    lift[4:9, 14] += 0.2
+    start, rule = ol.Overlaps(lift.T @ lift, layout), ol.GradientDescent(0.05, 20, save_every=5)
+    chosen = ol.integrate(model, task, start, rule, closure=ol.Cheapest(0.05))
+    assert isinstance(chosen.final, ol.Overlaps)
+    few = ol.integrate(model, task, start, rule, closure=ol.WeightedNeurons(), trust=False).overlaps.gram
+    off = float(jnp.max(jnp.abs(few - chosen.overlaps.gram)) / chosen.trust.change)
+    monkeypatch.setattr("overlap_learning.dynamics.closures.SIZES", (1024,))
+    error = ol.integrate(model, task, start, rule).trust.largest
+    # The bar of estimates is half of the error; on the safe side as much.
+    assert 0.5 * error < chosen.trust.largest < 2 * error
+    assert off > 3 * error
+
+
+def test_inside_jit_the_same_is_estimated():
+    """Six vectors, whose nodes are drawn."""
+    layout = ol.Layout(1, 2, 1)
+    model, start = ol.Model(layout, ol.Erf()), ol.Overlaps.random(layout, key=jax.random.key(0), scale=0.3)
+
+    def trust(gram):
+        rule = ol.GradientDescent(0.2, 4, save_every=2)
+        return ol.integrate(model, TASK, ol.Overlaps(gram, layout), rule, closure=ol.WeightedNeurons()).trust.relative
+
+    # Another order of the same sums.
+    np.testing.assert_allclose(jax.jit(trust)(start.gram), trust(start.gram), rtol=0, atol=1e-10)
 
 
 def test_a_resumed_run_and_a_flow_are_estimated_too(tmp_path):

@@ -71,5 +71,5 @@ def test_spikes_of_an_nwb_file_are_counted_around_the_events_of_trials(tmp_path)
 def test_without_pynwb_a_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pynwb", None)
     (tmp_path / "a.nwb").touch()
-    with pytest.raises(ImportError, match="pip install pynwb"):
+    with pytest.raises(ImportError, match=r"pip install 'overlap_learning\[fitting\]'"):
         fitting.Recordings.from_nwb(tmp_path / "a.nwb", align="go", window=(0, 1), bin_width=0.1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from overlap_learning.gallery.beyond import bulk, holonomy, savings
+from overlap_learning.gallery.beyond import bulk, geometry, holonomy, savings
 
 
 def test_a_loop_leaves_the_same_residue_at_full_n_and_the_curvature_predicts_small_ones():
@@ -59,3 +59,22 @@ def test_low_rank_is_learned_in_a_bulk_as_theory_says_and_equivalent_networks_be
     after_a, _, again = data["moments"].values[0]
     assert abs(again[0] / after_a[0] - 1) < 0.1
     assert np.all(data["full_loss"].values[:, -1] < data["full_loss"].values[:, 0])
+
+
+def test_the_geometry_of_a_flip_flop_is_what_it_does():
+    settings = geometry.Settings(
+        n_trials=2, duration=8.0, dt=0.2, learning_rate=0.05, n_steps=200, save_every=50, learning_time=20.0,
+        n_neurons=400,
+    )  # fmt: skip
+    result = geometry.figure_geometry(settings)
+    numbers = {number.name: number.value for number in result.numbers}
+    assert result.data["stable_points"].values[[0, -1]].tolist() == [1, 2]
+    rest, theory, full = (numbers[f"flip-flop: {name}"] for name in (
+        "output at the stable fixed points, size", "output long after a pulse, theory, size",
+        "the same at full N = 400"))  # fmt: skip
+    # After a pulse the output nears that of the fixed point, in some six time constants.
+    assert abs(theory / rest - 1) < 0.1
+    # Sums over N neurons of Gaussian vectors with the right overlaps: off by some N^(-1/2).
+    assert abs(full / theory - 1) < 4 / np.sqrt(400)
+    assert abs(numbers["filter: largest feasible s_mu, smallest eigenvalue of G there"]) < 1e-12
+    assert abs(numbers["filter: loss there over loss after learning, minus 1"]) < 1e-12

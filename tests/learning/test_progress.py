@@ -35,19 +35,34 @@ def test_a_program_without_standard_error_has_no_bar(monkeypatch):
     assert not progress.is_watched()
 
 
-def test_a_bar_is_shown_in_a_notebook_without_a_warning():
+def test_integrate_and_train_show_a_bar_in_a_notebook_without_a_warning():
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient, which the docs extra installs")
     nbformat = pytest.importorskip("nbformat", reason="needs nbformat, which the docs extra installs")
-    # The module alone: a kernel that imports jax takes seconds.
-    code = f"""
-import runpy, warnings
+    setup = """
+import warnings
 warnings.simplefilter("error")
-with runpy.run_path({progress.__file__!r})["bar"](None, 3, "step", "run") as bar:
-    bar.update(3)
+import jax
+jax.config.update("jax_enable_x64", True)
+import overlap_learning as ol
+model, task = ol.Model(ol.Layout(), ol.Erf()), ol.tasks.exponential_filter(duration=5.0, dt=0.1)
+start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
 """
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    # Longer than the second that short runs are spared a bar, with what it takes to compile.
+    learn = {
+        "integrate": "solution = ol.integrate(model, task, start, ol.GradientDescent(1e-3, 3000))",
+        "train N=20": "network = ol.Network.sample(start, 20, key=jax.random.key(0))\n"
+        "ol.train(model, task, network, ol.GradientDescent(1e-3, 40));",
+    }
+    cells = [
+        nbformat.v4.new_code_cell(code)
+        for code in (setup, *learn.values(), "warnings.simplefilter('default')\nsolution")
+    ]
+    book = nbformat.v4.new_notebook(cells=cells)
     nbclient.NotebookClient(book, kernel_name="python3").execute()
-    assert "run: 100%" in "".join(output.get("text", "") for output in book.cells[0].outputs)
+    for name, cell in zip(learn, book.cells[1:], strict=False):
+        assert f"{name}: 100%" in "".join(output.get("text", "") for output in cell.outputs)
+    (shown,) = book.cells[-1].outputs
+    assert "<table" in shown.data["text/html"]
 
 
 def test_integrate_has_a_bar_only_where_it_is_several_calls(monkeypatch):

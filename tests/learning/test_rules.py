@@ -46,6 +46,17 @@ def test_the_tolerance_of_this_file_is_far_below_what_is_compared():
     assert LOOP_TOLERANCE < 1e-10
 
 
+def test_clipping_has_a_derivative_where_there_is_nothing_to_learn():
+    """Trials without an input: the gradient of the loss is 0, and its norm has no derivative."""
+    silent = TASK.replace(inputs=0 * TASK.inputs)
+
+    def last_loss(rate):
+        rule = ol.GradientDescent(rate, 3, clip_norm=0.5, momentum=0.5, nesterov=True)
+        return ol.integrate(MODEL, silent, START, rule).loss[-1]
+
+    assert float(jax.grad(last_loss)(0.1)) == 0
+
+
 # -- the exact map ---------------------------------------------------------------------------------------------------
 
 

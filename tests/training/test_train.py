@@ -211,6 +211,55 @@ def test_rates_multiply_the_updates_of_an_optimiser():
     assert largest(solution.final.u - network.u) > 1e-3
 
 
+def test_neurons_of_unequal_gain_are_others_at_rates_of_their_own():
+    """`phi(g_i h_i)` of vectors m, u is `phi(h_i)` of `g m, g u`, whose updates are g^2 times as large."""
+    network, tanh = make_network(), ol.Model(RANK_1, ol.Tanh())
+    n, n_fields = network.n_neurons, RANK_1.n_fields
+    gains = jnp.linspace(0.0, 2.0, n)[:, None]
+    scale = jnp.concatenate([jnp.broadcast_to(gains, (n, n_fields)), jnp.ones((n, RANK_1.size - n_fields))], axis=1)
+    slope = jax.jit(jax.grad(lambda own: simulated_loss(tanh, scale * own, None, TASK)))
+    own = network.vectors
+    for _ in range(5):
+        own = own - 0.1 * n * slope(own)
+    rule = ol.GradientDescent(0.1, 5, rates=scale**2)
+    found = ol.train(tanh, TASK, ol.Network(scale * network.vectors, RANK_1), rule)
+    assert largest(found.final.vectors - scale * own) <= PROMISED
+    assert largest(found.final.vectors - scale * network.vectors) > 1e-2
+    with pytest.raises(ValueError, match=r"\[12, 4\]\. Rates of single neurons are for ol\.train"):
+        ol.integrate(tanh, TASK, START, rule)
+
+
+def test_neurons_with_time_constants_of_their_own(tmp_path):
+    network, n = make_network(), 12
+    times = jnp.linspace(0.5, 3.0, n)
+    model = ol.Model(RANK_1, ol.Tanh(), time_constants=times)
+
+    def loss(vectors):
+        m, u, v, z = vectors.T
+
+        def step(h, x):
+            rates = jnp.tanh(h)
+            drive = jnp.outer(rates @ v / n, u) + jnp.outer(x[:, 0], m)
+            return h + TASK.dt / times * (drive - h), rates @ z[:, None] / n
+
+        _, y = jax.lax.scan(step, jnp.zeros((N_TRIALS, n)), jnp.moveaxis(TASK.inputs, 0, 1))
+        return TASK.loss(jnp.moveaxis(y, 0, 1))
+
+    slope, vectors = jax.jit(jax.grad(loss)), network.vectors
+    for _ in range(5):
+        vectors = vectors - 0.1 * n * slope(vectors)
+    rule = ol.GradientDescent(0.1, 5)
+    learned = ol.train(model, TASK, network, rule)
+    assert largest(learned.final.vectors - vectors) <= PROMISED
+    learned.save(tmp_path / "run.nc")
+    np.testing.assert_array_equal(ol.load(tmp_path / "run.nc").model.time_constants, times)
+    with pytest.raises(ValueError, match=r"integrate: the model has time_constants.*full networks.*divide dt"):
+        ol.integrate(model, TASK, START, rule)
+    for wrong, message in ((times[:5], "5 time_constants, the network 12"), (times / 20, "longer than dt / 2 = 0.05")):
+        with pytest.raises(ValueError, match=message):
+            ol.train(ol.Model(RANK_1, ol.Tanh(), time_constants=wrong), TASK, network, rule)
+
+
 # -- the gradient ----------------------------------------------------------------------------------------------------
 
 

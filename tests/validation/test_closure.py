@@ -132,6 +132,7 @@ def test_saves_with_labels(erf, tmp_path):
         np.testing.assert_array_equal(data["limit_output"], erf.limit_output)
         assert data["theory_output"].attrs["long_name"] == "output of the theory"
         assert int(data.attrs["good_until_index"]) == erf.until()
+    assert repr(ol.ClosureReport.load(tmp_path / "closure.nc")) == repr(erf)
 
 
 @pytest.mark.parametrize(

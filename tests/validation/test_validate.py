@@ -60,8 +60,13 @@ def test_linear_theory_is_full_n_to_rounding_over_2000_steps(case):
 
 
 def test_linear_theory_is_full_n_on_minibatches_with_label_noise():
+    """From a network, of which the overlaps are taken; what asks for overlaps alone says where they are."""
     model = ol.Model(DOUBLE, ol.Linear())
-    start = ol.Overlaps.random(DOUBLE, key=jax.random.key(0), scale=0.2)
+    overlaps = ol.Overlaps.random(DOUBLE, key=jax.random.key(0), scale=0.2)
+    start = ol.Network.sample(overlaps, 20, key=jax.random.key(2))
+    for ask in (lambda: ol.rollout(model, start, _task(2, 2)), lambda: ol.metric(model, start)):
+        with pytest.raises(ValueError, match=r"got Network; pass its \.overlaps"):
+            ask()
     rule = ol.GradientDescent(learning_rate=5e-3, n_steps=100, batch_size=1, label_noise=0.3)
     found = ol.validate(model, _task(2, 2), start, rule, n_neurons=(50,), n_seeds=2, key=jax.random.key(1))
     assert found.verdict.passed, found.verdict.sentence
@@ -211,6 +216,8 @@ def test_prints_as_a_table_and_saves_with_labels(early_training, tmp_path):
         assert "-1/2" in data.attrs["verdict"]
         np.testing.assert_array_equal(data["closure"], early_training.closure.closure)
         np.testing.assert_array_equal(data["limit_error"], early_training.closure.limit.error)
+    # With all that it is made of: the report in it, the limit in that, and the neurons of the limit.
+    assert repr(ol.Validation.load(tmp_path / "validation.nc")) == text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from overlap_learning.tasks.task import Task
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from mpl_toolkits.mplot3d import Axes3D
 
 WIDTH, HEIGHT = 4.4, 3.9
 
@@ -69,6 +70,12 @@ def comparison(
     )
     plot.deviation(full, theory, direct, ax=panels[4])
     return figure, panels
+
+
+def in_space(panel: "Axes") -> "Axes3D":
+    """Three-dimensional Axes in the place of a panel, whose letter stays."""
+    panel.set_axis_off()
+    return panel.figure.add_subplot(panel.get_subplotspec(), projection="3d")  # pyright: ignore
 
 
 def telling_trial(task: Task) -> int:

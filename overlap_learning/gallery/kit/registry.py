@@ -111,6 +111,9 @@ FIGURES: Mapping[str, Mapping[str, Sheet]] = MappingProxyType({
     # Beyond the papers.
     "bulk-learning": {"bulk-learning": Sheet("low rank learned in a random bulk", ".beyond.bulk", "figure_bulk")},
     "drift": {"drift": Sheet("what moves conserved numbers, predicted and measured", ".beyond.drift", "figure_drift")},
+    "geometry": {
+        "geometry": Sheet("activity and learning as flows in planes", ".beyond.geometry", "figure_geometry")
+    },
     "holonomy": {"holonomy": Sheet("a loop of tasks leaves a trace", ".beyond.holonomy", "figure_holonomy")},
     "savings": {"savings": Sheet("learning again: what history saves", ".beyond.savings", "figure_savings")},
     "trust": {

@@ -1,9 +1,8 @@
 """Comparison: several networks side by side, before learning and through it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from overlap_learning.checks import MOST_NAMES, require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.metric import check_layout, metric
+from overlap_learning.learning.result import AbstractResult, labelled
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activity import rollout
@@ -25,8 +25,11 @@ from overlap_learning.random_connectivity.learner import VECTORS
 from overlap_learning.random_connectivity.learning import learner_at_start
 from overlap_learning.tasks.task import Task, check_task
 
+if TYPE_CHECKING:
+    import xarray
 
-class Comparison(eqx.Module):
+
+class Comparison(AbstractResult):
     """What `ol.compare` returns: the members in the order given, the first as the reference.
 
     Attributes:
@@ -37,6 +40,8 @@ class Comparison(eqx.Module):
         velocity: the initial `dsigma/dtau` of every overlap under gradient flow, shape [members, p], in the order of
             `layout.entry_names`.
     """
+
+    table: ClassVar[str] = "overlaps"
 
     solutions: tuple[Solution, ...]
     outputs: jax.Array
@@ -101,6 +106,25 @@ class Comparison(eqx.Module):
             if len(names) > MOST_NAMES:
                 rows.append(f"  ... and {len(names) - MOST_NAMES:,} more {kind} ones")
         return "\n".join(rows)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset: dimensions `network`, `time`, `overlap`, and `trial`, `trial_time`, `output`."""
+        layout, first = self.model.layout, self.solutions[0]
+        rows, columns = layout.entry_indices
+        outputs = ("network", "trial", "trial_time", "output")
+        data = labelled(
+            "Networks side by side through learning",
+            overlaps=(
+                ("network", "time", "overlap"),
+                [np.asarray(s.overlaps.gram)[:, rows, columns] for s in self.solutions],
+                "overlaps by name",
+            ),
+            loss=(("network", "time"), [s.loss for s in self.solutions], "loss"),
+            velocity=(("network", "overlap"), self.velocity, "velocity of gradient flow before learning"),
+            outputs=(outputs, self.outputs, "output before learning"),
+            outputs_after=(outputs, self.outputs_after, "output after learning"),
+        )
+        return data.assign_coords(time=np.asarray(first.time), overlap=list(layout.entry_names))
 
 
 def compare(

@@ -1,7 +1,7 @@
 """Savings: what an experimenter would see of a network's history when it learns again."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from overlap_learning.checks import require_float64, scalar
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.learning.result import AbstractResult, labelled
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.model import Model
@@ -20,6 +21,9 @@ from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.studies.memory.protocol import protocol
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task, check_task
+
+if TYPE_CHECKING:
+    import xarray
 
 
 class LearningSpeed(NamedTuple):
@@ -96,7 +100,7 @@ class History(NamedTuple):
     rules: AbstractRule | Sequence[AbstractRule]
 
 
-class Savings(eqx.Module):
+class Savings(AbstractResult):
     """How networks with different histories learn one task. The first history is the one that others are compared with.
 
     Attributes:
@@ -135,6 +139,21 @@ class Savings(eqx.Module):
                 f"  {name:<{width}}{float(run.loss[0]):>12.4g}{time:>12.4g}{share:>10.1%}{float(speed.total):>20.4g}"
             )
         return "\n".join(rows)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset: dimensions `history`, `point` and `overlap`."""
+        layout = self.before.layout
+        rows, columns = layout.entry_indices
+        data = labelled(
+            "Learning a task after other tasks",
+            loss=(("history", "point"), [s.loss for s in self.learning], "loss while the task is learned"),
+            learning_time=(("history", "point"), [s.time for s in self.learning], "learning time"),
+            before=(("history", "overlap"), np.asarray(self.before.gram)[:, rows, columns], "overlaps before"),
+            time=("history", self.time, "learning time until it is learned"),
+            share=("history", self.share, "share of the first history's time that is saved"),
+            speed=("history", [s.total for s in self.speed], "-dL/dtau at the start"),
+        )
+        return data.assign_coords(history=list(self.names), overlap=list(layout.entry_names))
 
 
 def savings(

@@ -2,7 +2,7 @@
 
 import json
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -65,6 +65,8 @@ class Twins(AbstractResult):
         first: the `Phase` in which one twin of each pair learned one task, and the other another.
         common: the `Phase` of the common task.
     """
+
+    table: ClassVar[str] = "common_overlaps"
 
     model: Model
     n_neurons: int | None = eqx.field(static=True)

@@ -1,7 +1,7 @@
 """Learning: a linear network with random connectivity learns to hold an output at its fixed point."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from overlap_learning.checks import count, floating, is_traced, later, require_float64, scalar
 from overlap_learning.learning.outcomes import RESULTS, LearningError, is_one_of
+from overlap_learning.learning.result import AbstractResult, labelled
 from overlap_learning.random_connectivity.chain import Bases, Chain, krylov_chain
 from overlap_learning.random_connectivity.closed_form import decay_at, elapsed, pair_of
 from overlap_learning.random_connectivity.descent import descend
@@ -22,6 +23,9 @@ from overlap_learning.random_connectivity.network import (
     as_strength,
 )
 from overlap_learning.random_connectivity.series import series
+
+if TYPE_CHECKING:
+    import xarray
 
 #: Lengths of chains that are tried, until the error is at most `ENOUGH`.
 LENGTHS = (16, 24, 32, 48)
@@ -40,7 +44,7 @@ class _Estimated(Protocol):
 Outcome = TypeVar("Outcome", bound=_Estimated)
 
 
-class FixedPointLearning(eqx.Module):
+class FixedPointLearning(AbstractResult):
     """How a network with random connectivity learns an output at its fixed point; S saved points.
 
     Attributes:
@@ -148,6 +152,22 @@ class FixedPointLearning(eqx.Module):
             f"  output {float(self.output[0]):.4g} -> {float(self.output[-1]):.4g}, target {float(self.target):.4g}\n"
             f"  loss {float(self.loss[0]):.4g} -> {float(self.loss[-1]):.4g}\n"
             f"  norm of the change {float(self.norm[-1]):.4g}"
+        )
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """A labelled dataset of all curves, over `point`; batch axes become `member`, `member_2`, ..."""
+        batch = tuple("member" if i == 0 else f"member_{i + 1}" for i in range(self.time.ndim - 1))
+        point = (*batch, "point")
+        return labelled(
+            "Learning at a fixed point with random connectivity",
+            time=(point, self.time, "learning time in units of 1 / beta^2"),
+            target=((), self.target, "target") if np.ndim(self.target) == 0 else (batch, self.target, "target"),
+            output=(point, self.output, "output"),
+            loss=(point, self.loss, "loss"),
+            singular_values=((*point, "singular_value"), self.singular_values, "singular values of the change of W"),
+            gradient_norm=(point, self.gradient_norm, "norm of the gradient"),
+            curvature=(point, self.curvature, "squared norm of dz/dW"),
+            change_norm=(point, self.norm, "norm of the change of W"),
         )
 
 

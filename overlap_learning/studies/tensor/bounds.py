@@ -6,7 +6,7 @@ import numpy as np
 
 from overlap_learning.checks import count
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.model import Model, check_model, refuse_ties
 from overlap_learning.studies.tensor.multilinear import MultilinearRank
 from overlap_learning.studies.tensor.weights import WeightTensor
 
@@ -86,6 +86,7 @@ def span_bounds(
         RankBounds(matrix=2, multilinear=MultilinearRank(time=4, post=3, pre=3), cp=4)
     """
     check_model(model, "span_bounds")
+    refuse_ties(model, "span_bounds")
     n_points = count(n_points, "span_bounds: n_points")
     layout = model.layout
     own = np.eye(layout.size, dtype=bool)

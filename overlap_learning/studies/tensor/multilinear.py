@@ -91,8 +91,15 @@ def _frame(near: np.ndarray, far: np.ndarray) -> np.ndarray:
 
 
 def library() -> Any:
-    """Tensorly, imported when it is needed."""
-    import_module("tensorly.decomposition")
+    """Tensorly, imported when it is needed.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    try:
+        import_module("tensorly.decomposition")
+    except ImportError:
+        raise ImportError("CP and Tucker terms need tensorly: pip install 'overlap_learning[studies]'.") from None
     return import_module("tensorly")
 
 

@@ -1,6 +1,6 @@
 """Weights: the recurrent connectivity of a network through its learning, as one tensor that is never written out."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -89,6 +89,8 @@ class WeightTensor(AbstractResult):
         >>> int(tensor.matrix_ranks().max()), int(tensor.change.matrix_ranks().max())
         (1, 2)
     """
+
+    table: ClassVar[str] = "matrix_singular_values"
 
     time: np.ndarray
     outgoing: np.ndarray
