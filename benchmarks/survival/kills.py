@@ -25,7 +25,7 @@ from overlap_learning.cli import main
 #: What the killed commands compute.
 N_STEPS, N_POINTS, EVERY = 200, 24, 20
 #: Seconds after which a process whose scheduler is gone hangs.
-PATIENCE = 120.0
+PATIENCE = 600.0
 
 
 def _parts():
