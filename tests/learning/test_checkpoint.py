@@ -279,7 +279,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"train: checkpoint must be ol\.Checkpoint\(folder, every=500\), got 'a'"):
             ol.train(MODEL, TASK, network(), rule(), KEY, checkpoint="a")
 
-    @pytest.mark.parametrize(("settings", "message"), [({"folder": 3}, "must be a path"), ({"every": 0}, "at least 1")])
+    @pytest.mark.parametrize(("settings", "message"), [({"folder": 3}, "must be a text"), ({"every": 0}, "at least 1")])
     def test_bad_settings(self, settings, message):
         with pytest.raises(ValueError, match=f"Checkpoint: .*{message}"):
             ol.Checkpoint(**({"folder": "a"} | settings))
