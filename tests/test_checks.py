@@ -45,8 +45,10 @@ def test_what_is_printed_shows_numbers_and_stays_short():
     assert "learning_rate=0.005" in repr(ol.GradientDescent(5e-3, 10))
     large = ol.Layout(2, 1, 200)
     task = ol.Task(np.zeros((1, 3, 2)), np.zeros((1, 3, 200)), np.ones((1, 3, 200)), 0.1)
-    for found in (ol.Model(large, ol.Linear(), ol.RandomBulk(0.9)), task, ol.Overlaps(np.eye(large.size), large)):
+    for found in (ol.Model(large, ol.Linear(), ol.RandomBulk(0.9)), task):
         assert len(repr(found)) < 600
+    # A table of some rows, not of all 204.
+    assert len(repr(ol.Overlaps(np.eye(large.size), large)).splitlines()) < 40
     with pytest.raises(ValueError, match=r"m1m1.*\.\.\. \(20,910 in all\)") as caught:
         large.locate("qq")
     assert len(str(caught.value)) < 500

@@ -26,7 +26,8 @@ def refuses(message, *, model=MODEL, task=TASK, overlaps=START, rule=None, **arg
 class TestBadInput:
     def test_overlaps_of_another_layout(self):
         refuses(
-            r"integrate: overlaps must be ol\.Overlaps with .*rank=1, .*got Overlaps\(", overlaps=make_overlaps(RANK_2)
+            r"integrate: overlaps must be ol\.Overlaps with .*rank=1, .*got Overlaps of Layout\(n_in=1, rank=2",
+            overlaps=make_overlaps(RANK_2),
         )
 
     def test_a_gram_matrix_that_is_not_overlaps(self):
