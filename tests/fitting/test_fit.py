@@ -385,3 +385,15 @@ def test_pictures_are_drawn(fit):
         assert getattr(ol.plot, draw)(what).has_data()
     assert ol.plot.sorted_activity(fit.predictions[10], TIMES, order_of=ACTIVITY[10]).has_data()
     plt.close("all")
+
+
+def test_the_course_of_a_fit_is_held_against_principal_components(fit):
+    import matplotlib.pyplot as plt
+    from sklearn.decomposition import PCA
+
+    flat = ACTIVITY.reshape(-1, ACTIVITY.shape[-1])
+    model = PCA(fit.rank).fit(flat)
+    left = np.mean((flat - model.inverse_transform(model.transform(flat))) ** 2)
+    dashed = [line for line in ol.plot.fit_course(fit, recordings=recordings()).lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(dashed[0].get_ydata(), left, rtol=1e-10)
+    plt.close("all")
