@@ -36,7 +36,7 @@ def fit_course(fit: Fit, *, recordings: Recordings | None = None, ax: "Axes | No
         whole = np.asarray(recordings.activity)[np.asarray(recordings.mask).all(axis=-1)]
         left = np.linalg.svd(whole - whole.mean(axis=0), compute_uv=False)[fit.rank :]
         label = f"{fit.rank} principal components"
-        ax.axhline(np.sum(left**2) / whole.size, color="0.5", linestyle="--", linewidth=0.9, label=label)
+        ax.axhline(float(np.sum(left**2) / whole.size), color="0.5", linestyle="--", linewidth=0.9, label=label)
     for name, colour in (("train", COLOURS[0]), ("stop", COLOURS[1])):
         for start, values in enumerate(fit.course[name]):
             is_best = start == fit.best
