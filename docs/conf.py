@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: `sphinx-build -W --keep-going -j auto -b html docs docs/_build/html`."""
+"""How Sphinx builds the documentation: `sphinx-build -W --keep-going -b html docs docs/_build/html`."""
 
 import hashlib
 import importlib
