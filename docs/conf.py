@@ -17,7 +17,6 @@ jax.config.update("jax_enable_x64", True)
 from jax.typing import ArrayLike  # noqa: E402
 from PIL import Image  # noqa: E402
 from sphinx.util import logging  # noqa: E402
-from sphinx.util.parallel import make_chunks  # noqa: E402
 from sphinx.util.typing import stringify_annotation  # noqa: E402
 
 import overlap_learning  # noqa: E402
@@ -178,18 +177,8 @@ def shorten_signature(app, what, name, obj, options, signature, returns):
 _ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
 
 
-def deal_out(app, env, docnames):
-    """Order pages so that, of the parts that Sphinx reads side by side, the first two have as much to execute."""
-    cells = {name: Path(env.doc2path(name)).read_text().count("{code-cell}") for name in docnames}
-    executed = sorted((name for name in docnames if cells[name]), key=lambda name: -cells[name])
-    rest = [name for name in docnames if not cells[name]]
-    room = max(0, len(make_chunks(docnames, app.parallel)[0]) - len(executed[::2]))
-    docnames[:] = executed[::2] + rest[:room] + executed[1::2] + rest[room:]
-
-
 def setup(app):
     """Connect the above."""
-    app.connect("env-before-read-docs", deal_out)
     app.connect("autodoc-process-docstring", list_members, priority=400)
     app.connect("autodoc-process-docstring", link_names, priority=900)
     app.connect("autodoc-process-signature", shorten_signature)

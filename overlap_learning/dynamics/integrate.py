@@ -125,10 +125,10 @@ def integrate(
         ((21, 8), True)
     """
     require_float64("ol.integrate", model=model, task=task, overlaps=overlaps, rule=rule)
-    if isinstance(model, Model):
-        refuse_time_constants(model, "integrate")
     if (isinstance(model, Model) and model.bulk is not None) or isinstance(overlaps, (BulkNetwork, ReducedNetwork)):
         check_run(model, task, rule, key, "integrate", with_bulk=True)
+        # Elsewhere `check_model` does.
+        refuse_time_constants(model, "integrate")
         return learn_with_bulk(
             model, task, overlaps, rule, key, depth=depth, throw=throw, progress=progress, checkpoint=checkpoint
         )  # fmt: skip

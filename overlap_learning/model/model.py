@@ -158,7 +158,7 @@ def check_model(model: Model, caller: str, *, with_bulk: bool = False) -> None:
     """
     if not isinstance(model, Model):
         raise ValueError(f"{caller}: model must be an ol.Model, got {model!r}.")
-    if model.time_constants is not None and not with_bulk:
+    if not with_bulk:
         refuse_time_constants(model, caller)
     if model.bulk is not None and not with_bulk:
         raise ValueError(
