@@ -16,6 +16,7 @@ from overlap_learning.checks import assembled, is_traced, require_float64
 from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.guides import guide
 from overlap_learning.learning.checkpoint import Checkpoint, Store, part_of
 from overlap_learning.learning.driver import check_run, run
 from overlap_learning.learning.learner import AbstractLearner
@@ -222,7 +223,7 @@ def _closed(
     warnings.warn(
         f"integrate: no closure meets the tolerance {float(tolerance or 0):g}. The best, {what}, is "
         f"{_error(best[0]):.2g} off what it was held against. Networks may part from each other here, too: look for a "
-        "loss that rises, and use a smaller learning rate.",
+        f"loss that rises, and use a smaller learning rate.{guide('closure')}",
         stacklevel=3,
     )
     return best
@@ -332,7 +333,7 @@ def _check(
     if bulk_rate(rule.rates)[1] is not None:
         raise ValueError(
             'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
-            "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
+            f"bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0.{guide('bulk')}"
         )
     if task.outline.state_noise is not None and (
         isinstance(start, Network) or not (closure is None or isinstance(closure, Gaussian))
