@@ -91,7 +91,8 @@ def integrate(
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
         progress: show a progress bar; None: if a person is watching (a terminal or a notebook). A run of less
-            than a second has none, nor one of at most 5,000 steps (500 if nonlinear) without a checkpoint.
+            than a second has none, nor one of at most 5,000 steps (500 if nonlinear) without a checkpoint, nor, unless
+            it is asked for, a flow in a terminal.
         checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
             after the program was killed. Not with a flow.
 
@@ -349,7 +350,7 @@ def _pace(
     model: Model, rule: AbstractRule, progress: bool | None, store: Store | None, arguments: Any
 ) -> contextlib.AbstractContextManager[Pace]:
     """Short runs are one program; of long ones, a run that ends early wastes what is left of one call."""
-    if store is not None:
+    if store is not None or (rule.n_steps is None and not is_traced(arguments)):
         return watched(rule, progress, "integrate", store, delay=DELAY)
     most = _steps_per_call(model)
     if rule.n_steps is None or rule.n_steps <= most or is_traced(arguments):
