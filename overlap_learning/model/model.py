@@ -12,9 +12,10 @@ from overlap_learning.checks import described, floating, is_traced, listed
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
+from overlap_learning.module import Module
 
 
-class Model(eqx.Module):
+class Model(Module):
     """What kind of network: how many vectors, and which single-neuron nonlinearity.
 
     Args:
