@@ -16,6 +16,7 @@ import pytest
 from dynamics_helpers import RANK_1, compilations, make_overlaps, make_task
 
 import overlap_learning as ol
+from overlap_learning.learning import fingerprint
 from overlap_learning.learning.checkpoint import Store
 from overlap_learning.learning.lock import held
 
@@ -182,6 +183,18 @@ class TestOtherRuns:
     def test_other_arguments_are_refused_and_named(self, changed, message, finished):
         with pytest.raises(ValueError, match=rf"train: .*other arguments: .*{message}.*another folder"):
             run(finished, **changed)
+
+    def test_another_version_is_named_before_all_else(self, finished, monkeypatch):
+        monkeypatch.setattr(fingerprint, "this_package", lambda: "9.0")
+        message = r"other arguments: overlap_learning was \d.* and is 9\.0; key was .* the same versions, to go on"
+        with pytest.raises(ValueError, match=message):
+            run(finished, key=jax.random.key(4))
+
+    def test_checkpoints_of_an_earlier_version_that_named_no_folder_are_refused_and_untouched(self, finished, tmp_path):
+        shutil.copytree(finished / "80", tmp_path / "80")
+        with pytest.raises(ValueError, match=r"train: .* has checkpoints that an earlier version .* empty or a new"):
+            run(tmp_path)
+        assert [file.name for file in tmp_path.iterdir()] == ["80"]
 
 
 # Reads of Orbax that a read error leaves behind report to an event loop that is closed by then; on a busy machine not
