@@ -274,8 +274,8 @@ class Store:
         if differs:
             raise ValueError(
                 f"{self.caller}: the checkpoints in {str(self.folder)!r} belong to a run with other arguments: "
-                f"{differs}. Call it with the same arguments, and the same versions, to go on with that run; for another "
-                "one give ol.Checkpoint another folder, or delete this one."
+                f"{differs}. Call it with the same arguments, and the same versions, to go on with that run; for "
+                "another one give ol.Checkpoint another folder, or delete this one."
             )
 
 

@@ -102,7 +102,7 @@ def fingerprint(
 
 
 def changes(was: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """In what two fingerprints differ, in words (the first five, versions before others); empty if they are the same."""
+    """In what two fingerprints differ, in words (the first five, versions before all else); empty if they are one."""
     differing = {name for name in {*was, *now} if was.get(name) != now.get(name)}
     names = sorted(differing, key=lambda name: (name not in _VERSIONS, name))
     shown = [f"{name} was {was.get(name, 'not there')} and is {now.get(name, 'not there')}" for name in names]
