@@ -158,14 +158,16 @@ class Store:
         Raises:
             ValueError: if it can't be made, has something else in it, or another program holds it.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._check_folder()
-        except OSError as error:
-            raise self._unusable(error) from error
-        # Processes that share the neurons share the checkpoints.
-        with held(self.folder, self.caller) if jax.process_index() == 0 else contextlib.nullcontext():
-            self._check_folder()
+        with contextlib.ExitStack() as holds:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._check_folder()
+                # Processes that share the neurons share the checkpoints.
+                if jax.process_index() == 0:
+                    holds.enter_context(held(self.folder, self.caller))
+                self._check_folder()
+            except OSError as error:
+                raise self._unusable(error) from error
             yield
 
     def _check_folder(self) -> None:

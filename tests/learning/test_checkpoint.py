@@ -1,5 +1,6 @@
 """Checkpoints: a run that was cut off goes on to the same numbers, and nothing else is ever picked up."""
 
+import errno
 import gc
 import os
 import resource
@@ -255,6 +256,14 @@ class TestDamage:
     def test_while_one_program_runs_another_is_told_who_it_is(self, finished):
         with held(finished, "train"), pytest.raises(ValueError, match=f"train: .* in use by process {os.getpid()} on "):
             run(finished)
+
+    def test_a_disk_that_is_full_before_the_run_is_said(self, tmp_path, monkeypatch):
+        def full(*arguments):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.raises(ValueError, match=r"train: the checkpoint's folder .* can't be used .*No space left"):
+            run(tmp_path)
 
     def test_a_full_disk_is_an_error_that_leaves_the_last_checkpoint_intact(self, tmp_path, monkeypatch):
         whole = run(tmp_path / "whole")

@@ -332,6 +332,17 @@ class TestWriting:
         assert sorted(found.name for found in (tmp_path / "runs").iterdir()) == ["run.nc"]
         assert np.array_equal(ol.load("~/runs/run.nc").loss, trained().loss)
 
+    @pytest.mark.parametrize(
+        "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path)], ids=["pipe", "dir", "loop"]
+    )
+    def test_what_is_no_file_is_not_written_over(self, make, tmp_path):
+        make(tmp_path / "x")
+        before = os.lstat(tmp_path / "x")
+        with pytest.raises(OSError, match=r"^save: '.*x' could not be written \(it is there, and no file\)"):
+            stepped().save(tmp_path / "x")
+        assert os.lstat(tmp_path / "x") == before
+        assert len(list(tmp_path.iterdir())) == 1
+
     def test_a_folder_that_does_not_exist_is_named(self, tmp_path):
         with pytest.raises(ValueError, match=r"save: there is no folder '.*absent'; make it first"):
             stepped().save(tmp_path / "absent" / "run.nc")
