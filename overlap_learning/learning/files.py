@@ -1,6 +1,7 @@
 """Files: results on disk, whole or not at all, each with a checksum of itself at its end."""
 
 import contextlib
+import errno
 import hashlib
 import mmap
 import os
@@ -84,7 +85,8 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
 
     Raises:
         ValueError: if there is no such folder.
-        OSError: if it can't be written, as on a full disk. An older file of this name is intact.
+        OSError: if it can't be written, as on a full disk, or where something is that is no file. An older file of
+            this name is intact.
     """
     # A link stays: what it points to is written.
     target = Path(os.path.realpath(path_of(path, "save")))
@@ -92,6 +94,9 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
         raise ValueError(f"save: there is no folder {str(target.parent)!r}; make it first.")
     draft = None
     try:
+        # A device or a pipe would be gone, and a file in its place.
+        if os.path.lexists(target) and not target.is_file():
+            raise FileExistsError(errno.EEXIST, "it is there, and no file")
         # It is complete, and on the disk, before it has its name.
         handle, draft = tempfile.mkstemp(dir=target.parent, prefix=DRAFT, suffix=".part")
         with os.fdopen(handle, "wb") as file:
