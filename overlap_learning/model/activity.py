@@ -12,7 +12,7 @@ from jax.typing import ArrayLike, DTypeLike
 from overlap_learning.checks import is_traced, is_zero, scalar
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.model import Model, check_model, refuse_time_constants
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 from overlap_learning.model.populations import Populations
@@ -88,6 +88,7 @@ def rollout(model: Model, overlaps: Overlaps | Populations | ReducedNetwork, tas
     """
     if isinstance(overlaps, ReducedNetwork):
         check_model(model, "rollout", with_bulk=True)
+        refuse_time_constants(model, "rollout")
         check_channels(model.layout, task, "rollout", reduced=overlaps)
         outputs, _, _ = _driven(overlaps.layout, overlaps.vectors, overlaps.bulk, task)
         return outputs

@@ -1,6 +1,7 @@
 """Model: a layout with an activation, and which overlaps its loss can see."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -70,10 +71,12 @@ class Model(eqx.Module):
                 f"Model: bulk must be ol.RandomBulk(g) or another ensemble of ol.model, or None, got {bulk!r}. A given "
                 "matrix belongs to the network: ol.BulkNetwork(vectors, layout, bulk)."
             )
-        pairs = () if tied is None else tuple(tied.items()) if isinstance(tied, Mapping) else tied
+        pairs = tuple(tied.items()) if isinstance(tied, Mapping) else ()
         names = layout.vector_names
-        free = set(names) - {pair[0] for pair in pairs}
-        if any(pair[0] not in names or pair[1] not in free for pair in pairs):
+        free = [name for name in names if name not in dict(pairs)]
+        if not (tied is None or isinstance(tied, Mapping)) or any(
+            one not in names or other not in free for one, other in pairs
+        ):
             raise ValueError(
                 "Model: tied must map vectors to others, which are not tied themselves, such as "
                 f'{{"v2": "z"}}, with names from {listed(names)}; got {tied!r}.'
@@ -85,10 +88,8 @@ class Model(eqx.Module):
         if time_constants is not None:
             time_constants = floating(time_constants, "Model: time_constants")
             if time_constants.ndim != 1 or not (is_traced(time_constants) or np.all(np.asarray(time_constants) > 0)):
-                raise ValueError(
-                    "Model: time_constants must be positive, one for each neuron, shape [N]; got shape "
-                    f"{list(time_constants.shape)}, the shortest {time_constants.min():g}."
-                )
+                got = f"shape {list(time_constants.shape)}" if time_constants.ndim != 1 else f"{time_constants.min():g}"
+                raise ValueError(f"Model: time_constants must be positive, one for each neuron, shape [N]; got {got}.")
         self.time_constants = time_constants
 
     def __repr__(self) -> str:
@@ -112,13 +113,23 @@ class Model(eqx.Module):
         return ~self.visible
 
     @property
+    def sources(self) -> np.ndarray:
+        """Of each vector the column that it is, its own or that to which it is tied, shape [d]."""
+        names = self.layout.vector_names
+        return np.array([names.index(dict(self.tied).get(name, name)) for name in names])
+
+    @property
     def ties(self) -> np.ndarray:
         """`C^T C`, shape [d, d]: 1 where two vectors are one, 0 elsewhere."""
-        names = self.layout.vector_names
-        free = np.arange(len(names))
-        for one, other in self.tied:
-            free[names.index(one)] = names.index(other)
-        return (free[:, None] == free).astype(float)
+        return (self.sources[:, None] == self.sources).astype(float)
+
+    def free(self, columns: Any) -> Any:
+        """Those of the columns [..., d] that are of free vectors, [..., f]."""
+        return columns[..., np.unique(self.sources)] if self.tied else columns
+
+    def written_out(self, free: jax.Array) -> jax.Array:
+        """Columns of free vectors [..., f] at all their places, `V = V_free C`, [..., d]."""
+        return free[..., np.unique(self.sources, return_inverse=True)[1]] if self.tied else free
 
     def summed_over_ties(self, slope: jax.Array) -> jax.Array:
         """A gradient [..., d] by every vector as that by the free ones, at all their places: `g C^T C`."""

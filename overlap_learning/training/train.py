@@ -131,14 +131,14 @@ def _learner(
             "ol.BulkNetwork.sample(model, overlaps, n_neurons, key=key), or ol.BulkNetwork(vectors, layout, bulk)."
         )
     rates = Neurons(
-        in_jax(model.layout.known_rates(named, network.n_neurons)).astype(dtype),
+        model.free(in_jax(model.layout.known_rates(named, network.n_neurons)).astype(dtype)),
         None if rate is None else rate.astype(dtype),
     )
     arrays = Arrays() if arrays is None else arrays
     if not isinstance(arrays, Arrays):
         raise ValueError(f"train: arrays must be ol.training.Arrays(units, per_neuron=...), or None, got {arrays!r}.")
-    units = None if arrays.units is None else arrays.known_units(model.layout).astype(dtype)
-    vectors = network.vectors if units is None else network.vectors / units
+    units = None if arrays.units is None else model.free(arrays.known_units(model.layout).astype(dtype))
+    free = model.free(network.vectors)
     learner = NeuronLearner(
         model=model,
         rates=rates,
@@ -148,9 +148,8 @@ def _learner(
         per_neuron=arrays.per_neuron,
         **settings,
     )
-    return learner, Neurons(
-        vectors, network.dense_bulk if isinstance(network, BulkNetwork) and rate is not None else None
-    )
+    dense = network.dense_bulk if isinstance(network, BulkNetwork) and rate is not None else None
+    return learner, Neurons(free if units is None else free / units, dense)
 
 
 def _check(
