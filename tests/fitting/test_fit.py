@@ -233,6 +233,7 @@ def test_a_fit_read_back_is_the_same(fit, tmp_path):
     assert jax.tree.structure(same) == jax.tree.structure(fit)
     for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(fit), strict=True):
         np.testing.assert_array_equal(a, b)
+        assert getattr(a, "dtype", None) == getattr(b, "dtype", None)
     assert repr(same) == repr(fit)
     with pytest.raises(ValueError, match=r"none that Solution\.save wrote"):
         ol.load(tmp_path / "fit.nc")
