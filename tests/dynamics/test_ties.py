@@ -105,6 +105,13 @@ def test_what_would_part_tied_vectors_is_refused(start, settings, message):
         ol.integrate(LINEAR, TASK, start, ol.GradientDescent(0.1, 2, **settings))
 
 
+def test_single_precision_is_no_excuse_for_vectors_that_differ():
+    vectors = network().vectors.astype(jnp.float32)
+    ol.train(LINEAR, TASK, ol.Network(vectors, LAYOUT), ol.GradientDescent(0.1, 2), progress=False)
+    with pytest.raises(ValueError, match="v2 is tied to z2, and differs"):
+        ol.train(LINEAR, TASK, ol.Network(vectors.at[:, 4].multiply(1.02), LAYOUT), ol.GradientDescent(0.1, 2))
+
+
 def test_what_takes_each_vector_to_learn_by_itself_says_so():
     overlaps, rule = network().overlaps, ol.GradientDescent(0.1, 2)
     erf, key = ol.Model(LAYOUT, ol.Erf(), tied=TIED), jax.random.key(0)
