@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
@@ -357,10 +358,10 @@ def check_time_constants(model: Model, network: AbstractNetwork, task: Stimulus,
         raise ValueError(
             f"{caller}: the model has {len(times)} time_constants, the network {network.n_neurons} neurons."
         )
-    if not is_traced(times, task.dt) and 2 * float(times.min()) <= float(task.dt):
+    if not is_traced(times, task.dt) and 2 * (shortest := float(np.asarray(times).min())) <= float(task.dt):
         raise ValueError(
             f"{caller}: time_constants must be longer than dt / 2 = {float(task.dt) / 2:g}, or Euler steps are "
-            f"unstable; the shortest is {float(times.min()):g}."
+            f"unstable; the shortest is {shortest:g}."
         )
 
 

@@ -1,7 +1,7 @@
 """Model: a layout with an activation, and which overlaps its loss can see."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -9,10 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import described, floating, is_traced, listed
+from overlap_learning.checks import described, floating, in_numpy, is_traced, later, listed
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
+from overlap_learning.model.overlaps import Overlaps
+
+#: Overlaps, or neurons, which have them.
+Start = TypeVar("Start")
 
 
 class Model(eqx.Module):
@@ -87,6 +91,8 @@ class Model(eqx.Module):
         self.tied = pairs
         if time_constants is not None:
             time_constants = floating(time_constants, "Model: time_constants")
+            if is_traced(time_constants):
+                time_constants = later(time_constants, lambda x: x > 0)
             if time_constants.ndim != 1 or not (is_traced(time_constants) or np.all(np.asarray(time_constants) > 0)):
                 got = f"shape {list(time_constants.shape)}" if time_constants.ndim != 1 else f"{time_constants.min():g}"
                 raise ValueError(f"Model: time_constants must be positive, one for each neuron, shape [N]; got {got}.")
@@ -206,26 +212,42 @@ def refuse_ties(model: Model, caller: str) -> None:
         )
 
 
-def check_tied(model: Model, gram: jax.Array, caller: str) -> None:
-    """Refuse a start whose vectors are not tied as the model's, but for rounding.
+def check_tied(model: Model, start: Start, caller: str) -> Start:
+    """The start, refused if its vectors are not tied as the model's, but for rounding; in a sweep when they are known.
 
     Args:
         model: the model.
-        gram: of the start, or of a batch of them.
+        start: `Overlaps` or neurons, or a batch of them.
         caller: the function that a person called.
 
     Raises:
         ValueError: naming the vectors.
     """
     names = model.layout.vector_names
-    for one, other in () if is_traced(gram) else model.tied:
+    for one, other in model.tied:
         i, j = names.index(one), names.index(other)
+        # What is known stays so inside a compiled program.
+        gram = in_numpy(start.gram if isinstance(start, Overlaps) else start.overlaps.gram)
         size = gram[..., i, i] + gram[..., j, j]
-        apart = np.asarray(size - gram[..., i, j] - gram[..., j, i])
+        apart = size - gram[..., i, j] - gram[..., j, i]
         # Rounding leaves some eps, and more of vectors that are small beside those that they were learned from.
-        if np.any(apart > max(100 * float(jnp.finfo(gram.dtype).eps), 1e-12) * np.asarray(size)):
+        is_one = apart <= max(100 * float(jnp.finfo(gram.dtype).eps), 1e-12) * size
+        if is_traced(gram):
+            array = jax.tree.leaves(start)[0]
+            start = eqx.tree_at(lambda s: jax.tree.leaves(s)[0], start, later(array, lambda _, is_one=is_one: is_one))
+        elif not np.all(is_one):
             raise ValueError(
                 f"{caller}: {one} is tied to {other}, and differs from it: |{one} - {other}|^2/N is {apart.max():.3g}. "
                 "Start from vectors that are equal, such as "
                 "ol.Network.from_vectors(m=m, u=np.stack([u, q], 1), v=np.stack([v, z], 1), z=z), or its overlaps."
             )
+    return start
+
+
+def known_rates(model: Model, rates: Any, n_neurons: int | None = None) -> Any:
+    """`Layout.known_rates`, in a sweep refused where those of tied vectors differ, when they are known."""
+    found = model.layout.known_rates(rates, n_neurons)
+    if not (model.tied and is_traced(found)):
+        return found
+    same = found == found[..., model.sources]
+    return later(found, lambda _: same)

@@ -105,6 +105,24 @@ def test_what_would_part_tied_vectors_is_refused(start, settings, message):
         ol.integrate(LINEAR, TASK, start, ol.GradientDescent(0.1, 2, **settings))
 
 
+def test_sweeps_of_many_points_at_once_refuse_those_whose_vectors_would_part():
+    start = network()
+
+    def learned(stretch, rate):
+        # Of the theory the rate, of neurons the start.
+        full = ol.Network(start.vectors.at[:, 4].multiply(stretch), LAYOUT)
+        rules = [ol.GradientDescent(rate, 2, rates={"z2": each}) for each in (rate, 1.0)]
+        theory = ol.integrate(LINEAR, TASK, start.overlaps, rules[0])
+        return theory.loss[-1] - ol.train(LINEAR, TASK, full, rules[1]).loss[-1]
+
+    found = ol.sweep(learned, {"stretch": [1.0, 1.1], "rate": [1.0, 0.5]}, ol.Batched(), progress=False)
+    # Of the same descent of two steps.
+    assert abs(float(found["value"][0, 0])) < 1e-14
+    messages = ["and differs from it", "has its rate; got 1.0 and 0.5", "has its rate"]
+    for error, message in zip([found["error"].values[1, 0], *found["error"].values[:, 1]], messages, strict=True):
+        assert message in error
+
+
 def test_single_precision_is_no_excuse_for_vectors_that_differ():
     vectors = network().vectors.astype(jnp.float32)
     ol.train(LINEAR, TASK, ol.Network(vectors, LAYOUT), ol.GradientDescent(0.1, 2), progress=False)

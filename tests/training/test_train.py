@@ -251,6 +251,8 @@ def test_neurons_with_time_constants_of_their_own(tmp_path):
     rule = ol.GradientDescent(0.1, 5)
     learned = ol.train(model, TASK, network, rule)
     assert largest(learned.final.vectors - vectors) <= PROMISED
+    compiled = jax.jit(lambda rate: ol.train(model, TASK, network, ol.GradientDescent(rate, 5)).final.vectors)
+    assert largest(compiled(0.1) - vectors) <= PROMISED
     learned.save(tmp_path / "run.nc")
     np.testing.assert_array_equal(ol.load(tmp_path / "run.nc").model.time_constants, times)
     for name, ask in {

@@ -286,7 +286,7 @@ def _learn_overlaps(
 ) -> _Learned:
     """The theory of a batch of networks."""
     require_float64("ol.studies.train_twins", model=model, task=task, starts=starts, rule=rule)
-    check_tied(model, starts.gram, "train_twins")
+    starts = check_tied(model, starts, "train_twins")
     if rule.motion is not Motion.LINEAR:
         noisy = " with parameter_noise" if rule.parameter_noise is not None else ""
         raise ValueError(
