@@ -59,8 +59,9 @@ def check_layout(
         ValueError: if they differ, or the overlaps are a batch.
     """
     check_model(model, caller, with_bulk=with_bulk)
-    # Overlaps do not say what neurons with time constants of their own do, with a bulk or without.
-    refuse_time_constants(model, caller)
+    if with_bulk:
+        # Of models without, `check_model` does.
+        refuse_time_constants(model, caller)
     if not with_ties:
         refuse_ties(model, caller)
     if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:

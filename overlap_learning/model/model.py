@@ -223,9 +223,8 @@ def check_tied(model: Model, start: Start, caller: str) -> Start:
     Raises:
         ValueError: naming the vectors.
     """
-    names = model.layout.vector_names
     for one, other in model.tied:
-        i, j = names.index(one), names.index(other)
+        i, j = (model.layout.vector_names.index(name) for name in (one, other))
         # What is known stays so inside a compiled program.
         gram = in_numpy(start.gram if isinstance(start, Overlaps) else start.overlaps.gram)
         size = gram[..., i, i] + gram[..., j, j]
