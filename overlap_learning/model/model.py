@@ -14,12 +14,13 @@ from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.module import Module
 
 #: Overlaps, or neurons, which have them.
 Start = TypeVar("Start")
 
 
-class Model(eqx.Module):
+class Model(Module):
     """What kind of network: how many vectors, and which single-neuron nonlinearity.
 
     Args:

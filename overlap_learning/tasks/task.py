@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from overlap_learning.checks import assembled, described, floating, in_jax, is_mask, is_traced, is_zero, later, scalar
 from overlap_learning.model.model import Model, check_model
+from overlap_learning.module import Module
 from overlap_learning.tasks.sums import Sums
 
 #: The error of each reading, from outputs and targets.
@@ -44,7 +45,7 @@ class Trials(Protocol):
         ...
 
 
-class GivenTrials(eqx.Module):
+class GivenTrials(Module):
     """Trials given as arrays."""
 
     inputs: jax.Array
@@ -64,7 +65,7 @@ class GivenTrials(eqx.Module):
         return _squares(self.weights, self.targets)
 
 
-class Task(eqx.Module):
+class Task(Module):
     """A fixed batch of trials with the loss `L = sum(weights * (y - targets)^2)`, or that of another error.
 
     y[k] is read before the k-th Euler update of the state, so an input at step k is first seen by the readout at k + 1.
