@@ -30,7 +30,14 @@ from overlap_learning.learning.trust import beside, compared, corrected
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
-from overlap_learning.model.model import Model, check_model, check_tied, refuse_ties, refuse_time_constants
+from overlap_learning.model.model import (
+    Model,
+    check_model,
+    check_tied,
+    known_rates,
+    refuse_ties,
+    refuse_time_constants,
+)
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
@@ -135,6 +142,7 @@ def integrate(
     if depth is not None:
         raise ValueError("integrate: depth is how far the theory looks into a bulk, and this model has none.")
     _check(model, task, overlaps, rule, key, closure)
+    overlaps = check_tied(model, overlaps, "integrate")
     if closure is None and (model.is_linear or isinstance(overlaps, Network)):
         # What is exact needs no closure, and nothing beside it.
         found = _learned(model, task, overlaps, rule, key, overlaps, progress, checkpoint)
@@ -168,7 +176,7 @@ def _learned(
     if checkpoint is not None:
         arguments = {"model": model, "task": task, "overlaps": given, "rule": rule, "key": key}
         store = Store(checkpoint, "integrate", **arguments, **({} if closure is None else {"closure": closure}))
-    learner, position = kind.begin(model, start, model.layout.known_rates(rule.rates))
+    learner, position = kind.begin(model, start, known_rates(model, rule.rates))
     learner = learner if change is None else change(learner)
     with _pace(model, rule, progress, store, (start, rule, task, key)) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
@@ -323,10 +331,8 @@ def _check(
     check_run(model, task, rule, key, "integrate")
     if not isinstance(start, Overlaps) and start.layout != model.layout:
         raise ValueError(f"integrate: populations have {start.layout}, the model has {model.layout}.")
-    if model.tied:
-        if isinstance(start, Populations):
-            refuse_ties(model, "integrate of populations")
-        check_tied(model, start.gram if isinstance(start, Overlaps) else start.overlaps.gram, "integrate")
+    if isinstance(start, Populations):
+        refuse_ties(model, "integrate of populations")
     if not isinstance(start, Overlaps) and rule.dense:
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")
     if bulk_rate(rule.rates)[1] is not None:

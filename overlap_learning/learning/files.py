@@ -59,14 +59,31 @@ def write(dataset: "xarray.Dataset", path: str | os.PathLike[str]) -> None:
     Readers of NetCDF pass over what stands behind its end.
 
     Raises:
-        ValueError: if there is no such folder.
+        ValueError: if there is no such folder, or a label is a text that no file can hold.
         OSError: if it can't be written, as on a full disk. An older file of this name is intact.
     """
     path = path_of(path, "save")
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind in "OU":
+            _check_texts(str(name), variable.values.ravel().tolist())
     # In memory: HDF5 itself can't go on after a write to a full disk, and may take the program down with it.
     with _without_cluster():
         content = bytes(dataset.to_netcdf(engine="h5netcdf"))
     replace(path, content + SEAL + hashlib.sha256(content).hexdigest().encode())
+
+
+def _check_texts(name: str, texts: list[str]) -> None:
+    """Refuse what is no text in UTF-8, or ends before it does.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for text in texts:
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(
+                f"save: {name!r} has the text {text!r}, with a character that no file can hold (NUL, or half of a "
+                "pair). Use another name."
+            )
 
 
 def _without_cluster() -> contextlib.AbstractContextManager[Any]:

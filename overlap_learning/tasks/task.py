@@ -322,7 +322,7 @@ class Task(Module):
 
         A task reads y[k] before the k-th update, so that an input is seen one step later; a program that calculates
         `h = step(h, x[k])` and then `y[k] = readout(h)` sees it at once. Here the reading of step k is y[k + 1]: one
-        step is appended, and y[0], of h = 0, does not count.
+        step is appended, and y[0], of h = 0, does not count. (In a penalty a state of `starting_from` does.)
 
         Examples:
             >>> task = ol.Task(jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), dt=0.5)
@@ -348,7 +348,9 @@ class Task(Module):
 
     def _one_step_later(self, inputs: jax.Array) -> "Task":
         """The same readings one step later, for inputs of one step more."""
-        targets, weights = (jnp.pad(array, ((0, 0), (1, 0), (0, 0))) for array in (self.targets, self.weights))
+        earlier = ((0, 0), (1, 0), (0, 0))
+        # A target that does not count, but at which an error of one's own is defined: 0 may be none.
+        targets, weights = jnp.pad(self.targets, earlier, mode="edge"), jnp.pad(self.weights, earlier)
         # The mean of the activity is that over the steps after the first, at which there is none.
         share = 1 + 1 / self.n_steps
         penalty = None if self.activity_penalty is None else share * self.activity_penalty
