@@ -16,6 +16,7 @@ from overlap_learning.checks import assembled, is_traced, require_float64
 from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.guides import guide
 from overlap_learning.learning.checkpoint import Checkpoint, Store, part_of
 from overlap_learning.learning.driver import check_run, run
 from overlap_learning.learning.learner import AbstractLearner
@@ -97,7 +98,8 @@ def integrate(
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
         progress: show a progress bar; None: if a person is watching (a terminal or a notebook). A run of less
-            than a second has none, nor one of at most 5,000 steps (500 if nonlinear) without a checkpoint.
+            than a second has none, nor one of at most 5,000 steps (500 if nonlinear) without a checkpoint, nor, unless
+            it is asked for, a flow in a terminal.
         checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
             after the program was killed. Not with a flow.
 
@@ -230,7 +232,7 @@ def _closed(
     warnings.warn(
         f"integrate: no closure meets the tolerance {float(tolerance or 0):g}. The best, {what}, is "
         f"{_error(best[0]):.2g} off what it was held against. Networks may part from each other here, too: look for a "
-        "loss that rises, and use a smaller learning rate.",
+        f"loss that rises, and use a smaller learning rate.{guide('closure')}",
         stacklevel=3,
     )
     return best
@@ -338,7 +340,7 @@ def _check(
     if bulk_rate(rule.rates)[1] is not None:
         raise ValueError(
             'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
-            "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
+            f"bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0.{guide('bulk')}"
         )
     if task.outline.state_noise is not None and (
         isinstance(start, Network) or not (closure is None or isinstance(closure, Gaussian))
@@ -354,7 +356,7 @@ def _pace(
     model: Model, rule: AbstractRule, progress: bool | None, store: Store | None, arguments: Any
 ) -> contextlib.AbstractContextManager[Pace]:
     """Short runs are one program; of long ones, a run that ends early wastes what is left of one call."""
-    if store is not None:
+    if store is not None or (rule.n_steps is None and not is_traced(arguments)):
         return watched(rule, progress, "integrate", store, delay=DELAY)
     most = _steps_per_call(model)
     if rule.n_steps is None or rule.n_steps <= most or is_traced(arguments):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overlap_learning.checks import as_path
+from overlap_learning.guides import guide
 from overlap_learning.learning.hdf5 import check_heaps, check_parts
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def of_a_stranger(path: Path, caller: str, what: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"{caller}: {str(path)!r} has a valid checksum, but is no {what}: {reason.rstrip('.')}."
+            f"{caller}: {str(path)!r} has a valid checksum, but is no {what}: {reason.rstrip('.')}.{guide('file')}"
         ) from error
 
 
@@ -211,7 +212,9 @@ def check_seal(path: Path) -> None:
     if len(seal) != length or not seal.startswith(SEAL):
         raise ValueError(
             f"load: {str(path)!r} does not end with the checksum of a saved solution: it was cut off or changed, or "
-            "Solution.save did not write it."
+            f"Solution.save did not write it.{guide('file')}"
         )
     if seal != SEAL + digest.hexdigest().encode():
-        raise ValueError(f"load: {str(path)!r} is damaged: its contents do not match the checksum at its end.")
+        raise ValueError(
+            f"load: {str(path)!r} is damaged: its contents do not match the checksum at its end.{guide('file')}"
+        )
