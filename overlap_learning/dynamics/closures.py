@@ -7,9 +7,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import is_traced, refuse_traced, scalar
+from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace, refuse_traced, scalar
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, SobolNodes, sized_nodes
@@ -32,10 +34,12 @@ class Pair(eqx.Module):
 
     Attributes:
         network: the neurons.
-        basis: what is linear in them, shape [N, r] (in each population, with its mean); 0 where there are fewer.
+        spanning: the vectors in each population (with the constant 1), on which transfer matrices act, shape [P, n, r].
+        basis: what is linear in that, shape [N, P r]; 0 where there are fewer directions.
     """
 
     network: Network
+    spanning: jax.Array
     basis: jax.Array
 
     @property
@@ -216,14 +220,17 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
 def _pair(model: Model, start: Overlaps | Populations) -> Pair:
     network = _neurons(model, start, SIZES[0])
     n_populations = 1 if isinstance(start, Overlaps) else start.n_populations
-    roots = jnp.sqrt(network.weights).reshape(n_populations, -1, 1)
-    linear = roots * network.vectors.reshape(n_populations, roots.shape[1], -1)
+    vectors, weights = in_numpy((network.vectors, network.weights))
+    xp = namespace(vectors)
+    roots = xp.sqrt(weights).reshape(n_populations, -1, 1)
+    spanning = vectors.reshape(n_populations, roots.shape[1], -1)
     if isinstance(start, Populations):
-        linear = jnp.concatenate([roots, linear], axis=-1)
-    axes, sizes, _ = jnp.linalg.svd(linear, full_matrices=False)
-    there = sizes > 100 * jnp.finfo(sizes.dtype).eps * sizes[:, :1]
-    basis = jnp.where(there[:, None, :], axes / roots, 0.0)
-    return Pair(network, jax.scipy.linalg.block_diag(*basis))
+        spanning = xp.concatenate([xp.ones_like(roots), spanning], axis=-1)
+    axes, sizes, _ = xp.linalg.svd(roots * spanning, full_matrices=False)
+    there = sizes > 100 * np.finfo(float).eps * sizes[:, :1]
+    basis = xp.where(there[:, None, :], axes / roots, 0.0)
+    block_diag = scipy.linalg.block_diag if xp is np else jax.scipy.linalg.block_diag
+    return Pair(network, *map(in_jax, (spanning, block_diag(*basis))))
 
 
 def _at(start: Overlaps | Populations, nodes: AbstractNodes) -> Network:

@@ -14,6 +14,7 @@ from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
 from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
+from overlap_learning.dynamics.departure import can_be_long, departure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.learning.checkpoint import Checkpoint, Store, part_of
@@ -26,7 +27,7 @@ from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution, finish, has_failed
 from overlap_learning.learning.stability import rise
-from overlap_learning.learning.trust import beside, compared, corrected
+from overlap_learning.learning.trust import DOUBT, TRUST, beside, compared, corrected
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
@@ -35,6 +36,7 @@ from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.reduced_network import ReducedNetwork
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.random_connectivity.learning import Depth, learn_with_bulk
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
@@ -200,17 +202,22 @@ def _closed(
     for number, finer in enumerate(starts):
         if _is_interrupted(found[0]):
             return found
-        given = (model, task, alone, key, start, finer)
-        *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
-        others = _beside(*given, finer, progress, checkpoint, closure, number)
-        for outcome, _, _ in others:
-            if _is_interrupted(outcome):
-                return eqx.tree_at(lambda o: o.result, found[0], outcome.result), found[1], found[2]
-        if candidate is not None:
-            judged.append(_judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None))
+        others: list[Learned] = []
+        estimated = _departed(model, task, rule, finer, found) if isinstance(finer, Pair) else None
+        if estimated is None:
+            given = (model, task, alone, key, start, finer)
+            *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
+            others = _beside(*given, finer, progress, checkpoint, closure, number)
+            for outcome, _, _ in others:
+                if _is_interrupted(outcome):
+                    return eqx.tree_at(lambda o: o.result, found[0], outcome.result), found[1], found[2]
+            if candidate is not None:
+                estimated = _judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None)
+        if estimated is not None:
+            judged.append(estimated)
             before = candidate
-            if tolerance is None or _error(judged[-1][0]) <= float(tolerance):
-                return judged[-1]
+            if tolerance is None or _error(estimated[0]) <= float(tolerance):
+                return estimated
         if isinstance(start, Network):
             # Its own neurons, beside which nothing is finer.
             return others[0]
@@ -256,14 +263,34 @@ def _beside(
 
     if not isinstance(finer, Pair):
         return [learned(finer, "beside")]
-    # What an estimate needs; a phi with constants in double precision has states of that.
-    single = jax.eval_shape(model.activation, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype == jnp.float32
-    found: dict[str, Any] = {"basis": finer.basis, "state_dtype": jnp.dtype(jnp.float32) if single else None}
 
     def keeping(share):
-        return lambda learner: dataclasses.replace(learner, kept=jnp.asarray(share), **found)
+        return lambda learner: _kept(learner, finer, jnp.asarray(share))
 
     return [learned(finer.network, name, keeping(share)) for name, share in (("beside", 1.0), ("gaussian", 0.0))]
+
+
+def _kept(learner: NeuronLearner, pair: Pair, share: jax.Array | None) -> NeuronLearner:
+    """The learner of a pair, which keeps a share of what leaves the Gaussian family; None: all."""
+    # What an estimate needs; a phi with constants in double precision has states of that.
+    single = jax.eval_shape(learner.model.activation, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype == jnp.float32
+    dtype = jnp.dtype(jnp.float32) if single else None
+    return dataclasses.replace(learner, kept=share, basis=pair.basis, state_dtype=dtype)
+
+
+def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Learned) -> Learned | None:
+    """A run with what it would be without its error, as long steps of neurons say.
+
+    None where those are none for this rule, or where they see the theory fail: every step is then worth its time.
+    """
+    outcome = found[0]
+    if not can_be_long(rule, task, outcome.record) or has_failed(outcome.result):
+        return None
+    learner, _ = NeuronLearner.begin(model, pair.network, model.layout.known_rates(rule.rates))
+    free, closed = departure(_kept(learner, pair, None), pair.spanning, rule, task, outcome.record)
+    estimate = corrected(outcome.record, free, closed, pair.inflation)
+    said = compared(outcome.record.time, outcome.record.loss, outcome.record.saved | estimate)
+    return _with(found, estimate, pair.network) if said.verdict in (TRUST, DOUBT) else None
 
 
 def _judged(found: Learned, others: list[Learned], scale: Any = None) -> Learned:
@@ -278,10 +305,15 @@ def _judged(found: Learned, others: list[Learned], scale: Any = None) -> Learned
     failed = has_failed(outcome.result)
     saved = [beside(outcome.record, other[0].record, failed, has_failed(other[0].result)) for other in others]
     estimate = saved[0] if scale is None else corrected(outcome.record, saved[0], saved[1], scale)
-    stats = outcome.stats | {"neurons_beside": np.asarray(others[0][1].n_neurons)}
-    return eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats)), *found[
-        1:
-    ]
+    return _with(found, estimate, others[0][1])
+
+
+def _with(found: Learned, estimate: dict[str, Any], network: Network) -> Learned:
+    """A run with what is saved beside it, of a number of neurons."""
+    outcome = found[0]
+    stats = outcome.stats | {"neurons_beside": np.asarray(network.n_neurons)}
+    outcome = eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats))
+    return outcome, found[1], found[2]
 
 
 def _error(judged: Outcome) -> float:

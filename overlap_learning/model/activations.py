@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import floating
+from overlap_learning.checks import floating, in_jax
 from overlap_learning.model.quadrature import Quadrature, Trapezoid
 
 
@@ -58,30 +58,32 @@ class AbstractActivation(eqx.Module):
         """Whether phi(-h) = -phi(h), to rounding, on a grid from -8 to 8: then a neuron V and its mirror image -V do
         the same, and `folded` nodes may stand for both (see `ol.Network.quadrature`).
         """
-        # The fields are known even where the rest of a program is traced.
-        with jax.ensure_compile_time_eval():
-            fields = jnp.linspace(0.01, 8.0, 101)
-            forward, backward = self(fields), self(-fields)
-            scale = jnp.finfo(forward.dtype).eps * jnp.max(jnp.abs(forward))
-            return bool(jnp.all(jnp.abs(forward + backward) <= 8 * scale))
+        fields = np.linspace(0.01, 8.0, 101)
+        forward, backward = (self._on(side) for side in (fields, -fields))
+        scale = np.finfo(forward.dtype).eps * np.max(np.abs(forward))
+        return bool(np.all(np.abs(forward + backward) <= 8 * scale))
 
     @property
     def has_kink(self) -> bool:
         """Whether the slope of phi jumps, as that of ReLU does at 0, somewhere from -8 to 8: then grids of nodes
         converge slowly.
         """
+        bends = []
+        for step in (1e-2, 1e-3):
+            # A multiple of both steps lies at 0.
+            slope = np.diff(self._on(np.arange(-round(8 / step), round(8 / step) + 1) * step)) / step
+            bends.append(np.max(np.abs(np.diff(slope))))
+        slope = np.abs(slope)
+        # Of slopes where most fields are; beyond them phi may be steep. Rounding makes bends too.
+        least = max(1e-2 * np.max(slope[6000:10_000]), 1e-9 * np.max(slope))
+        # The largest change of slope from one step to the next: a tenth in steps of a tenth where phi is smooth;
+        # at a kink it is the jump, half of it where the kink halves a step.
+        return bool((bends[1] > 0.25 * bends[0]) & (bends[1] > least))
+
+    def _on(self, fields: np.ndarray) -> np.ndarray:
+        """The same of known fields, known even where the rest of a program is traced."""
         with jax.ensure_compile_time_eval():
-            bends = []
-            for step in (1e-2, 1e-3):
-                # A multiple of both steps lies at 0.
-                slope = jnp.diff(self(jnp.arange(-round(8 / step), round(8 / step) + 1) * step)) / step
-                bends.append(jnp.max(jnp.abs(jnp.diff(slope))))
-            slope = jnp.abs(slope)
-            # Of slopes where most fields are; beyond them phi may be steep. Rounding makes bends too.
-            least = jnp.maximum(1e-2 * jnp.max(slope[6000:10_000]), 1e-9 * jnp.max(slope))
-            # The largest change of slope from one step to the next: a tenth in steps of a tenth where phi is smooth;
-            # at a kink it is the jump, half of it where the kink halves a step.
-            return bool((bends[1] > 0.25 * bends[0]) & (bends[1] > least))
+            return np.asarray(self(in_jax(fields)))
 
 
 class Linear(AbstractActivation):

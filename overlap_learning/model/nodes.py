@@ -1,6 +1,7 @@
 """Nodes: a Gaussian distribution of neurons as a few weighted ones."""
 
 import abc
+import functools
 import itertools
 from typing import Any
 
@@ -299,6 +300,7 @@ def sized_nodes(size: int, dimension: int, n_fields: int, *, folded: bool, smoot
     return SobolNodes(max(size, 2 * dimension), folded=folded)
 
 
+@functools.lru_cache
 def _hermite_nodes(order: int) -> tuple[np.ndarray, np.ndarray]:
     nodes, weights = roots_hermitenorm(order)
     # They are odd and even to rounding; the node at zero is to be zero.
