@@ -1,6 +1,7 @@
 """Closures: what the learning of nonlinear neurons is followed by."""
 
 import abc
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,13 +19,14 @@ from overlap_learning.model.nodes import AbstractNodes, SobolNodes, sized_nodes
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.neurons.gaussianity import gaussian_overlaps
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
 #: What learning can start from.
 Start = Overlaps | Populations | Network
-#: Numbers of weighted neurons (as if folded), from the fewest: the first learn beside the Gaussian theory.
-SIZES = (64, 256, 1024)
+#: Numbers of weighted neurons (as if folded), from the fewest; and of those beside the Gaussian theory.
+SIZES, N_BESIDE = (64, 256, 1024), 48
 
 
 class Pair(eqx.Module):
@@ -88,7 +90,7 @@ class Gaussian(AbstractClosure):
             yield start
         else:
             yield start
-            yield _pair(model, start)
+            yield pair_of(model, start)
 
 
 class WeightedNeurons(AbstractClosure):
@@ -188,7 +190,7 @@ class Cheapest(AbstractClosure):
         if isinstance(start, Overlaps) and not model.activation.is_odd:
             start = Populations.from_overlaps(start)
         yield start
-        yield _pair(model, start)
+        yield pair_of(model, start)
         for size in SIZES:
             yield _neurons(model, start, size)
 
@@ -217,8 +219,9 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
     return _at(start, sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink))
 
 
-def _pair(model: Model, start: Overlaps | Populations) -> Pair:
-    network = _neurons(model, start, SIZES[0])
+def pair_of(model: Model, start: Overlaps | Populations, size: int = N_BESIDE) -> Pair:
+    """About `size` neurons (as if folded), and what is linear in them."""
+    network = _neurons(model, start, size)
     n_populations = 1 if isinstance(start, Overlaps) else start.n_populations
     vectors, weights = in_numpy((network.vectors, network.weights))
     xp = namespace(vectors)
@@ -231,6 +234,13 @@ def _pair(model: Model, start: Overlaps | Populations) -> Pair:
     basis = xp.where(there[:, None, :], axes / roots, 0.0)
     block_diag = scipy.linalg.block_diag if xp is np else jax.scipy.linalg.block_diag
     return Pair(network, *map(in_jax, (spanning, block_diag(*basis))))
+
+
+def kept_by(learner: NeuronLearner, pair: Pair, share: jax.Array | None) -> NeuronLearner:
+    """The learner of a pair, which keeps a share of what leaves the Gaussian family; None: all."""
+    # What an estimate needs; a phi with constants in double precision has states of that.
+    dtype = jnp.dtype(jnp.float32) if learner.model.activation.keeps_single else None
+    return dataclasses.replace(learner, kept=share, basis=pair.basis, state_dtype=dtype)
 
 
 def _at(start: Overlaps | Populations, nodes: AbstractNodes) -> Network:

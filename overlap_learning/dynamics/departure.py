@@ -18,7 +18,7 @@ from overlap_learning.neurons.arrays import Neurons
 from overlap_learning.neurons.learner import NeuronLearner
 
 #: Long steps, in which a departure is followed.
-N_CYCLES = 10
+N_CYCLES = 7
 #: Damping of the stages of a step, as is usual for these methods.
 DAMPING = 0.05
 
@@ -61,14 +61,13 @@ def departure(learner: NeuronLearner, spanning: Any, rule: Any, task: Any, recor
     reached = np.isfinite(time)
     time, step, transfer = time[reached], step[reached], transfer[reached]
     ends = np.linspace(0, step[-1], N_CYCLES + 1)
-    way, clock = (
-        PchipInterpolator(step, transfer.reshape(len(step), *spanning.shape[::2], -1)),
-        PchipInterpolator(step, time),
-    )
-    where = way((ends[1:] + ends[:-1]) / 2), way(ends[1:])
-    coefficients = _stages(_n_stages(step[-1] / N_CYCLES))
-    free, closed = _followed(learner, spanning, task, rule.weight_decay, *where, np.diff(clock(ends)), coefficients)
-    return [{name: _between(ends, array, record) for name, array in found.items()} for found in (free, closed)]
+    way = PchipInterpolator(step, transfer.reshape(len(step), *spanning.shape[::2], -1))
+    durations = np.diff(PchipInterpolator(step, time)(ends))
+    middles = (ends[1:] + ends[:-1]) / 2
+    stages = _stages(_n_stages(step[-1] / N_CYCLES))
+    found = _followed(learner, spanning, task, rule.weight_decay, way(middles), way(ends[-1]), durations, stages)
+    seen = np.concatenate([ends[:1], middles, ends[-1:]])
+    return [{name: _between(seen, array, record) for name, array in each.items()} for each in found]
 
 
 @compiled
@@ -78,45 +77,54 @@ def _followed(
     task: Any,
     weight_decay: jax.Array,
     middles: jax.Array,
-    ends: jax.Array,
+    last: jax.Array,
     durations: jax.Array,
     coefficients: tuple[np.ndarray, ...],
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Overlaps and losses of neurons as they learn, and in the theory: at the start, and after each long step."""
+    """Overlaps and losses of neurons as they learn, and in the theory: at the start, in each long step, at the end."""
     size = learner.model.layout.size
     kept = assembled(NeuronLearner, **(vars(learner) | {"kept": jnp.zeros(())}))
 
     def at(transfer):
         return (spanning @ transfer)[..., -size:].reshape(-1, size)
 
+    def gram(vectors):
+        return learner.observe(Neurons(vectors))["gram"]
+
     def seen(vectors):
-        return learner.observe(Neurons(vectors))["gram"], learner.loss(Neurons(vectors), task)
+        return gram(vectors), learner.loss(Neurons(vectors), task)
 
     def long_step(delta, now):
-        middle, end, duration = now
+        middle, duration = now
         base = at(middle)
-        pulled = kept.gradient(Neurons(base), task)[1].vectors
+        loss_there, pulled = kept.gradient(Neurons(base), task)
 
-        def moved(delta):
-            slope = learner.gradient(Neurons(base + delta), task)[1].vectors - pulled
-            return -duration * (slope + weight_decay * delta) * learner.rates.vectors
+        def pull(delta):
+            value, slope = learner.gradient(Neurons(base + delta), task)
+            moved = slope.vectors - pulled.vectors + weight_decay * delta
+            return value, slope.vectors, duration * moved * learner.rates.vectors
 
         def stage(both, weights):
             last, older = both
             by_last, by_older, by_slope = weights
-            return (by_last * last + by_older * older + by_slope * moved(last), last), None
+            return (by_last * last + by_older * older - by_slope * pull(last)[2], last), None
 
         first, rest = coefficients
-        (delta, _), _ = lax.scan(stage, (delta + first * moved(delta), delta), rest)
-        return delta, (seen(at(end) + delta), seen(at(end)))
+        loss, slope, moved = pull(delta)
+        (end, _), _ = lax.scan(stage, (delta - first * moved, delta), rest)
+        # Half of the step is done in its middle, which is where the theory is.
+        half = (end - delta) / 2
+        loss = loss + jnp.sum(learner.weights[:, None] * slope * half)
+        return end, ((gram(base + delta + half), loss), (gram(base), loss_there))
 
-    start = at(jnp.broadcast_to(jnp.eye(spanning.shape[-1]), middles.shape[1:]))
-    _, found = lax.scan(long_step, jnp.zeros_like(start), (middles, ends, durations))
-    first = seen(start)
-    return tuple(
-        dict(zip(BESIDE, (jnp.concatenate([a[None], b]) for a, b in zip(first, each, strict=True)), strict=True))
-        for each in found
-    )
+    start, end = at(jnp.broadcast_to(jnp.eye(spanning.shape[-1]), last.shape)), at(last)
+    delta, within = lax.scan(long_step, jnp.zeros_like(start), (middles, durations))
+
+    def course(within: Any, end: jax.Array) -> dict[str, jax.Array]:
+        parts = zip(seen(start), within, seen(end), strict=True)
+        return dict(zip(BESIDE, (jnp.concatenate([a[None], b, c[None]]) for a, b, c in parts), strict=True))
+
+    return course(within[0], end + delta), course(within[1], end)
 
 
 def _n_stages(n_steps: float) -> int:
@@ -149,9 +157,9 @@ def _stages(n_stages: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(slope / at), np.stack([by_last, by_older, by_slope], axis=1)
 
 
-def _between(ends: np.ndarray, values: Any, record: Record) -> np.ndarray:
-    """Values at the ends of long steps, at the saved points; NaN at those that were not reached."""
+def _between(at: np.ndarray, values: Any, record: Record) -> np.ndarray:
+    """Values at some learning steps, at the saved points; NaN at those that were not reached."""
     values = np.asarray(values)
     steps = np.where(np.isfinite(np.asarray(record.time)), np.asarray(record.step), np.nan)
-    columns = [np.interp(steps, ends, column) for column in values.reshape(len(ends), -1).T]
+    columns = [np.interp(steps, at, column) for column in values.reshape(len(at), -1).T]
     return np.stack(columns, axis=-1).reshape(len(steps), *values.shape[1:])

@@ -1,7 +1,6 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
-import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any, cast
@@ -13,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
-from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
+from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, kept_by, known_closure
 from overlap_learning.dynamics.departure import can_be_long, departure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
@@ -215,7 +214,7 @@ def _closed(
                 estimated = _judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None)
         if estimated is not None:
             judged.append(estimated)
-            before = candidate
+            before = found
             if tolerance is None or _error(estimated[0]) <= float(tolerance):
                 return estimated
         if isinstance(start, Network):
@@ -265,17 +264,9 @@ def _beside(
         return [learned(finer, "beside")]
 
     def keeping(share):
-        return lambda learner: _kept(learner, finer, jnp.asarray(share))
+        return lambda learner: kept_by(learner, finer, jnp.asarray(share))
 
     return [learned(finer.network, name, keeping(share)) for name, share in (("beside", 1.0), ("gaussian", 0.0))]
-
-
-def _kept(learner: NeuronLearner, pair: Pair, share: jax.Array | None) -> NeuronLearner:
-    """The learner of a pair, which keeps a share of what leaves the Gaussian family; None: all."""
-    # What an estimate needs; a phi with constants in double precision has states of that.
-    single = jax.eval_shape(learner.model.activation, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype == jnp.float32
-    dtype = jnp.dtype(jnp.float32) if single else None
-    return dataclasses.replace(learner, kept=share, basis=pair.basis, state_dtype=dtype)
 
 
 def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Learned) -> Learned | None:
@@ -287,7 +278,7 @@ def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Le
     if not can_be_long(rule, task, outcome.record) or has_failed(outcome.result):
         return None
     learner, _ = NeuronLearner.begin(model, pair.network, model.layout.known_rates(rule.rates))
-    free, closed = departure(_kept(learner, pair, None), pair.spanning, rule, task, outcome.record)
+    free, closed = departure(kept_by(learner, pair, None), pair.spanning, rule, task, outcome.record)
     estimate = corrected(outcome.record, free, closed, pair.inflation)
     said = compared(outcome.record.time, outcome.record.loss, outcome.record.saved | estimate)
     return _with(found, estimate, pair.network) if said.verdict in (TRUST, DOUBT) else None

@@ -68,17 +68,14 @@ def cubature(dimension: int, n_fields: int, degree: int, stretch: float) -> tupl
     )
 
 
-@functools.lru_cache(maxsize=16)
 def sobol_points(n: int, dimension: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Scrambled Sobol points through the quantile of the normal distribution, shape [n, r]. Not to be written to."""
+    """Scrambled Sobol points through the quantile of the normal distribution, shape [n, r]."""
     # Loading it takes as long as half of this package.
     from scipy.stats import qmc
 
     sequence = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(seed))
     # Sobol points come in powers of 2.
-    points = ndtri(sequence.random_base2(math.ceil(math.log2(n)))[:n])
-    points.flags.writeable = False
-    return points
+    return ndtri(sequence.random_base2(math.ceil(math.log2(n)))[:n])
 
 
 def whiten(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
