@@ -1,7 +1,6 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
-import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any, cast
@@ -13,7 +12,8 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
-from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
+from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, kept_by, known_closure
+from overlap_learning.dynamics.departure import can_be_long, departure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.guides import guide
@@ -27,15 +27,23 @@ from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution, finish, has_failed
 from overlap_learning.learning.stability import rise
-from overlap_learning.learning.trust import beside, compared, corrected
+from overlap_learning.learning.trust import DOUBT, TRUST, beside, compared, corrected
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
-from overlap_learning.model.model import Model, check_model, check_tied, refuse_ties, refuse_time_constants
+from overlap_learning.model.model import (
+    Model,
+    check_model,
+    check_tied,
+    known_rates,
+    refuse_ties,
+    refuse_time_constants,
+)
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.reduced_network import ReducedNetwork
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.random_connectivity.learning import Depth, learn_with_bulk
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
@@ -137,6 +145,7 @@ def integrate(
     if depth is not None:
         raise ValueError("integrate: depth is how far the theory looks into a bulk, and this model has none.")
     _check(model, task, overlaps, rule, key, closure)
+    overlaps = check_tied(model, overlaps, "integrate")
     if closure is None and (model.is_linear or isinstance(overlaps, Network)):
         # What is exact needs no closure, and nothing beside it.
         found = _learned(model, task, overlaps, rule, key, overlaps, progress, checkpoint)
@@ -170,7 +179,7 @@ def _learned(
     if checkpoint is not None:
         arguments = {"model": model, "task": task, "overlaps": given, "rule": rule, "key": key}
         store = Store(checkpoint, "integrate", **arguments, **({} if closure is None else {"closure": closure}))
-    learner, position = kind.begin(model, start, model.layout.known_rates(rule.rates))
+    learner, position = kind.begin(model, start, known_rates(model, rule.rates))
     learner = learner if change is None else change(learner)
     with _pace(model, rule, progress, store, (start, rule, task, key)) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
@@ -202,17 +211,22 @@ def _closed(
     for number, finer in enumerate(starts):
         if _is_interrupted(found[0]):
             return found
-        given = (model, task, alone, key, start, finer)
-        *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
-        others = _beside(*given, finer, progress, checkpoint, closure, number)
-        for outcome, _, _ in others:
-            if _is_interrupted(outcome):
-                return eqx.tree_at(lambda o: o.result, found[0], outcome.result), found[1], found[2]
-        if candidate is not None:
-            judged.append(_judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None))
-            before = candidate
-            if tolerance is None or _error(judged[-1][0]) <= float(tolerance):
-                return judged[-1]
+        others: list[Learned] = []
+        estimated = _departed(model, task, rule, finer, found) if isinstance(finer, Pair) else None
+        if estimated is None:
+            given = (model, task, alone, key, start, finer)
+            *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
+            others = _beside(*given, finer, progress, checkpoint, closure, number)
+            for outcome, _, _ in others:
+                if _is_interrupted(outcome):
+                    return eqx.tree_at(lambda o: o.result, found[0], outcome.result), found[1], found[2]
+            if candidate is not None:
+                estimated = _judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None)
+        if estimated is not None:
+            judged.append(estimated)
+            before = found
+            if tolerance is None or _error(estimated[0]) <= float(tolerance):
+                return estimated
         if isinstance(start, Network):
             # Its own neurons, beside which nothing is finer.
             return others[0]
@@ -258,14 +272,26 @@ def _beside(
 
     if not isinstance(finer, Pair):
         return [learned(finer, "beside")]
-    # What an estimate needs; a phi with constants in double precision has states of that.
-    single = jax.eval_shape(model.activation, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype == jnp.float32
-    found: dict[str, Any] = {"basis": finer.basis, "state_dtype": jnp.dtype(jnp.float32) if single else None}
 
     def keeping(share):
-        return lambda learner: dataclasses.replace(learner, kept=jnp.asarray(share), **found)
+        return lambda learner: kept_by(learner, finer, jnp.asarray(share))
 
     return [learned(finer.network, name, keeping(share)) for name, share in (("beside", 1.0), ("gaussian", 0.0))]
+
+
+def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Learned) -> Learned | None:
+    """A run with what it would be without its error, as long steps of neurons say.
+
+    None where those are none for this rule, or where they see the theory fail: every step is then worth its time.
+    """
+    outcome = found[0]
+    if not can_be_long(rule, task, outcome.record) or has_failed(outcome.result):
+        return None
+    learner, _ = NeuronLearner.begin(model, pair.network, model.layout.known_rates(rule.rates))
+    free, closed = departure(kept_by(learner, pair, None), pair.spanning, rule, task, outcome.record)
+    estimate = corrected(outcome.record, free, closed, pair.inflation)
+    said = compared(outcome.record.time, outcome.record.loss, outcome.record.saved | estimate)
+    return _with(found, estimate, pair.network) if said.verdict in (TRUST, DOUBT) else None
 
 
 def _judged(found: Learned, others: list[Learned], scale: Any = None) -> Learned:
@@ -280,10 +306,15 @@ def _judged(found: Learned, others: list[Learned], scale: Any = None) -> Learned
     failed = has_failed(outcome.result)
     saved = [beside(outcome.record, other[0].record, failed, has_failed(other[0].result)) for other in others]
     estimate = saved[0] if scale is None else corrected(outcome.record, saved[0], saved[1], scale)
-    stats = outcome.stats | {"neurons_beside": np.asarray(others[0][1].n_neurons)}
-    return eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats)), *found[
-        1:
-    ]
+    return _with(found, estimate, others[0][1])
+
+
+def _with(found: Learned, estimate: dict[str, Any], network: Network) -> Learned:
+    """A run with what is saved beside it, of a number of neurons."""
+    outcome = found[0]
+    stats = outcome.stats | {"neurons_beside": np.asarray(network.n_neurons)}
+    outcome = eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats))
+    return outcome, found[1], found[2]
 
 
 def _error(judged: Outcome) -> float:
@@ -325,10 +356,8 @@ def _check(
     check_run(model, task, rule, key, "integrate")
     if not isinstance(start, Overlaps) and start.layout != model.layout:
         raise ValueError(f"integrate: populations have {start.layout}, the model has {model.layout}.")
-    if model.tied:
-        if isinstance(start, Populations):
-            refuse_ties(model, "integrate of populations")
-        check_tied(model, start.gram if isinstance(start, Overlaps) else start.overlaps.gram, "integrate")
+    if isinstance(start, Populations):
+        refuse_ties(model, "integrate of populations")
     if not isinstance(start, Overlaps) and rule.dense:
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")
     if bulk_rate(rule.rates)[1] is not None:

@@ -22,10 +22,11 @@ from overlap_learning.checks import (
 )
 from overlap_learning.guides import guide
 from overlap_learning.model.layout import Layout
+from overlap_learning.module import Module
 from overlap_learning.printed import as_html, matrix_rows
 
 
-class Overlaps(eqx.Module):
+class Overlaps(Module):
     """The overlaps of a low-rank network: `G = V^T V / N`, symmetric and positive semi-definite.
 
     Args:

@@ -86,7 +86,7 @@ class Folder:
             return
         try:
             found = dict(json.loads(file.read_text()))
-        except (ValueError, TypeError, UnicodeDecodeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"sweep: {str(file)!r}, which says what sweep the folder is of, is damaged ({error}). Delete the "
                 "folder to start anew."
@@ -95,8 +95,8 @@ class Folder:
         if differs:
             raise ValueError(
                 f"sweep: the folder {str(self.path)!r} is that of another sweep: {differs}. Call it with the same "
-                "arguments to go on with that one; for another give another folder, or delete this one."
-                f"{guide('sweep')}"
+                "arguments, and the same versions, to go on with that one; for another give another folder, or delete "
+                f"this one.{guide('sweep')}"
             )
 
     def load(self, size: int) -> list[Piece]:

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from overlap_learning.checks import assembled, described, floating, in_jax, is_mask, is_traced, is_zero, later, scalar
 from overlap_learning.guides import guide
 from overlap_learning.model.model import Model, check_model
+from overlap_learning.module import Module
 from overlap_learning.tasks.sums import Sums
 
 #: The error of each reading, from outputs and targets.
@@ -45,7 +46,7 @@ class Trials(Protocol):
         ...
 
 
-class GivenTrials(eqx.Module):
+class GivenTrials(Module):
     """Trials given as arrays."""
 
     inputs: jax.Array
@@ -65,7 +66,7 @@ class GivenTrials(eqx.Module):
         return _squares(self.weights, self.targets)
 
 
-class Task(eqx.Module):
+class Task(Module):
     """A fixed batch of trials with the loss `L = sum(weights * (y - targets)^2)`, or that of another error.
 
     y[k] is read before the k-th Euler update of the state, so an input at step k is first seen by the readout at k + 1.
@@ -322,7 +323,7 @@ class Task(eqx.Module):
 
         A task reads y[k] before the k-th update, so that an input is seen one step later; a program that calculates
         `h = step(h, x[k])` and then `y[k] = readout(h)` sees it at once. Here the reading of step k is y[k + 1]: one
-        step is appended, and y[0], of h = 0, does not count.
+        step is appended, and y[0], of h = 0, does not count. (In a penalty a state of `starting_from` does.)
 
         Examples:
             >>> task = ol.Task(jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), dt=0.5)
@@ -348,7 +349,9 @@ class Task(eqx.Module):
 
     def _one_step_later(self, inputs: jax.Array) -> "Task":
         """The same readings one step later, for inputs of one step more."""
-        targets, weights = (jnp.pad(array, ((0, 0), (1, 0), (0, 0))) for array in (self.targets, self.weights))
+        earlier = ((0, 0), (1, 0), (0, 0))
+        # A target that does not count, but at which an error of one's own is defined: 0 may be none.
+        targets, weights = jnp.pad(self.targets, earlier, mode="edge"), jnp.pad(self.weights, earlier)
         # The mean of the activity is that over the steps after the first, at which there is none.
         share = 1 + 1 / self.n_steps
         penalty = None if self.activity_penalty is None else share * self.activity_penalty
