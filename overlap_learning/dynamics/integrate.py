@@ -1,7 +1,6 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
-import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any, cast
@@ -13,9 +12,11 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
-from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
+from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, kept_by, known_closure
+from overlap_learning.dynamics.departure import can_be_long, departure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.guides import guide
 from overlap_learning.learning.checkpoint import Checkpoint, Store, part_of
 from overlap_learning.learning.driver import check_run, run
 from overlap_learning.learning.learner import AbstractLearner
@@ -26,7 +27,7 @@ from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution, finish, has_failed
 from overlap_learning.learning.stability import rise
-from overlap_learning.learning.trust import beside, compared, corrected
+from overlap_learning.learning.trust import DOUBT, TRUST, beside, compared, corrected
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
@@ -42,6 +43,7 @@ from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.reduced_network import ReducedNetwork
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.random_connectivity.learning import Depth, learn_with_bulk
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
@@ -97,7 +99,8 @@ def integrate(
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
         progress: show a progress bar; None: if a person is watching (a terminal or a notebook). A run of less
-            than a second has none, nor one of at most 5,000 steps (500 if nonlinear) without a checkpoint.
+            than a second has none, nor one of at most 5,000 steps (500 if nonlinear) without a checkpoint, nor, unless
+            it is asked for, a flow in a terminal.
         checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
             after the program was killed. Not with a flow.
 
@@ -208,17 +211,22 @@ def _closed(
     for number, finer in enumerate(starts):
         if _is_interrupted(found[0]):
             return found
-        given = (model, task, alone, key, start, finer)
-        *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
-        others = _beside(*given, finer, progress, checkpoint, closure, number)
-        for outcome, _, _ in others:
-            if _is_interrupted(outcome):
-                return eqx.tree_at(lambda o: o.result, found[0], outcome.result), found[1], found[2]
-        if candidate is not None:
-            judged.append(_judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None))
-            before = candidate
-            if tolerance is None or _error(judged[-1][0]) <= float(tolerance):
-                return judged[-1]
+        others: list[Learned] = []
+        estimated = _departed(model, task, rule, finer, found) if isinstance(finer, Pair) else None
+        if estimated is None:
+            given = (model, task, alone, key, start, finer)
+            *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
+            others = _beside(*given, finer, progress, checkpoint, closure, number)
+            for outcome, _, _ in others:
+                if _is_interrupted(outcome):
+                    return eqx.tree_at(lambda o: o.result, found[0], outcome.result), found[1], found[2]
+            if candidate is not None:
+                estimated = _judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None)
+        if estimated is not None:
+            judged.append(estimated)
+            before = found
+            if tolerance is None or _error(estimated[0]) <= float(tolerance):
+                return estimated
         if isinstance(start, Network):
             # Its own neurons, beside which nothing is finer.
             return others[0]
@@ -230,7 +238,7 @@ def _closed(
     warnings.warn(
         f"integrate: no closure meets the tolerance {float(tolerance or 0):g}. The best, {what}, is "
         f"{_error(best[0]):.2g} off what it was held against. Networks may part from each other here, too: look for a "
-        "loss that rises, and use a smaller learning rate.",
+        f"loss that rises, and use a smaller learning rate.{guide('closure')}",
         stacklevel=3,
     )
     return best
@@ -264,14 +272,26 @@ def _beside(
 
     if not isinstance(finer, Pair):
         return [learned(finer, "beside")]
-    # What an estimate needs; a phi with constants in double precision has states of that.
-    single = jax.eval_shape(model.activation, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype == jnp.float32
-    found: dict[str, Any] = {"basis": finer.basis, "state_dtype": jnp.dtype(jnp.float32) if single else None}
 
     def keeping(share):
-        return lambda learner: dataclasses.replace(learner, kept=jnp.asarray(share), **found)
+        return lambda learner: kept_by(learner, finer, jnp.asarray(share))
 
     return [learned(finer.network, name, keeping(share)) for name, share in (("beside", 1.0), ("gaussian", 0.0))]
+
+
+def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Learned) -> Learned | None:
+    """A run with what it would be without its error, as long steps of neurons say.
+
+    None where those are none for this rule, or where they see the theory fail: every step is then worth its time.
+    """
+    outcome = found[0]
+    if not can_be_long(rule, task, outcome.record) or has_failed(outcome.result):
+        return None
+    learner, _ = NeuronLearner.begin(model, pair.network, model.layout.known_rates(rule.rates))
+    free, closed = departure(kept_by(learner, pair, None), pair.spanning, rule, task, outcome.record)
+    estimate = corrected(outcome.record, free, closed, pair.inflation)
+    said = compared(outcome.record.time, outcome.record.loss, outcome.record.saved | estimate)
+    return _with(found, estimate, pair.network) if said.verdict in (TRUST, DOUBT) else None
 
 
 def _judged(found: Learned, others: list[Learned], scale: Any = None) -> Learned:
@@ -286,10 +306,15 @@ def _judged(found: Learned, others: list[Learned], scale: Any = None) -> Learned
     failed = has_failed(outcome.result)
     saved = [beside(outcome.record, other[0].record, failed, has_failed(other[0].result)) for other in others]
     estimate = saved[0] if scale is None else corrected(outcome.record, saved[0], saved[1], scale)
-    stats = outcome.stats | {"neurons_beside": np.asarray(others[0][1].n_neurons)}
-    return eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats)), *found[
-        1:
-    ]
+    return _with(found, estimate, others[0][1])
+
+
+def _with(found: Learned, estimate: dict[str, Any], network: Network) -> Learned:
+    """A run with what is saved beside it, of a number of neurons."""
+    outcome = found[0]
+    stats = outcome.stats | {"neurons_beside": np.asarray(network.n_neurons)}
+    outcome = eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats))
+    return outcome, found[1], found[2]
 
 
 def _error(judged: Outcome) -> float:
@@ -338,7 +363,7 @@ def _check(
     if bulk_rate(rule.rates)[1] is not None:
         raise ValueError(
             'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
-            "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
+            f"bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0.{guide('bulk')}"
         )
     if task.outline.state_noise is not None and (
         isinstance(start, Network) or not (closure is None or isinstance(closure, Gaussian))
@@ -354,7 +379,7 @@ def _pace(
     model: Model, rule: AbstractRule, progress: bool | None, store: Store | None, arguments: Any
 ) -> contextlib.AbstractContextManager[Pace]:
     """Short runs are one program; of long ones, a run that ends early wastes what is left of one call."""
-    if store is not None:
+    if store is not None or (rule.n_steps is None and not is_traced(arguments)):
         return watched(rule, progress, "integrate", store, delay=DELAY)
     most = _steps_per_call(model)
     if rule.n_steps is None or rule.n_steps <= most or is_traced(arguments):

@@ -1,6 +1,7 @@
 """Files: results on disk, whole or not at all, each with a checksum of itself at its end."""
 
 import contextlib
+import errno
 import hashlib
 import mmap
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overlap_learning.checks import as_path
+from overlap_learning.guides import guide
 from overlap_learning.learning.hdf5 import check_heaps, check_parts
 
 if TYPE_CHECKING:
@@ -101,7 +103,8 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
 
     Raises:
         ValueError: if there is no such folder.
-        OSError: if it can't be written, as on a full disk. An older file of this name is intact.
+        OSError: if it can't be written, as on a full disk, or where something is that is no file. An older file of
+            this name is intact.
     """
     # A link stays: what it points to is written.
     target = Path(os.path.realpath(path_of(path, "save")))
@@ -109,6 +112,9 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
         raise ValueError(f"save: there is no folder {str(target.parent)!r}; make it first.")
     draft = None
     try:
+        # A device or a pipe would be gone, and a file in its place.
+        if os.path.lexists(target) and not target.is_file():
+            raise FileExistsError(errno.EEXIST, "it is there, and no file")
         # It is complete, and on the disk, before it has its name.
         handle, draft = tempfile.mkstemp(dir=target.parent, prefix=DRAFT, suffix=".part")
         with os.fdopen(handle, "wb") as file:
@@ -185,7 +191,7 @@ def of_a_stranger(path: Path, caller: str, what: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"{caller}: {str(path)!r} has a valid checksum, but is no {what}: {reason.rstrip('.')}."
+            f"{caller}: {str(path)!r} has a valid checksum, but is no {what}: {reason.rstrip('.')}.{guide('file')}"
         ) from error
 
 
@@ -206,7 +212,9 @@ def check_seal(path: Path) -> None:
     if len(seal) != length or not seal.startswith(SEAL):
         raise ValueError(
             f"load: {str(path)!r} does not end with the checksum of a saved solution: it was cut off or changed, or "
-            "Solution.save did not write it."
+            f"Solution.save did not write it.{guide('file')}"
         )
     if seal != SEAL + digest.hexdigest().encode():
-        raise ValueError(f"load: {str(path)!r} is damaged: its contents do not match the checksum at its end.")
+        raise ValueError(
+            f"load: {str(path)!r} is damaged: its contents do not match the checksum at its end.{guide('file')}"
+        )

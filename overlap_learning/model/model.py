@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import described, floating, in_numpy, is_traced, later, listed
+from overlap_learning.guides import guide
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
@@ -182,7 +183,7 @@ def check_model(model: Model, caller: str, *, with_bulk: bool = False) -> None:
         raise ValueError(
             f"{caller}: the model has a bulk, {model.bulk!r}, which {caller} knows nothing of; full networks "
             "(ol.simulate, ol.train) do. Leave it out for the low-rank network alone: "
-            "ol.Model(model.layout, model.activation)."
+            f"ol.Model(model.layout, model.activation).{guide('bulk')}"
         )
 
 
@@ -209,7 +210,7 @@ def refuse_ties(model: Model, caller: str) -> None:
     if model.tied:
         raise ValueError(
             f"{caller}: the model has tied vectors, {dict(model.tied)!r}, and {caller} takes each to learn by itself; "
-            "ol.integrate and ol.train do not."
+            f"ol.integrate and ol.train do not.{guide('ties')}"
         )
 
 
@@ -240,6 +241,7 @@ def check_tied(model: Model, start: Start, caller: str) -> Start:
                 f"{caller}: {one} is tied to {other}, and differs from it: |{one} - {other}|^2/N is {apart.max():.3g}. "
                 "Start from vectors that are equal, such as "
                 "ol.Network.from_vectors(m=m, u=np.stack([u, q], 1), v=np.stack([v, z], 1), z=z), or its overlaps."
+                f"{guide('ties')}"
             )
     return start
 

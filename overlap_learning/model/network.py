@@ -11,7 +11,19 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, by_label, check_key, count, floating, in_jax, is_traced, later
+from overlap_learning.checks import (
+    assembled,
+    by_label,
+    check_key,
+    count,
+    floating,
+    in_jax,
+    in_numpy,
+    is_traced,
+    later,
+    namespace,
+)
+from overlap_learning.guides import guide
 from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
@@ -266,7 +278,7 @@ class Network(AbstractNetwork):
             raise ValueError(
                 f"{caller}: recurrence is not of rank {rank}: {rest[rank] / rest[0]:.2g} of its norm is left over, and "
                 f"rank {enough} leaves less than rtol={rtol:g}. Use that rank, a larger rtol, or ol.BulkNetwork, for "
-                "a W of full rank."
+                f"a W of full rank.{guide('network')}"
             )
         roots = np.sqrt(n * values[:rank])
         return cls.from_vectors(
@@ -317,11 +329,12 @@ class Network(AbstractNetwork):
                 "Network.quadrature: nodes must be ol.model.Cubature(), HermiteGrid(), SobolNodes(), WhitenedNodes() "
                 f"or MinimalNodes(), got {nodes!r}."
             )
-        points, weights = nodes.standard(dimension, n_fields)
+        points, weights, factor = in_numpy((*nodes.standard(dimension, n_fields), factor))
+        xp = namespace(points, factor)
         with jax.default_matmul_precision("highest"):
-            vectors = jnp.asarray(points, factor.dtype) @ factor
-        weights = jnp.asarray(weights, factor.dtype)
-        return cls(vectors, layout, jnp.broadcast_to(weights, vectors.shape[:-1]))
+            vectors = xp.asarray(points, factor.dtype) @ factor
+        weights = xp.broadcast_to(xp.asarray(weights, factor.dtype), vectors.shape[:-1])
+        return cls(in_jax(vectors), layout, in_jax(weights))
 
     def sharded(self, devices: Sequence[Any] | Mesh | None = None) -> Self:
         """The same network with its neurons spread over devices: each holds and simulates N / n_devices of them.

@@ -20,6 +20,7 @@ from overlap_learning.checks import (
     scalar,
     with_values,
 )
+from overlap_learning.guides import guide
 from overlap_learning.model.layout import Layout
 from overlap_learning.module import Module
 from overlap_learning.printed import as_html, matrix_rows
@@ -162,7 +163,9 @@ class Overlaps(Module):
         try:
             return cls(gram, layout)
         except _NotPositiveError as error:
-            raise ValueError(f"{error} {_advice(np.asarray(gram), layout, changed)}") from None
+            last = guide("infeasible")
+            reason = f"{str(error).removesuffix(last)} {_advice(np.asarray(gram), layout, changed)}"
+            raise ValueError(reason.rstrip() + last) from None
 
     # -- reading overlaps --------------------------------------------------------------------------------------------
 
@@ -235,7 +238,7 @@ def _check_gram(gram: np.ndarray, layout: Layout) -> None:
     if np.any(eigenvalues[..., 0] < -tolerance * np.abs(eigenvalues).max(axis=-1)):
         raise _NotPositiveError(
             "Overlaps: gram must be positive semi-definite (no network has these overlaps); "
-            f"its smallest eigenvalue is {eigenvalues.min():.6g}."
+            f"its smallest eigenvalue is {eigenvalues.min():.6g}.{guide('infeasible')}"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import assembled, described, floating, in_jax, is_mask, is_traced, is_zero, later, scalar
+from overlap_learning.guides import guide
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.module import Module
 from overlap_learning.tasks.sums import Sums
@@ -141,7 +142,7 @@ class Task(Module):
                 channels = "n_in" if name == "inputs" else "n_out"
                 raise ValueError(
                     f"Task: {name} must have shape [B, T, {channels}] (trials, steps, channels), none of them 0, "
-                    f"got {list(array.shape)}. For one trial of one channel: {name}[None, :, None]."
+                    f"got {list(array.shape)}. For one trial of one channel: {name}[None, :, None].{guide('task')}"
                 )
         errors = (*arrays["targets"].shape[:2], _channels_of(loss, arrays["targets"].shape))
         counts = is_mask(weights)
@@ -152,7 +153,7 @@ class Task(Module):
             raise ValueError(
                 f"Task: inputs [B, T, n_in], targets [B, T, n_out] and weights [B, T, {errors[2]}] must agree; got "
                 + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-                + "."
+                + f".{guide('task')}"
             )
         dtype = jnp.result_type(*(array for array in arrays.values() if array.dtype != bool))
         dt = scalar(
