@@ -1,6 +1,7 @@
 """What every test and every docstring example starts with."""
 
 import os
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,6 +30,10 @@ jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them raise.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: A worker that uses more memory than this, in bytes, forgets its compiled programs after a module.
 ENOUGH = 2 * 2**30

@@ -71,14 +71,6 @@ def cut_off(folder, after, monkeypatch, **arguments):
     return caught.value.solution
 
 
-@pytest.fixture
-def hears_ctrl_c():
-    """A shell that starts the tests in the background has them ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 class TestResumption:
     @pytest.mark.parametrize(
         ("batch", "by"),
@@ -115,7 +107,6 @@ class TestResumption:
         assert not [name for name in compiled if "_advance" in name or "_first" in name]
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
-    @pytest.mark.usefixtures("hears_ctrl_c")
     def test_ctrl_c_while_a_checkpoint_is_written_is_heard_when_it_is_whole(self, tmp_path, monkeypatch):
         import orbax.checkpoint
 
@@ -137,7 +128,6 @@ class TestResumption:
         assert signal.getsignal(signal.SIGINT) is handler
         assert same(run(tmp_path / "cut"), run(tmp_path / "whole"))
 
-    @pytest.mark.usefixtures("hears_ctrl_c")
     def test_a_second_ctrl_c_is_not_kept_waiting(self, tmp_path, monkeypatch):
         import orbax.checkpoint
 
