@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import as_path, count, is_traced
+from overlap_learning.guides import guide
 from overlap_learning.learning.files import path_of, replace
 from overlap_learning.learning.fingerprint import changes, check_version, digest_of, fingerprint, is_key
 from overlap_learning.learning.lock import held, is_left_over
@@ -99,7 +100,7 @@ def check_checkpoint(checkpoint: Any, rule: Any, caller: str) -> None:
     if isinstance(rule, AbstractRule) and rule.n_steps is None:
         raise ValueError(
             f"{caller}: a GradientFlow is one call of its solver, between whose steps no checkpoint can be written; "
-            "use ol.GradientDescent, or leave checkpoint out."
+            f"use ol.GradientDescent, or leave checkpoint out.{guide('checkpoint')}"
         )
 
 
@@ -220,7 +221,7 @@ class Store:
         if damaged:
             raise ValueError(
                 f"{self.caller}: no checkpoint in {str(self.folder)!r} can be read ({'; '.join(damaged.values())}). "
-                "Delete the folder to start anew."
+                f"Delete the folder to start anew.{guide('checkpoint')}"
             )
         return None
 
@@ -277,7 +278,7 @@ class Store:
             raise ValueError(
                 f"{self.caller}: the checkpoints in {str(self.folder)!r} belong to a run with other arguments: "
                 f"{differs}. Call it with the same arguments, and the same versions, to go on with that run; for "
-                "another one give ol.Checkpoint another folder, or delete this one."
+                f"another one give ol.Checkpoint another folder, or delete this one.{guide('checkpoint')}"
             )
 
 

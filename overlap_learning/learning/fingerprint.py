@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.guides import guide
 from overlap_learning.learning import code
 from overlap_learning.learning.origins import by_name, is_made_up, library, this_package
 
@@ -190,7 +191,7 @@ class _Survey:
         self._refusal = ValueError(
             f"{self.caller}: can't see what {path} is ({kind}: {why}), on which results may depend, so that a run "
             "could not be told from another one. Make it inside the function; or pass version='1', a text of your own "
-            "that stands for all that can't be seen, and change the text whenever that changes."
+            f"that stands for all that can't be seen, and change the text whenever that changes.{guide('checkpoint')}"
         )
         raise self._refusal
 

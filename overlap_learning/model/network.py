@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import assembled, by_label, check_key, count, floating, in_jax, is_traced, later
+from overlap_learning.guides import guide
 from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
@@ -266,7 +267,7 @@ class Network(AbstractNetwork):
             raise ValueError(
                 f"{caller}: recurrence is not of rank {rank}: {rest[rank] / rest[0]:.2g} of its norm is left over, and "
                 f"rank {enough} leaves less than rtol={rtol:g}. Use that rank, a larger rtol, or ol.BulkNetwork, for "
-                "a W of full rank."
+                f"a W of full rank.{guide('network')}"
             )
         roots = np.sqrt(n * values[:rank])
         return cls.from_vectors(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from overlap_learning.guides import guide
 from overlap_learning.learning.files import path_of, read, replace, write
 from overlap_learning.learning.fingerprint import changes, fingerprint
 from overlap_learning.learning.lock import LOCK, held, is_left_over
@@ -95,7 +96,7 @@ class Folder:
             raise ValueError(
                 f"sweep: the folder {str(self.path)!r} is that of another sweep: {differs}. Call it with the same "
                 "arguments, and the same versions, to go on with that one; for another give another folder, or delete "
-                "this one."
+                f"this one.{guide('sweep')}"
             )
 
     def load(self, size: int) -> list[Piece]:
