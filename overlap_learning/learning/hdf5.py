@@ -65,7 +65,7 @@ def check_parts(file: Any, length: int) -> None:
         link = file.get(name, getlink=True)
         if type(link) is not h5py.HardLink:
             raise ValueError(f"{what} is a link ({type(link).__name__}) to somewhere else")
-        place = h5py.h5o.get_info(file.id, name.encode()).addr
+        place = file.id.links.get_info(name.encode()).u
         if names.setdefault(place, name) != name:
             raise ValueError(f"{names[place]!r} and {what} are two names of one variable")
         kind = file.get(name, getclass=True)

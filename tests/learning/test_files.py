@@ -286,13 +286,13 @@ class TestDamage:
 
 class TestWriting:
     def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(self, path):
-        before = path.read_bytes()
+        before, new = path.read_bytes(), diverged()
         # Files can't grow beyond this many bytes: what a full disk does, by the operating system itself.
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         try:
             with pytest.raises(OSError, match=r"^save: '.*run\.nc' could not be written \(File too large\)\.$"):
-                diverged().save(path)
+                new.save(path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert list(path.parent.iterdir()) == [path]
@@ -337,10 +337,10 @@ class TestWriting:
     )
     def test_what_is_no_file_is_not_written_over(self, make, tmp_path):
         make(tmp_path / "x")
-        before = os.lstat(tmp_path / "x")
+        before = os.lstat(tmp_path / "x").st_ino
         with pytest.raises(OSError, match=r"^save: '.*x' could not be written \(it is there, and no file\)"):
             stepped().save(tmp_path / "x")
-        assert os.lstat(tmp_path / "x") == before
+        assert os.lstat(tmp_path / "x").st_ino == before
         assert len(list(tmp_path.iterdir())) == 1
 
     def test_a_folder_that_does_not_exist_is_named(self, tmp_path):
