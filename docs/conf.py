@@ -183,9 +183,9 @@ def list_members(app, what, name, obj, options, lines):
 
 
 def keep_colons(app, what, name, obj, options, lines):
-    """Put an empty line before a property's docstring, of which napoleon takes what is before a colon for a type."""
+    """Put an empty comment before a property's docstring, of whose first line napoleon takes a part for the type."""
     if what in ("attribute", "property"):
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
 def shorten_signature(app, what, name, obj, options, signature, returns):
