@@ -31,7 +31,7 @@ def can_be_long(rule: AbstractRule, task: Any, record: Record) -> bool:
     if not isinstance(rule, GradientDescent) or is_traced(record, rule, task) or record.time.ndim > 1:
         return False
     plain = rule.momentum is None and rule.clip_norm is None and not are_drawn(task, rule)
-    return plain and "transfer" in record.saved and np.sum(np.isfinite(np.asarray(record.time))) > N_CYCLES
+    return plain and "transfer" in record.saved and int(np.sum(np.isfinite(np.asarray(record.time)))) > N_CYCLES
 
 
 def departure(learner: NeuronLearner, spanning: Any, rule: Any, task: Any, record: Record) -> list[dict[str, Any]]:

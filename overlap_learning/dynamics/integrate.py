@@ -92,9 +92,12 @@ def integrate(
             trials from the same key.
         closure: what follows nonlinear neurons: `ol.Gaussian()`, `ol.WeightedNeurons(nodes)`, or, to have one chosen,
             `ol.Cheapest(tolerance)`; None: the Gaussian one, and of a `Network` its own neurons.
-        trust: whether some 64 weighted neurons learn beside a nonlinear closure (beside a Gaussian one twice, in single
-            precision), from which `Solution.trust` estimates what it is off by. Not with direct descent, nor with noise
-            on parameters or states.
+        trust: whether `Solution.trust` estimates what a nonlinear closure is off by, from weighted neurons that learn
+            beside it: beside a Gaussian one some 50, in single precision. Of `GradientDescent` that draws nothing and
+            has neither momentum nor clip_norm, with more than seven saved points, how they leave the theory is followed
+            in seven long steps, and in all steps only if it is then off by a half or more. Else (streams, minibatches,
+            noise, a flow; inside jit or vmap) they learn twice by the rule itself, at several times the cost. Not with
+            direct descent, nor with noise on parameters or states.
         depth: with a bulk, how far into it the theory looks; None: `ol.random_connectivity.Depth()`, for errors of
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
