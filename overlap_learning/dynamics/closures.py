@@ -219,9 +219,9 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
     return _at(start, sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink))
 
 
-def pair_of(model: Model, start: Overlaps | Populations, size: int = N_BESIDE) -> Pair:
-    """About `size` neurons (as if folded), and what is linear in them."""
-    network = _neurons(model, start, size)
+def pair_of(model: Model, start: Overlaps | Populations, size: int | None = None) -> Pair:
+    """About `size` neurons (as if folded), those that an estimate takes if None, and what is linear in them."""
+    network = _neurons(model, start, N_BESIDE if size is None else size)
     n_populations = 1 if isinstance(start, Overlaps) else start.n_populations
     vectors, weights = in_numpy((network.vectors, network.weights))
     xp = namespace(vectors)
