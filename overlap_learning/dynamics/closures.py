@@ -25,8 +25,10 @@ from overlap_learning.tasks.task import Task
 
 #: What learning can start from.
 Start = Overlaps | Populations | Network
-#: Numbers of weighted neurons (as if folded), from the fewest; and of those beside the Gaussian theory.
-SIZES, N_BESIDE = (64, 256, 1024), 48
+#: Numbers of weighted neurons (as if folded), from the fewest.
+SIZES = (64, 256, 1024)
+#: The fewest of them beside the Gaussian theory, and the fewest for each vector.
+N_BESIDE, PER_VECTOR = 48, 6
 
 
 class Pair(eqx.Module):
@@ -221,7 +223,7 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
 
 def pair_of(model: Model, start: Overlaps | Populations, size: int | None = None) -> Pair:
     """About `size` neurons (as if folded), those that an estimate takes if None, and what is linear in them."""
-    network = _neurons(model, start, N_BESIDE if size is None else size)
+    network = _neurons(model, start, size or max(N_BESIDE, PER_VECTOR * model.layout.size))
     n_populations = 1 if isinstance(start, Overlaps) else start.n_populations
     vectors, weights = in_numpy((network.vectors, network.weights))
     xp = namespace(vectors)
