@@ -12,6 +12,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.guides import guide
 from overlap_learning.memory import refuse_too_large
 
 T = TypeVar("T")
@@ -258,7 +259,7 @@ def require_float64(caller: str, **given: Any) -> None:
     if not jax.config.read("jax_enable_x64"):
         raise RuntimeError(
             f"{caller} computes in float64, and jax is in 32-bit mode. Add this line before any jax call:\n"
-            '    jax.config.update("jax_enable_x64", True)'
+            f'    jax.config.update("jax_enable_x64", True){guide("float64")}'
         )
     for name, value in given.items():
         # Its own arrays and no pytree: to flatten one takes as long as a short run.
@@ -268,7 +269,7 @@ def require_float64(caller: str, **given: Any) -> None:
                 warnings.warn(
                     f"{caller}: {name}.{field} is float32: it was made before jax_enable_x64 was switched on, or of "
                     f"single precision, and has 7 digits. Make {name} after that line; or, if they will do, say so: "
-                    f"{name} = jax.tree.map(lambda array: array.astype(float), {name}).",
+                    f"{name} = jax.tree.map(lambda array: array.astype(float), {name}).{guide('float64')}",
                     stacklevel=3,
                 )
                 break

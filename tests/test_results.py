@@ -1,5 +1,6 @@
 """Every result: labelled data, tidy tables, files that are read back to the last bit, and HTML for notebooks."""
 
+import dataclasses
 import html.parser
 import re
 
@@ -113,10 +114,11 @@ def test_a_result_is_read_back_to_the_last_bit(results, name, tmp_path):
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_table_has_one_row_for_each_number_and_its_labels(results, name):
     result = results[name]
-    variable, table = result.to_xarray()[result.table], result.to_pandas()
-    assert len(table) == variable.size
-    np.testing.assert_array_equal(table[result.table], variable.values.ravel())
-    assert not table.duplicated(list(variable.dims)).any()
+    for each, variable in result.to_xarray().data_vars.items():
+        table = result.to_pandas(None if each == result.table else each)
+        assert len(table) == variable.size
+        np.testing.assert_array_equal(table[each], variable.values.ravel())
+        assert not table.duplicated([*variable.dims] or [each]).any()
     with pytest.raises(ValueError, match="there is no variable 'nothing'"):
         result.to_pandas("nothing")
 
@@ -166,6 +168,18 @@ def test_a_file_with_other_parts_than_those_of_its_kind_is_refused(results, tmp_
         write(changed, tmp_path / "other.nc")
         with pytest.raises(ValueError, match=message):
             ol.validation.FiniteSize.load(tmp_path / "other.nc")
+
+
+def test_names_are_read_back_as_they_are_or_refused(results, tmp_path):
+    path = tmp_path / "savings.nc"
+    for names in (("", "a/b "), ("é <b>&", "nan")):
+        named = dataclasses.replace(results["Savings"], names=names)
+        named.save(path)
+        assert studies.Savings.load(path).names == names
+        assert list(studies.Savings.load(path).to_xarray()["history"].values) == list(names)
+    for name in ("a\0b", "\ud800"):
+        with pytest.raises(ValueError, match=r"save: 'history' has the text .* no file can hold"):
+            dataclasses.replace(results["Savings"], names=("naive", name)).save(path)
 
 
 def test_what_no_file_can_hold_is_asked_for(results, tmp_path):

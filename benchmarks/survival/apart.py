@@ -1,14 +1,18 @@
 """Apart: calls in a process of their own, which HDF5 may take down or keep for ever."""
 
+import contextlib
 import multiprocessing
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, ClassVar
 
-#: Seconds after which a call hangs.
-PATIENCE = 60.0
+import psutil
+
+#: Seconds of a processor's time after which a call hangs, and of the clock's: others may keep the machine busy.
+PATIENCE, LONGEST = 60.0, 1800.0
 
 
 class Apart:
@@ -19,12 +23,16 @@ class Apart:
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function returns; `DIED` or `HANGS` if it does not."""
-        try:
-            return self._pool.submit(function, *arguments).result(PATIENCE)
-        except BrokenProcessPool:
-            found = self.DIED
-        except TimeoutError:
-            found = self.HANGS
+        future, begin, used = self._pool.submit(function, *arguments), time.monotonic(), self._used()
+        found = self.HANGS
+        while self._used() - used < PATIENCE and time.monotonic() - begin < LONGEST:
+            try:
+                return future.result(PATIENCE / 4)
+            except BrokenProcessPool:
+                found = self.DIED
+                break
+            except TimeoutError:
+                continue
         self._close()
         self._pool = self._new()
         return found
@@ -35,6 +43,12 @@ class Apart:
 
     def __exit__(self, *error: object) -> None:
         self._close()
+
+    def _used(self) -> float:
+        """Seconds that the other process has computed; 0 before there is one, or once it has died."""
+        with contextlib.suppress(psutil.Error):
+            return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in self._pool._processes or {})
+        return 0.0
 
     def _new(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)

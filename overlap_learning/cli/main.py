@@ -106,6 +106,17 @@ def _end(code: int, message: str, folder: Folder) -> int:
     return code
 
 
+def _path(text: str) -> Path:
+    """A path, for argparse: one that can be printed and written to configurations too."""
+    try:
+        is_text = bool(text.encode()) and "\0" not in text
+    except UnicodeEncodeError:
+        is_text = False
+    if not is_text:
+        raise argparse.ArgumentTypeError(f"must be a path in {sys.getfilesystemencoding()}, without NUL, got {text!r}")
+    return Path(text)
+
+
 def _port(text: str) -> int:
     """A port, for argparse."""
     if not (text.isascii() and text.isdecimal() and int(text[:6]) < 2**16):
@@ -142,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         "save every run. Takes about a minute.",
     )
     command.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("demo"), help="where to write (default: ./demo)"
+        "--out", metavar="DIR", type=_path, default=Path("demo"), help="where to write (default: ./demo)"
     )
     command = add(
         "explore",
@@ -169,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--quick", action="store_true", help="smaller settings: less than a minute for each figure")
     command.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("gallery"), help="where to write (default: ./gallery)"
+        "--out", metavar="DIR", type=_path, default=Path("gallery"), help="where to write (default: ./gallery)"
     )
     integrate_command = add(
         "integrate",
@@ -183,9 +194,9 @@ def _parser() -> argparse.ArgumentParser:
         "them (NAME-validation.nc) and a picture (NAME-validation.png). Ends with code 1 if the verdict is negative.",
     )
     for command in (integrate_command, validate_command):
-        command.add_argument("config", metavar="CONFIG.toml", type=Path, help="a configuration; see examples/")
+        command.add_argument("config", metavar="CONFIG.toml", type=_path, help="a configuration; see examples/")
         command.add_argument(
-            "--out", metavar="DIR", type=Path, help="where to write (default: [output] dir of the file)"
+            "--out", metavar="DIR", type=_path, help="where to write (default: [output] dir of the file)"
         )
     add(
         "doctor",

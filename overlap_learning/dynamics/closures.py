@@ -13,6 +13,7 @@ import scipy.linalg
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace, refuse_traced, scalar
+from overlap_learning.guides import guide
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network, triangular_factor
 from overlap_learning.model.nodes import AbstractNodes, SobolNodes, sized_nodes
@@ -206,7 +207,7 @@ def check_folding(model: Model, nodes: AbstractNodes, caller: str) -> None:
     if nodes.folded and not model.activation.is_odd:
         raise ValueError(
             f"{caller}: {nodes!r} stands for mirror images, too, which is wrong for {type(model.activation).__name__}: "
-            "it is not odd. Use folded=False."
+            f"it is not odd. Use folded=False.{guide('means')}"
         )
 
 
@@ -258,6 +259,6 @@ def known_closure(closure: Any) -> AbstractClosure:
     if closure is not None and not isinstance(closure, AbstractClosure):
         raise ValueError(
             "integrate: closure must be ol.Gaussian(), ol.WeightedNeurons(nodes) or ol.Cheapest(tolerance), got "
-            f"{closure!r}."
+            f"{closure!r}.{guide('closure')}"
         )
     return Gaussian() if closure is None else closure

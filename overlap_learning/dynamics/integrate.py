@@ -16,6 +16,7 @@ from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussi
 from overlap_learning.dynamics.departure import can_be_long, departure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.guides import guide
 from overlap_learning.learning.checkpoint import Checkpoint, Store, part_of
 from overlap_learning.learning.driver import check_run, run
 from overlap_learning.learning.learner import AbstractLearner
@@ -30,7 +31,14 @@ from overlap_learning.learning.trust import DOUBT, TRUST, beside, compared, corr
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
-from overlap_learning.model.model import Model, check_model, check_tied, refuse_ties, refuse_time_constants
+from overlap_learning.model.model import (
+    Model,
+    check_model,
+    check_tied,
+    known_rates,
+    refuse_ties,
+    refuse_time_constants,
+)
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
@@ -94,7 +102,8 @@ def integrate(
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
         progress: show a progress bar; None: if a person is watching (a terminal or a notebook). A run of less
-            than a second has none, nor one of at most 5,000 steps (500 if nonlinear) without a checkpoint.
+            than a second has none, nor one of at most 5,000 steps (500 if nonlinear) without a checkpoint, nor, unless
+            it is asked for, a flow in a terminal.
         checkpoint: where to write down, every so many steps, where the run is: the same call then goes on from there
             after the program was killed. Not with a flow.
 
@@ -139,6 +148,7 @@ def integrate(
     if depth is not None:
         raise ValueError("integrate: depth is how far the theory looks into a bulk, and this model has none.")
     _check(model, task, overlaps, rule, key, closure)
+    overlaps = check_tied(model, overlaps, "integrate")
     if closure is None and (model.is_linear or isinstance(overlaps, Network)):
         # What is exact needs no closure, and nothing beside it.
         found = _learned(model, task, overlaps, rule, key, overlaps, progress, checkpoint)
@@ -172,7 +182,7 @@ def _learned(
     if checkpoint is not None:
         arguments = {"model": model, "task": task, "overlaps": given, "rule": rule, "key": key}
         store = Store(checkpoint, "integrate", **arguments, **({} if closure is None else {"closure": closure}))
-    learner, position = kind.begin(model, start, model.layout.known_rates(rule.rates))
+    learner, position = kind.begin(model, start, known_rates(model, rule.rates))
     learner = learner if change is None else change(learner)
     with _pace(model, rule, progress, store, (start, rule, task, key)) as pace:
         outcome, final = run(learner, rule, task, position, key, None, pace)
@@ -231,7 +241,7 @@ def _closed(
     warnings.warn(
         f"integrate: no closure meets the tolerance {float(tolerance or 0):g}. The best, {what}, is "
         f"{_error(best[0]):.2g} off what it was held against. Networks may part from each other here, too: look for a "
-        "loss that rises, and use a smaller learning rate.",
+        f"loss that rises, and use a smaller learning rate.{guide('closure')}",
         stacklevel=3,
     )
     return best
@@ -349,16 +359,14 @@ def _check(
     check_run(model, task, rule, key, "integrate")
     if not isinstance(start, Overlaps) and start.layout != model.layout:
         raise ValueError(f"integrate: populations have {start.layout}, the model has {model.layout}.")
-    if model.tied:
-        if isinstance(start, Populations):
-            refuse_ties(model, "integrate of populations")
-        check_tied(model, start.gram if isinstance(start, Overlaps) else start.overlaps.gram, "integrate")
+    if isinstance(start, Populations):
+        refuse_ties(model, "integrate of populations")
     if not isinstance(start, Overlaps) and rule.dense:
         raise ValueError("integrate: dense=True keeps the overlaps of one population; save chosen times with save_at.")
     if bulk_rate(rule.rates)[1] is not None:
         raise ValueError(
             'integrate: rates["W"] is a rate of the bulk, and this model has none: ol.Model(layout, activation, '
-            "bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0."
+            f"bulk=ol.RandomBulk(g)); g = 0 is a W that begins at 0.{guide('bulk')}"
         )
     if task.outline.state_noise is not None and (
         isinstance(start, Network) or not (closure is None or isinstance(closure, Gaussian))
@@ -374,7 +382,7 @@ def _pace(
     model: Model, rule: AbstractRule, progress: bool | None, store: Store | None, arguments: Any
 ) -> contextlib.AbstractContextManager[Pace]:
     """Short runs are one program; of long ones, a run that ends early wastes what is left of one call."""
-    if store is not None:
+    if store is not None or (rule.n_steps is None and not is_traced(arguments)):
         return watched(rule, progress, "integrate", store, delay=DELAY)
     most = _steps_per_call(model)
     if rule.n_steps is None or rule.n_steps <= most or is_traced(arguments):

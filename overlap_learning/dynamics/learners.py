@@ -17,6 +17,7 @@ from overlap_learning.dynamics.gradient import (
     mixture_loss,
     mixture_loss_gradient,
 )
+from overlap_learning.guides import guide
 from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.rules import Motion
 from overlap_learning.model.activity import reduced_variance
@@ -263,7 +264,7 @@ def learner_of(start: Overlaps | Populations | Network, motion: Motion, caller: 
     """
     found = LEARNERS[type(start), motion]
     if isinstance(found, str):
-        raise ValueError(f"{caller}: {found}")
+        raise ValueError(f"{caller}: {found}{guide('refused')}")
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from overlap_learning.checks import require_float64
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model, check_model, refuse_ties
+from overlap_learning.model.model import Model, check_model, refuse_ties, refuse_time_constants
 from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 
 
@@ -53,12 +53,15 @@ def metric(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:
 def check_layout(
     model: Model, overlaps: Overlaps, caller: str, *, with_bulk: bool = False, with_ties: bool = False
 ) -> Layout:
-    """The layout of both; `with_bulk` as for `check_model`, `with_ties` alike for tied vectors.
+    """The layout of both; `with_bulk` for models with a bulk, `with_ties` alike for tied vectors.
 
     Raises:
         ValueError: if they differ, or the overlaps are a batch.
     """
     check_model(model, caller, with_bulk=with_bulk)
+    if with_bulk:
+        # Of models without, `check_model` does.
+        refuse_time_constants(model, caller)
     if not with_ties:
         refuse_ties(model, caller)
     if not isinstance(overlaps, Overlaps) or overlaps.layout != model.layout:

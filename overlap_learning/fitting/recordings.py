@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from overlap_learning.checks import refuse_masked
+from overlap_learning.guides import guide
 
 if TYPE_CHECKING:
     import xarray
@@ -271,7 +272,7 @@ def _mask(mask: Any, values: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"Recordings: {bad.sum():,} of {bad.size:,} values are NaN or infinite, in {parts[0]} trials, {parts[1]} "
             f"times and {parts[2]} neurons, the first at trial {first[0]}, time {first[1]}, neuron {first[2]} (counted "
-            "from 0). If they are missing data, say so: mask=np.isfinite(activity)."
+            f"from 0). If they are missing data, say so: mask=np.isfinite(activity).{guide('recordings')}"
         )
     return recorded
 

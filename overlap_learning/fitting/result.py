@@ -273,7 +273,8 @@ def fit_of(solution: Solution, learner: TensorLearner, recordings: Recordings, m
         prior=learner.prior,
         likelihood=learner.likelihood,
         inputs=learner.inputs,
-        masks=Masks(**parts, blocks=np.where(parts["report"], masks.blocks, -1)),
+        # Of the dtype that files have.
+        masks=Masks(**parts, blocks=np.where(parts["report"], masks.blocks, -1).astype(np.int32)),
         level=level,
         trial_ids=recordings.trial_ids,
         condition_names=recordings.condition_names,

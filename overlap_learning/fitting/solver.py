@@ -99,7 +99,11 @@ class Diffrax(AbstractSolver):
         import diffrax
 
         self.adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
-
+        if not isinstance(self.adjoint, diffrax.AbstractAdjoint):
+            raise ValueError(
+                "Diffrax: adjoint must be one of diffrax, such as diffrax.RecursiveCheckpointAdjoint(), got "
+                f"{adjoint!r}."
+            )
         self.solver = diffrax.Tsit5() if solver is None else solver
         if not isinstance(self.solver, diffrax.AbstractSolver):
             raise ValueError(f"Diffrax: solver must be a diffrax solver, such as diffrax.Tsit5(), got {solver!r}.")

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import as_path, count, is_traced
+from overlap_learning.guides import guide
 from overlap_learning.learning.files import path_of, replace
 from overlap_learning.learning.fingerprint import changes, check_version, digest_of, fingerprint, is_key
 from overlap_learning.learning.lock import held, is_left_over
@@ -27,7 +28,8 @@ SCHEMA = 3
 #: The file that says that a folder is one of checkpoints.
 _ABOUT = "checkpoint.json"
 #: What Orbax writes for a step. A program killed while the last but one is deleted leaves some of it.
-_OF_A_STEP = {"arrays", "about", "_CHECKPOINT_METADATA", "commit_success.txt"}
+_METADATA = "_CHECKPOINT_METADATA"
+_OF_A_STEP = {"arrays", "about", _METADATA, "commit_success.txt"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,7 @@ def check_checkpoint(checkpoint: Any, rule: Any, caller: str) -> None:
     if isinstance(rule, AbstractRule) and rule.n_steps is None:
         raise ValueError(
             f"{caller}: a GradientFlow is one call of its solver, between whose steps no checkpoint can be written; "
-            "use ol.GradientDescent, or leave checkpoint out."
+            f"use ol.GradientDescent, or leave checkpoint out.{guide('checkpoint')}"
         )
 
 
@@ -157,14 +159,16 @@ class Store:
         Raises:
             ValueError: if it can't be made, has something else in it, or another program holds it.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._check_folder()
-        except OSError as error:
-            raise self._unusable(error) from error
-        # Processes that share the neurons share the checkpoints.
-        with held(self.folder, self.caller) if jax.process_index() == 0 else contextlib.nullcontext():
-            self._check_folder()
+        with contextlib.ExitStack() as holds:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._check_folder()
+                # Processes that share the neurons share the checkpoints.
+                if jax.process_index() == 0:
+                    holds.enter_context(held(self.folder, self.caller))
+                self._check_folder()
+            except OSError as error:
+                raise self._unusable(error) from error
             yield
 
     def _check_folder(self) -> None:
@@ -172,6 +176,12 @@ class Store:
         marked = (self.folder / _ABOUT).is_file()
         steps = [file for file in files if file.name.isdigit()]
         strange = [file.name for file in steps if not _is_step(file)] if marked else [file.name for file in files]
+        if strange and all(file.name.isdigit() and (file / _METADATA).is_file() for file in files):
+            raise ValueError(
+                f"{self.caller}: the folder {str(self.folder)!r} has checkpoints that an earlier version of "
+                "overlap_learning or another program wrote, which this version can't go on from. Go on with the "
+                "version that wrote them, or give ol.Checkpoint an empty or a new folder."
+            )
         if strange:
             raise ValueError(
                 f"{self.caller}: the folder {str(self.folder)!r} has something in it that is no checkpoint "
@@ -211,7 +221,7 @@ class Store:
         if damaged:
             raise ValueError(
                 f"{self.caller}: no checkpoint in {str(self.folder)!r} can be read ({'; '.join(damaged.values())}). "
-                "Delete the folder to start anew."
+                f"Delete the folder to start anew.{guide('checkpoint')}"
             )
         return None
 
@@ -267,8 +277,8 @@ class Store:
         if differs:
             raise ValueError(
                 f"{self.caller}: the checkpoints in {str(self.folder)!r} belong to a run with other arguments: "
-                f"{differs}. Call it with the same arguments to go on with that run; for another one give "
-                "ol.Checkpoint another folder, or delete this one."
+                f"{differs}. Call it with the same arguments, and the same versions, to go on with that run; for "
+                f"another one give ol.Checkpoint another folder, or delete this one.{guide('checkpoint')}"
             )
 
 

@@ -91,6 +91,20 @@ def _check_shapes(data: "xarray.Dataset", batch: tuple[int, ...], points: tuple[
             raise ValueError(f"{name!r} is not finite")
         if name.startswith((STAT, SAVED, FINAL)) and data[name].dtype.kind not in "fiub":
             raise ValueError(f"{name!r} holds {data[name].dtype}")
+    if about is not None and f"{FINAL}vectors" in names:
+        check_vectors(f"{FINAL}vectors", data[f"{FINAL}vectors"].values)
+
+
+def check_vectors(name: str, vectors: Any) -> None:
+    """Refuse vectors, shape [..., N, d], of which the overlaps are not finite.
+
+    Raises:
+        ValueError: if theirs are not.
+    """
+    with np.errstate(over="ignore"):
+        squares = np.sum(np.square(np.asarray(vectors)), axis=-2)
+    if not np.all(np.isfinite(squares)):
+        raise ValueError(f"the overlaps of {name!r} are not finite")
 
 
 def _size(layout: Any) -> int:

@@ -21,6 +21,7 @@ from overlap_learning.learning.record import Outcome, Record, join, pad
 from overlap_learning.learning.rules import AbstractDescent
 from overlap_learning.learning.trials import Trials, are_drawn
 from overlap_learning.memory import refuse_too_large
+from overlap_learning.module import Module
 from overlap_learning.tasks.task import Task
 
 #: A position this many times as large as the first one means that learning diverged: from there it squares at each
@@ -28,7 +29,7 @@ from overlap_learning.tasks.task import Task
 GROWTH_LIMIT = 1e8
 
 
-class State(eqx.Module):
+class State(Module):
     """Where a descent is. In a batch every array has the members as its first axis.
 
     Attributes:
@@ -52,7 +53,7 @@ class State(eqx.Module):
     result: RESULTS
 
 
-class Limits(eqx.Module):
+class Limits(Module):
     """What is beyond learning.
 
     Attributes:
@@ -88,7 +89,7 @@ class Call(NamedTuple):
         return max(1, self.n_points) * self.n_steps
 
 
-class Run(eqx.Module):
+class Run(Module):
     """What does not change during a descent.
 
     Attributes:

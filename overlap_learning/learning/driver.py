@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from overlap_learning.checks import check_key, is_traced
+from overlap_learning.guides import guide
 from overlap_learning.learning.checkpoint import Checkpoint, Store
 from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.descent import descend
@@ -194,7 +195,7 @@ def check_rule(task: Task | TaskStream, rule: AbstractRule, key: jax.Array | Non
     if is_stream and rule.n_steps is None:
         raise ValueError(
             f"{caller}: GradientFlow needs a fixed batch (a flow takes no steps in which to draw trials); take one "
-            "with stream.sample(key), or use ol.GradientDescent."
+            f"with stream.sample(key), or use ol.GradientDescent.{guide('stream')}"
         )
     if rule.batch_size is not None and rule.batch_size > (n_trials := task.outline.n_trials):
         raise ValueError(f"{caller}: batch_size={rule.batch_size} is larger than the task's {n_trials} trials.")

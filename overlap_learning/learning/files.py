@@ -1,6 +1,7 @@
 """Files: results on disk, whole or not at all, each with a checksum of itself at its end."""
 
 import contextlib
+import errno
 import hashlib
 import mmap
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overlap_learning.checks import as_path
+from overlap_learning.guides import guide
 from overlap_learning.learning.hdf5 import check_heaps, check_parts
 
 if TYPE_CHECKING:
@@ -58,14 +60,31 @@ def write(dataset: "xarray.Dataset", path: str | os.PathLike[str]) -> None:
     Readers of NetCDF pass over what stands behind its end.
 
     Raises:
-        ValueError: if there is no such folder.
+        ValueError: if there is no such folder, or a label is a text that no file can hold.
         OSError: if it can't be written, as on a full disk. An older file of this name is intact.
     """
     path = path_of(path, "save")
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind in "OU":
+            _check_texts(str(name), variable.values.ravel().tolist())
     # In memory: HDF5 itself can't go on after a write to a full disk, and may take the program down with it.
     with _without_cluster():
         content = bytes(dataset.to_netcdf(engine="h5netcdf"))
     replace(path, content + SEAL + hashlib.sha256(content).hexdigest().encode())
+
+
+def _check_texts(name: str, texts: list[str]) -> None:
+    """Refuse what is no text in UTF-8, or ends before it does.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for text in texts:
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(
+                f"save: {name!r} has the text {text!r}, with a character that no file can hold (NUL, or half of a "
+                "pair). Use another name."
+            )
 
 
 def _without_cluster() -> contextlib.AbstractContextManager[Any]:
@@ -84,7 +103,8 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
 
     Raises:
         ValueError: if there is no such folder.
-        OSError: if it can't be written, as on a full disk. An older file of this name is intact.
+        OSError: if it can't be written, as on a full disk, or where something is that is no file. An older file of
+            this name is intact.
     """
     # A link stays: what it points to is written.
     target = Path(os.path.realpath(path_of(path, "save")))
@@ -92,6 +112,9 @@ def replace(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
         raise ValueError(f"save: there is no folder {str(target.parent)!r}; make it first.")
     draft = None
     try:
+        # A device or a pipe would be gone, and a file in its place.
+        if os.path.lexists(target) and not target.is_file():
+            raise FileExistsError(errno.EEXIST, "it is there, and no file")
         # It is complete, and on the disk, before it has its name.
         handle, draft = tempfile.mkstemp(dir=target.parent, prefix=DRAFT, suffix=".part")
         with os.fdopen(handle, "wb") as file:
@@ -168,7 +191,7 @@ def of_a_stranger(path: Path, caller: str, what: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"{caller}: {str(path)!r} has a valid checksum, but is no {what}: {reason.rstrip('.')}."
+            f"{caller}: {str(path)!r} has a valid checksum, but is no {what}: {reason.rstrip('.')}.{guide('file')}"
         ) from error
 
 
@@ -189,7 +212,9 @@ def check_seal(path: Path) -> None:
     if len(seal) != length or not seal.startswith(SEAL):
         raise ValueError(
             f"load: {str(path)!r} does not end with the checksum of a saved solution: it was cut off or changed, or "
-            "Solution.save did not write it."
+            f"Solution.save did not write it.{guide('file')}"
         )
     if seal != SEAL + digest.hexdigest().encode():
-        raise ValueError(f"load: {str(path)!r} is damaged: its contents do not match the checksum at its end.")
+        raise ValueError(
+            f"load: {str(path)!r} is damaged: its contents do not match the checksum at its end.{guide('file')}"
+        )

@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.guides import guide
 from overlap_learning.learning import code
-from overlap_learning.learning.origins import by_name, is_made_up, library
+from overlap_learning.learning.origins import by_name, is_made_up, library, this_package
 
 #: jax's settings that change numbers.
 SETTINGS = (
@@ -34,6 +35,8 @@ SETTINGS = (
     "jax_numpy_dtype_promotion",
     "jax_threefry_partitionable",
 )
+#: Names of versions: of a folder's files, and of what makes numbers.
+_VERSIONS = {"schema", "overlap_learning", "python", "jax", "jaxlib"}
 #: Texts and lists of numbers longer than this are entered as their hash.
 _LONG = 120
 #: More entries than this are no description any more.
@@ -85,7 +88,8 @@ def fingerprint(
     survey = _Survey(caller, version)
     found = survey.found
     found["python"] = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for name in ("overlap_learning", "jax", "jaxlib"):
+    found["overlap_learning"] = this_package()
+    for name in ("jax", "jaxlib"):
         found[name] = str(library(name))
     found |= {name: str(getattr(jax.config, name)) for name in SETTINGS}
     if version is not None:
@@ -99,8 +103,9 @@ def fingerprint(
 
 
 def changes(was: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """In what two fingerprints differ, in words (the first five); empty if they are the same."""
-    names = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
+    """In what two fingerprints differ, in words (the first five, versions before all else); empty if they are one."""
+    differing = {name for name in {*was, *now} if was.get(name) != now.get(name)}
+    names = sorted(differing, key=lambda name: (name not in _VERSIONS, name))
     shown = [f"{name} was {was.get(name, 'not there')} and is {now.get(name, 'not there')}" for name in names]
     return "; ".join(shown[:5]) + (f", and {len(shown) - 5} more" if len(shown) > 5 else "")
 
@@ -186,7 +191,7 @@ class _Survey:
         self._refusal = ValueError(
             f"{self.caller}: can't see what {path} is ({kind}: {why}), on which results may depend, so that a run "
             "could not be told from another one. Make it inside the function; or pass version='1', a text of your own "
-            "that stands for all that can't be seen, and change the text whenever that changes."
+            f"that stands for all that can't be seen, and change the text whenever that changes.{guide('checkpoint')}"
         )
         raise self._refusal
 

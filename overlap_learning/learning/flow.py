@@ -11,6 +11,7 @@ from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.members import per_member
 from overlap_learning.learning.outcomes import RESULTS
 from overlap_learning.learning.pace import Pace
+from overlap_learning.learning.progress import DELAY, bar
 from overlap_learning.learning.record import Outcome, Record
 from overlap_learning.learning.rules import GradientFlow
 from overlap_learning.learning.trials import Trials
@@ -33,13 +34,33 @@ def flow(
         trials: a fixed batch.
         position: the start.
         fields: for a batch, the learner's arrays of which each member has its own, by name; None: one run.
-        pace: not used: a flow is one compiled call.
+        pace: whether a bar is shown; a flow is one compiled call.
     """
-    return per_member(fields, lambda learner, position: _solve(learner, rule, trials, position), learner, position)
+    meter = _Bar() if pace.has_bar else diffrax.NoProgressMeter()
+
+    def one(learner: AbstractLearner, position: Any) -> Outcome:
+        return _solve(learner, rule, trials, position, meter)
+
+    return per_member(fields, one, learner, position)
+
+
+class _Bar(diffrax.TqdmProgressMeter):
+    """A bar that comes late, as those of runs in several calls."""
+
+    @staticmethod
+    def _init_bar() -> Any:
+        return bar(True, 100, "%", "flow", delay=DELAY)
+
+    @staticmethod
+    def _step_bar(bar: Any, progress: Any) -> None:
+        # Diffrax's own way would draw it before its delay is over.
+        bar.update(round(100 * float(progress), 2) - bar.n)
 
 
 @eqx.filter_jit
-def _solve(learner: AbstractLearner, rule: GradientFlow, trials: Trials, position: Any) -> Outcome:
+def _solve(
+    learner: AbstractLearner, rule: GradientFlow, trials: Trials, position: Any, meter: diffrax.AbstractProgressMeter
+) -> Outcome:
     dtype = jnp.result_type(*jax.tree.leaves(position))
     task: Task = cast(Task, trials.task).astype(dtype)
     decay = rule.weight_decay.astype(dtype)
@@ -71,6 +92,7 @@ def _solve(learner: AbstractLearner, rule: GradientFlow, trials: Trials, positio
         event=event,
         max_steps=rule.max_steps,
         throw=False,
+        progress_meter=meter,
     )
     saved: Any
     saved, ends = cast(Any, solution.ys)

@@ -59,11 +59,15 @@ def check_parts(file: Any, length: int) -> None:
     import h5py
 
     _check_attributes(file, "the file", length)
+    names: dict[int, str] = {}
     for name in file:
         what = f"{name!r}"
         link = file.get(name, getlink=True)
         if type(link) is not h5py.HardLink:
             raise ValueError(f"{what} is a link ({type(link).__name__}) to somewhere else")
+        place = file.id.links.get_info(name.encode()).u
+        if names.setdefault(place, name) != name:
+            raise ValueError(f"{names[place]!r} and {what} are two names of one variable")
         kind = file.get(name, getclass=True)
         if kind is h5py.Datatype:
             # That of complex numbers.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import as_path
+from overlap_learning.guides import guide
 from overlap_learning.learning.contents import check_contents
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
 from overlap_learning.learning.files import NotInFileError, of_a_stranger, read
@@ -86,7 +87,7 @@ def load(
     if not isinstance(schema, (int, np.integer)) or schema != SCHEMA:
         raise ValueError(
             f"load: {str(path)!r} has file version {schema}, this package reads version {SCHEMA}; it was written "
-            f"with {data.attrs.get('versions')}."
+            f"with {data.attrs.get('versions')}.{guide('file')}"
         )
     with of_a_stranger(path, "load", "solution that Solution.save wrote"):
         return from_file(data, activation, bulk)

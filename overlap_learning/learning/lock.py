@@ -24,7 +24,7 @@ LOCK = ".overlap_learning.lock"
 
 def is_left_over(file: Path) -> bool:
     """Whether a file is what a killed program of this package leaves in a folder."""
-    return file.name == LOCK or (file.name.startswith(DRAFT) and file.suffix == ".part")
+    return file.is_file() and (file.name == LOCK or (file.name.startswith(DRAFT) and file.suffix == ".part"))
 
 
 @contextlib.contextmanager
@@ -60,7 +60,8 @@ def held(folder: Path, caller: str) -> Iterator[None]:
 def _opened(path: Path, caller: str) -> int:
     """The lock's file, opened and locked."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        # What a link leads to is somebody else's, and would be written over.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             holder = _holder(handle)
             if holder.get("host", platform.node()) != platform.node():

@@ -5,7 +5,8 @@ import json
 import os
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import equinox as eqx
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import as_path, assembled
+from overlap_learning.learning.contents import check_vectors
 from overlap_learning.learning.dataset import describe, result_code, versions
 from overlap_learning.learning.files import of_a_stranger, read
 from overlap_learning.learning.loading import outcomes_of, restore
@@ -112,6 +114,8 @@ def put_together(
     for name, variable in shown.variables.items():
         if name not in data.variables or data[name].dims != variable.dims or data[name].shape != variable.shape:
             raise ValueError(f"its {str(name)!r} is none that its parts make")
+    # A number that is no place among the others is found where it is used.
+    str(result)
     return result
 
 
@@ -205,8 +209,13 @@ class _Whole:
         if set(fields) != set(names):
             raise ValueError(f"a {kind.__name__} has the fields {', '.join(names)}, not {', '.join(fields)}")
         values = {name: self.whole(part) for name, part in fields.items()}
+        hints = get_type_hints(kind)
+        if strange := [name for name, value in values.items() if not _is_of(value, hints[name])]:
+            raise ValueError(f"{strange[0]!r} of its {kind.__name__} is {values[strange[0]]!r:.50}")
         if kind is Overlaps:
             return _overlaps(**values)
+        if kind is Network:
+            check_vectors("vectors", values["vectors"])
         # A class that computes its fields is given them as they were.
         is_checked = kind in (Layout, Network) or not issubclass(kind, eqx.Module)
         return kind(**values) if is_checked else assembled(kind, **values)
@@ -254,6 +263,22 @@ class _Whole:
                 dims = tuple(str(dim).removeprefix(mark) for dim in variable.dims)
                 variables[str(name).removeprefix(mark).removesuffix(".")] = (dims, variable.values, variable.attrs)
         return kind.from_file(xarray.Dataset(variables, attrs=dict(file["attributes"])), self._activation, self._bulk)
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is what the annotation of a field says; arrays of numpy and of jax are alike."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin is UnionType:
+        return any(_is_of(value, each) for each in inner)
+    if origin in (tuple, dict):
+        parts = value.values() if isinstance(value, dict) else value
+        return isinstance(value, origin) and all(_is_of(part, inner[origin is dict]) for part in parts)
+    if hint in (np.ndarray, jax.Array):
+        return isinstance(value, (np.ndarray, jax.Array, float))
+    # A truth value is an integer to Python.
+    return type(value) is hint if hint in (int, bool) else isinstance(value, hint)
 
 
 def _overlaps(gram: Any, layout: Any) -> Overlaps:

@@ -13,6 +13,8 @@ from typing import Any
 
 #: Folders that installed packages are in, on every system.
 _INSTALLED = {"site-packages", "dist-packages"}
+#: Parts of this package on which no number depends.
+_SHOWING = {"cli", "explore", "plot"}
 
 
 @functools.cache
@@ -32,6 +34,17 @@ def library(module: str) -> str | None:
     if any(file.is_relative_to(standard) for file in files) or (not files and top in sys.stdlib_module_names):
         return f"of Python {sys.version_info.major}.{sys.version_info.minor}" if top != "__main__" else None
     return f"compiled {hashlib.sha256(own.read_bytes()).hexdigest()[:12]}" if (own := _compiled(module)) else None
+
+
+@functools.cache
+def this_package() -> str:
+    """The version of this package, and a hash of what in it decides numbers: it changes between two releases too."""
+    root, whole = Path(__file__).parents[1], hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        place = file.relative_to(root)
+        if place.parts[0] not in _SHOWING:
+            whole.update(place.as_posix().encode() + b"\0" + file.read_bytes())
+    return f"{library('overlap_learning')} (source {whole.hexdigest()[:12]})"
 
 
 def by_name(value: Any) -> str | None:

@@ -1,5 +1,6 @@
 """Progress: bars for a person who is watching."""
 
+import os
 import sys
 import warnings
 from typing import Any
@@ -10,10 +11,24 @@ DELAY = 1.0
 
 def is_watched() -> bool:
     """Whether a person is watching: standard error is a terminal, or this process is the kernel of a notebook."""
+    is_terminal = getattr(sys.stderr, "isatty", lambda: False)
+    return is_notebook() or is_terminal()
+
+
+def is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
     # A kernel has imported IPython.
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    is_terminal = getattr(sys.stderr, "isatty", lambda: False)
-    return getattr(shell, "kernel", None) is not None or is_terminal()
+    return getattr(shell, "kernel", None) is not None
+
+
+def shows_in_program(progress: bool | None) -> bool:
+    """Whether a compiled program moves a bar: asked for, or in a notebook.
+
+    Not in a terminal unasked: no cache keeps a program that calls Python.
+    """
+    is_shown = is_notebook() if progress is None else progress
+    return is_shown and not os.environ.get("TQDM_DISABLE")
 
 
 def bar(progress: bool | None, total: int, unit: str, title: str, *, done: int = 0, delay: float = 0.0) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace
 from overlap_learning.learning.outcomes import RESULTS
+from overlap_learning.module import Module
 
 if TYPE_CHECKING:
     from diffrax import DenseInterpolation
@@ -16,7 +17,7 @@ else:
     DenseInterpolation = Any
 
 
-class Record(eqx.Module):
+class Record(Module):
     """Saved points, stacked along the first axis (in a batch the second, after the members).
 
     Attributes:
@@ -32,7 +33,7 @@ class Record(eqx.Module):
     saved: Any
 
 
-class Outcome(eqx.Module):
+class Outcome(Module):
     """All that a run returns.
 
     Attributes:

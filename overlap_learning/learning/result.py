@@ -10,6 +10,7 @@ import numpy as np
 
 from overlap_learning.checks import first_rows, is_traced
 from overlap_learning.learning.files import write
+from overlap_learning.module import Module
 from overlap_learning.printed import as_html
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from overlap_learning.model.bulk import AbstractBulk
 
 
-class AbstractResult(eqx.Module):
+class AbstractResult(Module):
     """A result: labelled data, tidy tables, and files that are read back to the last bit.
 
     Attributes:

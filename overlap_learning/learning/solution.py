@@ -14,6 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import assembled, in_numpy, is_traced
+from overlap_learning.guides import guide
 from overlap_learning.learning.outcomes import RESULTS, LearningError, LearningInterrupted, is_one_of
 from overlap_learning.learning.record import Outcome, Record, trim
 from overlap_learning.learning.result import AbstractResult
@@ -263,7 +264,7 @@ class Solution(AbstractResult):
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(self) if hasattr(leaf, "nbytes"))
         rows.append(f"  memory: {size / 2**20:.2f} MiB")
         if self.model is not None:
-            rows.append(f"  {self.trust!r}")
+            rows += [f"  {line}" for line in repr(self.trust).splitlines()]
         if rose := rise_sentence(self, self.stats):
             rows.append(f"  {rose}")
         rows.append(f"  {'':<12}{'start':>14}{'end':>14}")
@@ -363,7 +364,9 @@ def _what_went_wrong(solution: Solution, caller: str) -> str:
     if not failed.ndim:
         parts = [sentence, rise_sentence(solution, stats)]
         if "beside_gram" in solution.saved:
-            parts.append(f"The closure: {solution.trust!r}")
-        return " ".join(filter(None, parts))
+            parts.append(f"The closure: {solution.trust.verdict}: {solution.trust.sentence}")
+        return " ".join(filter(None, parts)) + guide("failure")
     named = f"{', '.join(map(str, bad[:10]))}{', ...' if bad.size > 10 else ''}"
-    return f"{caller}: {bad.size} of {failed.size} networks ended badly: {named}. The first: {sentence}"
+    return (
+        f"{caller}: {bad.size} of {failed.size} networks ended badly: {named}. The first: {sentence}{guide('failure')}"
+    )

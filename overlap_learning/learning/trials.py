@@ -2,15 +2,15 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 
 from overlap_learning.learning.rules import AbstractRule
+from overlap_learning.module import Module
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
 
-class Trials(eqx.Module):
+class Trials(Module):
     """Where the trials of each step come from; without a key if nothing is drawn."""
 
     task: Task | TaskStream

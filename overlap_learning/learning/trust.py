@@ -6,6 +6,7 @@ import equinox as eqx
 import numpy as np
 
 from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace
+from overlap_learning.guides import guide
 
 #: Deviations of overlaps, as parts of the largest change of one, up to which a run is trusted, and from which it fails;
 #: and of the losses in the second half, as parts of their sum.
@@ -127,7 +128,8 @@ class Trust(eqx.Module):
     def __repr__(self) -> str:
         if is_traced(self.deviation) or np.ndim(self.largest):
             return f"Trust(points of shape {self.deviation.shape}, a batch: index or vmap to read one)"
-        return f"{self.verdict}: {self.sentence}"
+        needs_more = self.verdict in (DOUBT, FAILS)
+        return f"{self.verdict}: {self.sentence}{guide('trust') if needs_more else ''}"
 
 
 def verdict_of(relative: Any) -> Any:

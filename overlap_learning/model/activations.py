@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import floating, in_jax
+from overlap_learning.guides import guide
 from overlap_learning.model.quadrature import Quadrature, Trapezoid
 
 
@@ -162,7 +163,7 @@ class Activation(AbstractActivation):
             raise ValueError(
                 f"Activation: phi must be made of jax operations, so that it can be compiled and differentiated: "
                 f"jnp.tanh, not np.tanh or math.tanh, and jnp.where in place of if; got {phi!r} "
-                f"({str(error).splitlines()[0]})."
+                f"({str(error).splitlines()[0]}).{guide('activation')}"
             ) from None
         if getattr(probe, "shape", None) != (3,) or not jnp.issubdtype(probe.dtype, jnp.floating):
             raise ValueError(

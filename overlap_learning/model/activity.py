@@ -6,13 +6,14 @@ from typing import Any, NamedTuple, Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from overlap_learning.checks import is_traced, is_zero, scalar
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model, check_model
+from overlap_learning.model.model import Model, check_model, refuse_time_constants
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 from overlap_learning.model.populations import Populations
@@ -88,6 +89,7 @@ def rollout(model: Model, overlaps: Overlaps | Populations | ReducedNetwork, tas
     """
     if isinstance(overlaps, ReducedNetwork):
         check_model(model, "rollout", with_bulk=True)
+        refuse_time_constants(model, "rollout")
         check_channels(model.layout, task, "rollout", reduced=overlaps)
         outputs, _, _ = _driven(overlaps.layout, overlaps.vectors, overlaps.bulk, task)
         return outputs
@@ -356,10 +358,10 @@ def check_time_constants(model: Model, network: AbstractNetwork, task: Stimulus,
         raise ValueError(
             f"{caller}: the model has {len(times)} time_constants, the network {network.n_neurons} neurons."
         )
-    if not is_traced(times, task.dt) and 2 * float(times.min()) <= float(task.dt):
+    if not is_traced(times, task.dt) and 2 * (shortest := float(np.asarray(times).min())) <= float(task.dt):
         raise ValueError(
             f"{caller}: time_constants must be longer than dt / 2 = {float(task.dt) / 2:g}, or Euler steps are "
-            f"unstable; the shortest is {float(times.min()):g}."
+            f"unstable; the shortest is {shortest:g}."
         )
 
 

@@ -1,6 +1,7 @@
 """Model: a layout with an activation, and which overlaps its loss can see."""
 
 from collections.abc import Mapping
+from typing import Any, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -8,13 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import described, floating, is_traced, listed
+from overlap_learning.checks import described, floating, in_numpy, is_traced, later, listed
+from overlap_learning.guides import guide
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import AbstractBulk
 from overlap_learning.model.layout import Layout
+from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.module import Module
+
+#: Overlaps, or neurons, which have them.
+Start = TypeVar("Start")
 
 
-class Model(eqx.Module):
+class Model(Module):
     """What kind of network: how many vectors, and which single-neuron nonlinearity.
 
     Args:
@@ -70,10 +77,12 @@ class Model(eqx.Module):
                 f"Model: bulk must be ol.RandomBulk(g) or another ensemble of ol.model, or None, got {bulk!r}. A given "
                 "matrix belongs to the network: ol.BulkNetwork(vectors, layout, bulk)."
             )
-        pairs = () if tied is None else tuple(tied.items()) if isinstance(tied, Mapping) else tied
+        pairs = tuple(tied.items()) if isinstance(tied, Mapping) else ()
         names = layout.vector_names
-        free = set(names) - {pair[0] for pair in pairs}
-        if any(pair[0] not in names or pair[1] not in free for pair in pairs):
+        free = [name for name in names if name not in dict(pairs)]
+        if not (tied is None or isinstance(tied, Mapping)) or any(
+            one not in names or other not in free for one, other in pairs
+        ):
             raise ValueError(
                 "Model: tied must map vectors to others, which are not tied themselves, such as "
                 f'{{"v2": "z"}}, with names from {listed(names)}; got {tied!r}.'
@@ -84,11 +93,11 @@ class Model(eqx.Module):
         self.tied = pairs
         if time_constants is not None:
             time_constants = floating(time_constants, "Model: time_constants")
+            if is_traced(time_constants):
+                time_constants = later(time_constants, lambda x: x > 0)
             if time_constants.ndim != 1 or not (is_traced(time_constants) or np.all(np.asarray(time_constants) > 0)):
-                raise ValueError(
-                    "Model: time_constants must be positive, one for each neuron, shape [N]; got shape "
-                    f"{list(time_constants.shape)}, the shortest {time_constants.min():g}."
-                )
+                got = f"shape {list(time_constants.shape)}" if time_constants.ndim != 1 else f"{time_constants.min():g}"
+                raise ValueError(f"Model: time_constants must be positive, one for each neuron, shape [N]; got {got}.")
         self.time_constants = time_constants
 
     def __repr__(self) -> str:
@@ -112,13 +121,23 @@ class Model(eqx.Module):
         return ~self.visible
 
     @property
+    def sources(self) -> np.ndarray:
+        """Of each vector the column that it is, its own or that to which it is tied, shape [d]."""
+        names = self.layout.vector_names
+        return np.array([names.index(dict(self.tied).get(name, name)) for name in names])
+
+    @property
     def ties(self) -> np.ndarray:
         """`C^T C`, shape [d, d]: 1 where two vectors are one, 0 elsewhere."""
-        names = self.layout.vector_names
-        free = np.arange(len(names))
-        for one, other in self.tied:
-            free[names.index(one)] = names.index(other)
-        return (free[:, None] == free).astype(float)
+        return (self.sources[:, None] == self.sources).astype(float)
+
+    def free(self, columns: Any) -> Any:
+        """Those of the columns [..., d] that are of free vectors, [..., f]."""
+        return columns[..., np.unique(self.sources)] if self.tied else columns
+
+    def written_out(self, free: jax.Array) -> jax.Array:
+        """Columns of free vectors [..., f] at all their places, `V = V_free C`, [..., d]."""
+        return free[..., np.unique(self.sources, return_inverse=True)[1]] if self.tied else free
 
     def summed_over_ties(self, slope: jax.Array) -> jax.Array:
         """A gradient [..., d] by every vector as that by the free ones, at all their places: `g C^T C`."""
@@ -164,7 +183,7 @@ def check_model(model: Model, caller: str, *, with_bulk: bool = False) -> None:
         raise ValueError(
             f"{caller}: the model has a bulk, {model.bulk!r}, which {caller} knows nothing of; full networks "
             "(ol.simulate, ol.train) do. Leave it out for the low-rank network alone: "
-            "ol.Model(model.layout, model.activation)."
+            f"ol.Model(model.layout, model.activation).{guide('bulk')}"
         )
 
 
@@ -191,30 +210,46 @@ def refuse_ties(model: Model, caller: str) -> None:
     if model.tied:
         raise ValueError(
             f"{caller}: the model has tied vectors, {dict(model.tied)!r}, and {caller} takes each to learn by itself; "
-            "ol.integrate and ol.train do not."
+            f"ol.integrate and ol.train do not.{guide('ties')}"
         )
 
 
-def check_tied(model: Model, gram: jax.Array, caller: str) -> None:
-    """Refuse a start whose vectors are not tied as the model's, but for rounding.
+def check_tied(model: Model, start: Start, caller: str) -> Start:
+    """The start, refused if its vectors are not tied as the model's, but for rounding; in a sweep when they are known.
 
     Args:
         model: the model.
-        gram: of the start, or of a batch of them.
+        start: `Overlaps` or neurons, or a batch of them.
         caller: the function that a person called.
 
     Raises:
         ValueError: naming the vectors.
     """
-    names = model.layout.vector_names
-    for one, other in () if is_traced(gram) else model.tied:
-        i, j = names.index(one), names.index(other)
+    for one, other in model.tied:
+        i, j = (model.layout.vector_names.index(name) for name in (one, other))
+        # What is known stays so inside a compiled program.
+        gram = in_numpy(start.gram if isinstance(start, Overlaps) else cast(Any, start).overlaps.gram)
         size = gram[..., i, i] + gram[..., j, j]
-        apart = np.asarray(size - gram[..., i, j] - gram[..., j, i])
-        # The square of what rounding of the Gram matrix leaves.
-        if np.any(apart > 1e4 * jnp.finfo(gram.dtype).eps * np.asarray(size)):
+        apart = size - gram[..., i, j] - gram[..., j, i]
+        # Rounding leaves some eps, and more of vectors that are small beside those that they were learned from.
+        is_one = apart <= max(100 * float(jnp.finfo(gram.dtype).eps), 1e-12) * size
+        if is_traced(gram):
+            array = jax.tree.leaves(start)[0]
+            start = eqx.tree_at(lambda s: jax.tree.leaves(s)[0], start, later(array, lambda _, is_one=is_one: is_one))
+        elif not np.all(is_one):
             raise ValueError(
                 f"{caller}: {one} is tied to {other}, and differs from it: |{one} - {other}|^2/N is {apart.max():.3g}. "
                 "Start from vectors that are equal, such as "
                 "ol.Network.from_vectors(m=m, u=np.stack([u, q], 1), v=np.stack([v, z], 1), z=z), or its overlaps."
+                f"{guide('ties')}"
             )
+    return start
+
+
+def known_rates(model: Model, rates: Any, n_neurons: int | None = None) -> Any:
+    """`Layout.known_rates`, in a sweep refused where those of tied vectors differ, when they are known."""
+    found = model.layout.known_rates(rates, n_neurons)
+    if not (model.tied and is_traced(found)):
+        return found
+    same = found == found[..., model.sources]
+    return later(found, lambda _: same)

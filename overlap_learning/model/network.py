@@ -23,6 +23,7 @@ from overlap_learning.checks import (
     later,
     namespace,
 )
+from overlap_learning.guides import guide
 from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.nodes import AbstractNodes, default_nodes
@@ -277,7 +278,7 @@ class Network(AbstractNetwork):
             raise ValueError(
                 f"{caller}: recurrence is not of rank {rank}: {rest[rank] / rest[0]:.2g} of its norm is left over, and "
                 f"rank {enough} leaves less than rtol={rtol:g}. Use that rank, a larger rtol, or ol.BulkNetwork, for "
-                "a W of full rank."
+                f"a W of full rank.{guide('network')}"
             )
         roots = np.sqrt(n * values[:rank])
         return cls.from_vectors(

@@ -20,11 +20,13 @@ from overlap_learning.checks import (
     scalar,
     with_values,
 )
+from overlap_learning.guides import guide
 from overlap_learning.model.layout import Layout
+from overlap_learning.module import Module
 from overlap_learning.printed import as_html, matrix_rows
 
 
-class Overlaps(eqx.Module):
+class Overlaps(Module):
     """The overlaps of a low-rank network: `G = V^T V / N`, symmetric and positive semi-definite.
 
     Args:
@@ -161,7 +163,9 @@ class Overlaps(eqx.Module):
         try:
             return cls(gram, layout)
         except _NotPositiveError as error:
-            raise ValueError(f"{error} {_advice(np.asarray(gram), layout, changed)}") from None
+            last = guide("infeasible")
+            reason = f"{str(error).removesuffix(last)} {_advice(np.asarray(gram), layout, changed)}"
+            raise ValueError(reason.rstrip() + last) from None
 
     # -- reading overlaps --------------------------------------------------------------------------------------------
 
@@ -234,7 +238,7 @@ def _check_gram(gram: np.ndarray, layout: Layout) -> None:
     if np.any(eigenvalues[..., 0] < -tolerance * np.abs(eigenvalues).max(axis=-1)):
         raise _NotPositiveError(
             "Overlaps: gram must be positive semi-definite (no network has these overlaps); "
-            f"its smallest eigenvalue is {eigenvalues.min():.6g}."
+            f"its smallest eigenvalue is {eigenvalues.min():.6g}.{guide('infeasible')}"
         )
 
 

@@ -27,7 +27,7 @@ class Arrays(eqx.Module):
 
     Args:
         units: of the vectors, as rates are given: a mapping from blocks or vectors to numbers, or an array [d]; 1 where
-            unnamed.
+            unnamed. A tied vector has that of the one to which it is tied.
         per_neuron: whether the gradient of each neuron is divided by its weight (times N).
 
     Raises:
@@ -70,7 +70,7 @@ class Neurons(eqx.Module):
     """What a rule moves at full N.
 
     Attributes:
-        vectors: V in its units, shape [N, d].
+        vectors: the free vectors in their units, shape [N, f]; f = d where none is tied.
         bulk: W, shape [N, N]; None: there is none, or it does not learn.
     """
 

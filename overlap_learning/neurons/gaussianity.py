@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from overlap_learning.checks import is_traced
+from overlap_learning.guides import guide
 from overlap_learning.model.activity import rollout, simulate
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
@@ -79,7 +80,8 @@ def gaussian_overlaps(
             f"{caller}: the neurons of this network are not Gaussian, and its overlaps do not say what it does: before "
             f"learning its output has rms {found.rms / found.share:.3g}, and that of its overlaps is off by "
             f"{found.rms:.3g} ({chance:.2g} for as many Gaussian neurons). Go on with its own neurons, "
-            "ol.integrate(model, task, network, rule) or ol.train, or with ol.Populations.from_network(network, ...).",
+            "ol.integrate(model, task, network, rule) or ol.train, or with ol.Populations.from_network(network, ...)."
+            f"{guide('neurons')}",
             stacklevel=3,
         )
     return overlaps

@@ -16,7 +16,10 @@ from overlap_learning.tasks.task import Task
 
 
 class NeuronLearner(AbstractLearner):
-    """Full N: the position is V, its scaled gradient `dL/dV_i / w_i` (N dL/dV for plain ones); and a W that learns."""
+    """Full N: the position is V, its scaled gradient `dL/dV_i / w_i` (N dL/dV for plain ones); and a W that learns.
+
+    Of tied vectors the free ones are the position, so that every rule takes them for one array of each neuron.
+    """
 
     skips: ClassVar[bool] = True
 
@@ -25,7 +28,7 @@ class NeuronLearner(AbstractLearner):
     weights: jax.Array
     #: W if it does not learn; None: it does, or there is none.
     bulk: Any = None
-    #: Of the vectors, shape [d]; None: 1.
+    #: Of the free vectors, shape [f]; None: 1.
     units: jax.Array | None = None
     per_neuron: bool = eqx.field(static=True, default=True)
     state_dtype: jnp.dtype | None = eqx.field(static=True, default=None)
@@ -38,7 +41,8 @@ class NeuronLearner(AbstractLearner):
     def begin(cls, model: Model, start: AbstractNetwork, rates: jax.Array) -> tuple["NeuronLearner", Neurons]:
         """The learner of a network without a bulk, in double precision, and its position at the start."""
         start = jax.tree.map(lambda array: array.astype(float), start)
-        return cls(model=model, rates=Neurons(rates), weights=start.weights), Neurons(start.vectors)
+        learner = cls(model=model, rates=Neurons(model.free(rates)), weights=start.weights)
+        return learner, Neurons(model.free(start.vectors))
 
     def loss(self, position: Neurons, task: Task) -> jax.Array:
         vectors, bulk = self._vectors(position), self._bulk(position)
@@ -46,7 +50,6 @@ class NeuronLearner(AbstractLearner):
 
     def gradient(self, position: Neurons, task: Task) -> tuple[jax.Array, Neurons]:
         value, slope = jax.value_and_grad(lambda at: self.loss(at, task))(position)
-        slope = Neurons(self.model.summed_over_ties(slope.vectors), slope.bulk)
         if not self.per_neuron:
             return value, slope
         # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
@@ -73,7 +76,7 @@ class NeuronLearner(AbstractLearner):
     def square(self, change: Neurons) -> jax.Array:
         # What the loss falls by along a gradient: of vectors the mean over neurons.
         each = self.weights if self.per_neuron else jnp.ones_like(self.weights)
-        square = jnp.trace(weighted_gram(self.model.counted_once(change.vectors), each))
+        square = jnp.trace(weighted_gram(change.vectors, each))
         return square if change.bulk is None else square + jnp.sum(jnp.square(change.bulk))
 
     def diffuse(self, position: Neurons, variance: jax.Array, key: jax.Array) -> Neurons:
@@ -91,7 +94,8 @@ class NeuronLearner(AbstractLearner):
         return bulk_network_of(vectors, layout, self.weights, bulk)
 
     def _vectors(self, position: Neurons) -> jax.Array:
-        return position.vectors if self.units is None else position.vectors * self.units
+        free = position.vectors if self.units is None else position.vectors * self.units
+        return self.model.written_out(free)
 
     def _bulk(self, position: Neurons) -> Any:
         return self.bulk if position.bulk is None else position.bulk

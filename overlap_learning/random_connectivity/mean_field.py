@@ -13,7 +13,7 @@ from numpy.polynomial import Chebyshev
 from overlap_learning.checks import floating, require_float64
 from overlap_learning.model.activations import AbstractActivation
 from overlap_learning.model.bulk import RandomBulk, SparseBulk
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, refuse_time_constants
 from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
 
 #: Nodes of averages over Gaussian fields, in each dimension, and the degree of the force as a polynomial.
@@ -230,6 +230,7 @@ def _check(model: Model, overlaps: Overlaps, inputs: np.ndarray) -> None:
         ValueError: naming what was passed and what is allowed.
     """
     caller = "stationary_activity"
+    refuse_time_constants(model, caller)
     is_independent = isinstance(model.bulk, SparseBulk) or (
         isinstance(model.bulk, RandomBulk) and float(model.bulk.symmetry) == 0
     )

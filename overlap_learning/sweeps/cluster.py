@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from overlap_learning.guides import guide
 from overlap_learning.learning.fingerprint import SETTINGS
 from overlap_learning.sweeps import ram
 from overlap_learning.sweeps.batched import Batched
@@ -95,7 +96,7 @@ def _pickled(work: Work) -> bytes:
     except Exception as error:
         raise ValueError(
             f"sweep: the function or the grid can't be sent to the cluster ({type(error).__name__}: {error}). Make "
-            "what the function uses (open files, locks, generators) inside it."
+            f"what the function uses (open files, locks, generators) inside it.{guide('cluster')}"
         ) from error
 
 

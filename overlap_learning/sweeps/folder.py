@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from overlap_learning.guides import guide
 from overlap_learning.learning.files import path_of, read, replace, write
 from overlap_learning.learning.fingerprint import changes, fingerprint
 from overlap_learning.learning.lock import LOCK, held, is_left_over
@@ -85,7 +86,7 @@ class Folder:
             return
         try:
             found = dict(json.loads(file.read_text()))
-        except (ValueError, TypeError, UnicodeDecodeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"sweep: {str(file)!r}, which says what sweep the folder is of, is damaged ({error}). Delete the "
                 "folder to start anew."
@@ -94,7 +95,8 @@ class Folder:
         if differs:
             raise ValueError(
                 f"sweep: the folder {str(self.path)!r} is that of another sweep: {differs}. Call it with the same "
-                "arguments to go on with that one; for another give another folder, or delete this one."
+                "arguments, and the same versions, to go on with that one; for another give another folder, or delete "
+                f"this one.{guide('sweep')}"
             )
 
     def load(self, size: int) -> list[Piece]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from overlap_learning.guides import guide
 from overlap_learning.learning.fingerprint import check_version
 from overlap_learning.learning.progress import bar
 from overlap_learning.sweeps.batched import Batched
@@ -150,4 +151,4 @@ def _raise_if(throw: bool, found: Collection, errors: list[Exception]) -> None:
     for error in errors:
         raise error
     for index, text in found.failed():
-        raise RuntimeError(f"sweep: at {found.grid.describe(index)}: {text}")
+        raise RuntimeError(f"sweep: at {found.grid.describe(index)}: {text}{guide('points')}")

@@ -210,6 +210,10 @@ class Work:
         return [Done(Piece(chunk, ("",) * n, read(batched.first(result, n), n)), None)]
 
 
+#: The most characters of what an error says.
+_LONGEST = 2000
+
+
 def describe(error: Exception | None) -> str:
     """An error in one text that any file can hold."""
     if error is None:
@@ -219,6 +223,8 @@ def describe(error: Exception | None) -> str:
     # A person's own exception may raise anything when it is asked what it says.
     except Exception as other:
         said = f"it can't be said ({type(other).__name__} in its __str__)"
+    # All points are given as much room as the longest error.
+    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ... ({len(said):,} characters)"
     text = f"{type(error).__name__}: {said}".replace("\0", " ")
     return text.encode(errors="replace").decode()
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import floating, in_jax, in_numpy, is_traced, is_zero, later, namespace, scalar
+from overlap_learning.module import Module
 from overlap_learning.tasks.response import Response
 from overlap_learning.tasks.sums import Sums, sums_in_continuous_time, sums_of_steps
 from overlap_learning.tasks.task import Task, task_of
@@ -20,7 +21,7 @@ FASTEST = 128.0
 LONGEST = 1e8
 
 
-class ImpulseTrials(eqx.Module):
+class ImpulseTrials(Module):
     """An impulse at step 0, and the answer to it, read from reading 1 on; reading 0 has weight 0.
 
     Attributes:
@@ -71,7 +72,7 @@ class ImpulseTrials(eqx.Module):
         return jnp.asarray(xp.concatenate(parts, axis=-2), self.dt.dtype)
 
 
-class ContinuousTrials(eqx.Module):
+class ContinuousTrials(Module):
     """An impulse and the answer to it in continuous time, `dt -> 0`: there are no steps, and so no arrays.
 
     Attributes:

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from overlap_learning.checks import is_traced, namespace
+from overlap_learning.module import Module
 
 
-class Response(eqx.Module):
+class Response(Module):
     """An impulse at time 0, and `y*(t) = sum_j exp(-c_j t) (a_j cos(omega_j t) + b_j sin(omega_j t))` after it.
 
     What does not depend on the network obeys a linear equation: the known signals r are the input, as it leaks away,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from overlap_learning.guides import guide
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.tasks.task import Task, check_task
@@ -88,7 +89,7 @@ def _check_draws(trials: TaskStream, batch: Task) -> None:
     name = getattr(trials.generator, "__name__", repr(trials.generator))
     advice = (
         "Draw with jax.random from the key that it is given, as in `def trials(*, key): x = jax.random.normal(key, "
-        "(4, 10, 1)); ...`; or draw one fixed batch and pass that ol.Task."
+        f"(4, 10, 1)); ...`; or draw one fixed batch and pass that ol.Task.{guide('stream')}"
     )
     try:
         first, second = (jax.make_jaxpr(trials.sample)(jax.random.key(0)) for _ in range(2))

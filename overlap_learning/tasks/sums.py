@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import namespace
+from overlap_learning.module import Module
 from overlap_learning.tasks.response import Response
 
 #: In continuous time: the longest first interval, in neuronal time constants, and the terms of its power series. At the
@@ -17,7 +18,7 @@ from overlap_learning.tasks.response import Response
 FIRST_INTERVAL, ORDER = 2.0**-11, 10
 
 
-class Sums(eqx.Module):
+class Sums(Module):
     """The known signals r of an impulse task, the input as it leaks away and the terms of the target, and their sums.
 
     From reading to reading they obey `r[k + 1] = Q r[k]`, in continuous time `dr/dt = Lambda r`.

@@ -10,7 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from overlap_learning.checks import assembled, described, floating, in_jax, is_mask, is_traced, is_zero, later, scalar
+from overlap_learning.guides import guide
 from overlap_learning.model.model import Model, check_model
+from overlap_learning.module import Module
 from overlap_learning.tasks.sums import Sums
 
 #: The error of each reading, from outputs and targets.
@@ -44,7 +46,7 @@ class Trials(Protocol):
         ...
 
 
-class GivenTrials(eqx.Module):
+class GivenTrials(Module):
     """Trials given as arrays."""
 
     inputs: jax.Array
@@ -64,7 +66,7 @@ class GivenTrials(eqx.Module):
         return _squares(self.weights, self.targets)
 
 
-class Task(eqx.Module):
+class Task(Module):
     """A fixed batch of trials with the loss `L = sum(weights * (y - targets)^2)`, or that of another error.
 
     y[k] is read before the k-th Euler update of the state, so an input at step k is first seen by the readout at k + 1.
@@ -140,7 +142,7 @@ class Task(eqx.Module):
                 channels = "n_in" if name == "inputs" else "n_out"
                 raise ValueError(
                     f"Task: {name} must have shape [B, T, {channels}] (trials, steps, channels), none of them 0, "
-                    f"got {list(array.shape)}. For one trial of one channel: {name}[None, :, None]."
+                    f"got {list(array.shape)}. For one trial of one channel: {name}[None, :, None].{guide('task')}"
                 )
         errors = (*arrays["targets"].shape[:2], _channels_of(loss, arrays["targets"].shape))
         counts = is_mask(weights)
@@ -151,7 +153,7 @@ class Task(eqx.Module):
             raise ValueError(
                 f"Task: inputs [B, T, n_in], targets [B, T, n_out] and weights [B, T, {errors[2]}] must agree; got "
                 + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-                + "."
+                + f".{guide('task')}"
             )
         dtype = jnp.result_type(*(array for array in arrays.values() if array.dtype != bool))
         dt = scalar(
@@ -321,7 +323,7 @@ class Task(eqx.Module):
 
         A task reads y[k] before the k-th update, so that an input is seen one step later; a program that calculates
         `h = step(h, x[k])` and then `y[k] = readout(h)` sees it at once. Here the reading of step k is y[k + 1]: one
-        step is appended, and y[0], of h = 0, does not count.
+        step is appended, and y[0], of h = 0, does not count. (In a penalty a state of `starting_from` does.)
 
         Examples:
             >>> task = ol.Task(jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), jnp.ones((1, 3, 1)), dt=0.5)
@@ -347,7 +349,9 @@ class Task(eqx.Module):
 
     def _one_step_later(self, inputs: jax.Array) -> "Task":
         """The same readings one step later, for inputs of one step more."""
-        targets, weights = (jnp.pad(array, ((0, 0), (1, 0), (0, 0))) for array in (self.targets, self.weights))
+        earlier = ((0, 0), (1, 0), (0, 0))
+        # A target that does not count, but at which an error of one's own is defined: 0 may be none.
+        targets, weights = jnp.pad(self.targets, earlier, mode="edge"), jnp.pad(self.weights, earlier)
         # The mean of the activity is that over the steps after the first, at which there is none.
         share = 1 + 1 / self.n_steps
         penalty = None if self.activity_penalty is None else share * self.activity_penalty

@@ -17,7 +17,7 @@ from overlap_learning.learning.stability import rise
 from overlap_learning.model.activity import check_channels, check_time_constants
 from overlap_learning.model.bulk import BULK, bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork, check_bulk
-from overlap_learning.model.model import Model, check_tied
+from overlap_learning.model.model import Model, check_tied, known_rates
 from overlap_learning.model.network import AbstractNetwork
 from overlap_learning.neurons.arrays import Arrays, Neurons
 from overlap_learning.neurons.learner import NeuronLearner
@@ -97,6 +97,7 @@ def train(
         (5, 51, 4, 4)
     """
     _check(model, task, network, rule, key)
+    network = check_tied(model, network, "train")
     is_batch = network.vectors.ndim > 2
     states = _state_dtype(state_dtype, network.vectors.dtype)
     store = None
@@ -131,14 +132,14 @@ def _learner(
             "ol.BulkNetwork.sample(model, overlaps, n_neurons, key=key), or ol.BulkNetwork(vectors, layout, bulk)."
         )
     rates = Neurons(
-        in_jax(model.layout.known_rates(named, network.n_neurons)).astype(dtype),
+        model.free(in_jax(known_rates(model, named, network.n_neurons)).astype(dtype)),
         None if rate is None else rate.astype(dtype),
     )
     arrays = Arrays() if arrays is None else arrays
     if not isinstance(arrays, Arrays):
         raise ValueError(f"train: arrays must be ol.training.Arrays(units, per_neuron=...), or None, got {arrays!r}.")
-    units = None if arrays.units is None else arrays.known_units(model.layout).astype(dtype)
-    vectors = network.vectors if units is None else network.vectors / units
+    units = None if arrays.units is None else model.free(arrays.known_units(model.layout).astype(dtype))
+    free = model.free(network.vectors)
     learner = NeuronLearner(
         model=model,
         rates=rates,
@@ -148,9 +149,8 @@ def _learner(
         per_neuron=arrays.per_neuron,
         **settings,
     )
-    return learner, Neurons(
-        vectors, network.dense_bulk if isinstance(network, BulkNetwork) and rate is not None else None
-    )
+    dense = network.dense_bulk if isinstance(network, BulkNetwork) and rate is not None else None
+    return learner, Neurons(free if units is None else free / units, dense)
 
 
 def _check(
@@ -169,8 +169,6 @@ def _check(
     check_run(model, task, rule, key, "train", with_bulk=True)
     check_bulk(model, network, "train")
     check_time_constants(model, network, task.outline, "train")
-    if model.tied:
-        check_tied(model, network.overlaps.gram, "train")
     if rule.motion is Motion.BARE:
         raise ValueError(
             "train: DirectDescent moves overlaps without neurons, so there is nothing to train; use ol.integrate."

@@ -13,7 +13,7 @@ from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.pace import Pace
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.solution import Solution, finish
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, refuse_ties
 from overlap_learning.model.network import Network, network_of, triangular_factor, weighted_gram
 from overlap_learning.model.nodes import AbstractNodes
 from overlap_learning.model.overlaps import Overlaps
@@ -79,6 +79,7 @@ def expand(
     Returns:
         A `Solution`, whose `final` is the `Network` of the nodes.
     """
+    refuse_ties(model, "expand")
     factor = np.asarray(triangular_factor(overlaps))
     dimension, n_fields = len(factor), model.layout.n_fields
     points, weights = (np.asarray(array) for array in nodes.standard(dimension, n_fields))

@@ -319,7 +319,8 @@ def validate(
     refuse_traced("validate", overlaps, key)
     if isinstance(overlaps, Network):
         overlaps = gaussian_overlaps(model, overlaps, task, key, "validate")
-    check_layout(model, overlaps, "validate", with_bulk=True, with_ties=True)
+    # The limit of nonlinear networks takes each vector to learn by itself.
+    check_layout(model, overlaps, "validate", with_bulk=True, with_ties=isinstance(model, Model) and model.is_linear)
     if model.bulk is not None and not model.is_linear:
         raise ValueError(
             f"validate: the theory of a bulk is that of linear networks, and this model has {model.activation!r}; use "

@@ -1,5 +1,6 @@
 """The program: what it writes, what it prints, and the code it ends with."""
 
+import os
 import re
 import resource
 import signal
@@ -168,11 +169,25 @@ def test_a_folder_that_cannot_be_made_ends_with_code_2(write, tmp_path, capsys):
     assert "can't write to the folder" in capsys.readouterr().err
 
 
-def test_unknown_command_ends_with_code_2(capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["integrat"], "invalid choice: 'integrat'"),
+        (["demo", "--out", ""], "argument --out: must be a path in utf-8, without NUL, got ''"),
+        (["demo", "--out", "a\0b"], r"argument --out: must be a path in utf-8, without NUL, got 'a\x00b'"),
+        (
+            ["demo", "--out", os.fsdecode(b"a\xff")],
+            r"argument --out: must be a path in utf-8, without NUL, got 'a\udcff'",
+        ),
+        (["integrate", "a\0b"], r"argument CONFIG.toml: must be a path in utf-8, without NUL, got 'a\x00b'"),
+    ],
+    ids=["command", "empty", "NUL", "bytes", "configuration"],
+)
+def test_what_is_no_argument_ends_with_code_2_and_its_name(arguments, message, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["integrat"])
+        main(arguments)
     assert end.value.code == 2
-    assert "invalid choice: 'integrat'" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_divergence_ends_with_code_1_and_keeps_the_solution_up_to_there(write, tmp_path, capsys):

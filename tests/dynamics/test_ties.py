@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import overlap_learning as ol
+from overlap_learning.validation.expansion import expand
 
 #: Two outputs, the second of which is fed back along u2.
 LAYOUT = ol.Layout(n_in=1, rank=2, n_out=2)
@@ -71,6 +73,21 @@ def test_the_theory_of_linear_networks_is_exact_and_vectors_stay_tied(tmp_path):
     assert ol.load(tmp_path / "tied.nc").model == LINEAR
 
 
+def test_what_rules_see_of_tied_vectors_is_one_array():
+    start = network()
+    free = {"momentum": 0.6, "nesterov": True}
+    # The norm of all 8 neurons, of which that of the theory is a mean.
+    clipped = optax.chain(optax.clip_by_global_norm(0.3 * np.sqrt(8)), optax.sgd(0.1, **free))
+    for rule, arrays, same in (
+        (ol.Optimiser(clipped, 20), None, {"clip_norm": 0.3}),
+        # The gradient of z / 2 is twice that of z, which moves by twice its step.
+        (ol.GradientDescent(0.1, 20, **free), ol.training.Arrays({"z": 2.0}), {"rates": {"z": 4.0, "v2": 4.0}}),
+    ):
+        full = ol.train(LINEAR, TASK, start, rule, arrays=arrays, progress=False)
+        theory = ol.integrate(LINEAR, TASK, start.overlaps, ol.GradientDescent(0.1, 20, **free, **same))
+        np.testing.assert_allclose(full.overlaps.gram, theory.overlaps.gram, rtol=0, atol=1e-13)
+
+
 OTHER = ol.Overlaps.random(LAYOUT, key=jax.random.key(0))
 
 
@@ -88,9 +105,49 @@ def test_what_would_part_tied_vectors_is_refused(start, settings, message):
         ol.integrate(LINEAR, TASK, start, ol.GradientDescent(0.1, 2, **settings))
 
 
+def test_sweeps_of_many_points_at_once_refuse_those_whose_vectors_would_part():
+    start = network()
+
+    def learned(stretch, rate):
+        # Of the theory the rate, of neurons the start.
+        full = ol.Network(start.vectors.at[:, 4].multiply(stretch), LAYOUT)
+        rules = [ol.GradientDescent(rate, 2, rates={"z2": each}) for each in (rate, 1.0)]
+        theory = ol.integrate(LINEAR, TASK, start.overlaps, rules[0])
+        return theory.loss[-1] - ol.train(LINEAR, TASK, full, rules[1]).loss[-1]
+
+    found = ol.sweep(learned, {"stretch": [1.0, 1.1], "rate": [1.0, 0.5]}, ol.Batched(), progress=False)
+    # Of the same descent of two steps.
+    assert abs(float(found["value"][0, 0])) < 1e-14
+    messages = ["and differs from it", "has its rate; got 1.0 and 0.5", "has its rate"]
+    for error, message in zip([found["error"].values[1, 0], *found["error"].values[:, 1]], messages, strict=True):
+        assert message in error
+
+
+def test_single_precision_is_no_excuse_for_vectors_that_differ():
+    vectors = network().vectors.astype(jnp.float32)
+    ol.train(LINEAR, TASK, ol.Network(vectors, LAYOUT), ol.GradientDescent(0.1, 2), progress=False)
+    with pytest.raises(ValueError, match="v2 is tied to z2, and differs"):
+        ol.train(LINEAR, TASK, ol.Network(vectors.at[:, 4].multiply(1.02), LAYOUT), ol.GradientDescent(0.1, 2))
+
+
 def test_what_takes_each_vector_to_learn_by_itself_says_so():
-    for name, ask in {"metric": ol.metric, "invariants": ol.invariants}.items():
+    overlaps, rule = network().overlaps, ol.GradientDescent(0.1, 2)
+    erf, key = ol.Model(LAYOUT, ol.Erf(), tied=TIED), jax.random.key(0)
+    for name, ask in {
+        "metric": lambda: ol.metric(LINEAR, overlaps),
+        "invariants": lambda: ol.invariants(LINEAR, overlaps),
+        "expand": lambda: expand(erf, TASK, overlaps, rule, 2, ol.model.HermiteGrid(2, folded=True)),
+        # Whose limit does.
+        "validate": lambda: ol.validate(erf, TASK, overlaps, rule, n_neurons=(8, 16), n_seeds=2, key=key),
+    }.items():
         with pytest.raises(ValueError, match=f"{name}: the model has tied vectors.*takes each to learn"):
-            ask(LINEAR, network().overlaps)
-    with pytest.raises(ValueError, match=r"Model: tied must map vectors.*'v3'"):
-        ol.Model(LAYOUT, ol.Tanh(), tied={"v3": "z1"})
+            ask()
+    apart = ol.studies.random_starts(LAYOUT, 2, key=key)
+    with pytest.raises(ValueError, match="train_twins: v2 is tied to z2, and differs"):
+        ol.studies.train_twins(LINEAR, (TASK, TASK), TASK, apart, (rule, rule), key=key)
+
+
+@pytest.mark.parametrize("tied", [{"v3": "z1"}, {"v2": "v2"}, {"v2": "z1", "z1": "v1"}, {"v2": ["z1"]}, [("v2", "z1")]])
+def test_what_ties_no_two_vectors_is_refused(tied):
+    with pytest.raises(ValueError, match="Model: tied must map vectors to others"):
+        ol.Model(LAYOUT, ol.Tanh(), tied=tied)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import overlap_learning as ol
-from overlap_learning.explore.choices import ACTIVATIONS, RULES, TASKS
+from overlap_learning.explore.choices import ACTIVATIONS, RULES, TASKS, settings_of
 from overlap_learning.explore.curves import run
 from overlap_learning.explore.program import program
 from overlap_learning.explore.state import DIGITS, LARGEST_NORM, RANKS, State, StateError
@@ -80,11 +80,14 @@ def test_the_lines_of_python_make_every_choice():
     for rank, activation, task, rule in zip(
         itertools.cycle(RANKS), ACTIVATIONS, TASKS, itertools.islice(itertools.cycle(RULES), len(TASKS)), strict=False
     ):
-        state, made = State.default(rank, activation, task, rule), {}
+        # The last value of each setting, none of which is the default.
+        last = {name: values[-1] for name, values in settings_of(task, rule).items()}
+        state, made = State.default(rank, activation, task, rule).chosen(settings=last), {}
         exec(program(state).partition("solutions =")[0], made)
         assert repr(made["model"]) == repr(state.model)
         assert repr(made["rule"]) == repr(RULES[rule].make(state.settings))
-        assert jnp.array_equal(made["task"].targets, TASKS[task].make(state.settings).targets)
+        for name in ("inputs", "targets"):
+            assert jnp.array_equal(getattr(made["task"], name), getattr(TASKS[task].make(last), name))
         assert jnp.array_equal(made["starts"][0].gram, state.overlaps(0).gram)
 
 

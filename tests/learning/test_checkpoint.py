@@ -1,5 +1,6 @@
 """Checkpoints: a run that was cut off goes on to the same numbers, and nothing else is ever picked up."""
 
+import errno
 import gc
 import os
 import resource
@@ -16,6 +17,7 @@ import pytest
 from dynamics_helpers import RANK_1, compilations, make_overlaps, make_task
 
 import overlap_learning as ol
+from overlap_learning.learning import fingerprint
 from overlap_learning.learning.checkpoint import Store
 from overlap_learning.learning.lock import held
 
@@ -83,6 +85,9 @@ class TestResumption:
         partial = cut_off(tmp_path / "cut", 3, monkeypatch, start=network(*batch), by=by)
         assert np.all(partial.stats["n_steps"] == 40)
         assert steps_in(tmp_path / "cut") == [20, 40]
+        # The clock went back: what was written last looks oldest.
+        for i, file in enumerate(sorted((tmp_path / "cut").rglob("*"), reverse=True)):
+            os.utime(file, (i, i))
         resumed = run(tmp_path / "cut", start=network(*batch), by=by)
         assert same(resumed, whole)
         assert float(jnp.max(jnp.abs(whole.overlaps.gram[..., -1, :, :] - START.gram))) > 0.01
@@ -183,6 +188,18 @@ class TestOtherRuns:
         with pytest.raises(ValueError, match=rf"train: .*other arguments: .*{message}.*another folder"):
             run(finished, **changed)
 
+    def test_another_version_is_named_before_all_else(self, finished, monkeypatch):
+        monkeypatch.setattr(fingerprint, "this_package", lambda: "9.0")
+        message = r"other arguments: overlap_learning was \d.* and is 9\.0; key was .* the same versions, to go on"
+        with pytest.raises(ValueError, match=message):
+            run(finished, key=jax.random.key(4))
+
+    def test_checkpoints_of_an_earlier_version_that_named_no_folder_are_refused_and_untouched(self, finished, tmp_path):
+        shutil.copytree(finished / "80", tmp_path / "80")
+        with pytest.raises(ValueError, match=r"train: .* has checkpoints that an earlier version .* empty or a new"):
+            run(tmp_path)
+        assert [file.name for file in tmp_path.iterdir()] == ["80"]
+
 
 # Reads of Orbax that a read error leaves behind report to an event loop that is closed by then; on a busy machine not
 # before the next test.
@@ -242,6 +259,14 @@ class TestDamage:
     def test_while_one_program_runs_another_is_told_who_it_is(self, finished):
         with held(finished, "train"), pytest.raises(ValueError, match=f"train: .* in use by process {os.getpid()} on "):
             run(finished)
+
+    def test_a_disk_that_is_full_before_the_run_is_said(self, tmp_path, monkeypatch):
+        def full(*arguments):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.raises(ValueError, match=r"train: the checkpoint's folder .* can't be used .*No space left"):
+            run(tmp_path)
 
     def test_a_full_disk_is_an_error_that_leaves_the_last_checkpoint_intact(self, tmp_path, monkeypatch):
         whole = run(tmp_path / "whole")

@@ -1,6 +1,7 @@
 """Storage: files give back what was saved to the last bit, and what is no such file is refused with the reason."""
 
 import functools
+import json
 import os
 import pickle
 import resource
@@ -285,13 +286,13 @@ class TestDamage:
 
 class TestWriting:
     def test_a_full_disk_is_an_error_that_leaves_the_old_file_and_nothing_else(self, path):
-        before = path.read_bytes()
+        before, new = path.read_bytes(), diverged()
         # Files can't grow beyond this many bytes: what a full disk does, by the operating system itself.
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         try:
             with pytest.raises(OSError, match=r"^save: '.*run\.nc' could not be written \(File too large\)\.$"):
-                diverged().save(path)
+                new.save(path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert list(path.parent.iterdir()) == [path]
@@ -331,6 +332,17 @@ class TestWriting:
         assert sorted(found.name for found in (tmp_path / "runs").iterdir()) == ["run.nc"]
         assert np.array_equal(ol.load("~/runs/run.nc").loss, trained().loss)
 
+    @pytest.mark.parametrize(
+        "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path)], ids=["pipe", "dir", "loop"]
+    )
+    def test_what_is_no_file_is_not_written_over(self, make, tmp_path):
+        make(tmp_path / "x")
+        before = os.lstat(tmp_path / "x").st_ino
+        with pytest.raises(OSError, match=r"^save: '.*x' could not be written \(it is there, and no file\)"):
+            stepped().save(tmp_path / "x")
+        assert os.lstat(tmp_path / "x").st_ino == before
+        assert len(list(tmp_path.iterdir())) == 1
+
     def test_a_folder_that_does_not_exist_is_named(self, tmp_path):
         with pytest.raises(ValueError, match=r"save: there is no folder '.*absent'; make it first"):
             stepped().save(tmp_path / "absent" / "run.nc")
@@ -363,9 +375,13 @@ class TestStrangers:
                 lambda file: file.create_dataset("x", (10**13,), "f8"),
                 "takes 80,000,000,000,000 bytes, of which 0 are there",
             ),
+            (
+                lambda file: file.__setitem__("step", file.pop("step") and file["loss"]),
+                "'loss' and 'step' are two names",
+            ),
             (lambda file: file.attrs.modify("model", file.attrs["model"].replace('"rank": 1', '"rank": 9')), "shape"),
         ],
-        ids=["no loss", "unknown code", "not symmetric", "not finite", "size", "another layout"],
+        ids=["no loss", "unknown code", "not symmetric", "not finite", "size", "two names", "another layout"],
     )
     def test_what_is_wrong_is_said(self, change, words, path):
         with h5py.File(path, "r+") as file:
@@ -376,6 +392,25 @@ class TestStrangers:
             match=f"load: '.*run\\.nc' has a valid checksum, but is {'' if 'no s' in words else 'no .*'}{words}",
         ):
             ol.load(path)
+
+    def test_vectors_without_finite_overlaps_are_refused(self, path):
+        trained().save(path)
+        with h5py.File(path, "r+") as file:
+            file["final_vectors"][0, 0] = 1e300
+        crafted.seal(path)
+        with pytest.raises(ValueError, match=r"load: '.*run\.nc' .*: the overlaps of 'final_vectors' are not finite"):
+            ol.load(path)
+
+    @pytest.mark.parametrize("early", [["a"], True, 10**30])
+    def test_fields_that_are_not_what_their_class_says_are_refused(self, early, path):
+        crafted.KINDS["report"].save(path)
+        with h5py.File(path, "r+") as file:
+            about = json.loads(file.attrs["overlap_learning_result"])
+            about["fields"]["early"] = early
+            file.attrs["overlap_learning_result"] = json.dumps(about)
+        crafted.seal(path)
+        with pytest.raises(ValueError, match=r"Validation\.load: '.*run\.nc' .*, but is no Validation"):
+            ol.Validation.load(path)
 
     @pytest.mark.parametrize("kind", crafted.KINDS)
     def test_whatever_was_changed_the_file_is_refused_by_name_or_what_it_gives_is_sound(self, kind, tmp_path):

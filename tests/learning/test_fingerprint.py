@@ -24,6 +24,7 @@ from benchmarks.survival.programs import (
     program,
     taken_up,
 )  # fmt: skip
+from overlap_learning.learning import origins
 from overlap_learning.learning.fingerprint import changes, fingerprint
 
 #: Every value by two ways, some values by every way.
@@ -106,3 +107,14 @@ def test_another_process_with_another_file_and_order_of_sets_is_the_same_run(tmp
     command, environment = [sys.executable, str(tmp_path / "study.py")], os.environ | {"PYTHONHASHSEED": "1"}
     there = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(there.stdout) == of(PROGRAM + more, HELPERS)
+
+
+def test_between_two_versions_of_the_package_its_source_tells_which_makes_the_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(origins, "__file__", str(tmp_path / "learning" / "origins.py"))
+    versions = []
+    for place, text in (("model/a.py", "1"), ("plot/a.py", "1"), ("model/a.py", "2"), ("model/b.py", "")):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(text)
+        versions.append(origins.this_package.__wrapped__())
+    assert versions[0] == versions[1]
+    assert len(set(versions)) == 3

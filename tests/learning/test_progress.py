@@ -35,7 +35,7 @@ def test_a_program_without_standard_error_has_no_bar(monkeypatch):
     assert not progress.is_watched()
 
 
-def test_integrate_and_train_show_a_bar_in_a_notebook_without_a_warning():
+def test_all_that_learns_shows_a_bar_in_a_notebook_without_a_warning():
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient, which the docs extra installs")
     nbformat = pytest.importorskip("nbformat", reason="needs nbformat, which the docs extra installs")
     setup = """
@@ -52,6 +52,9 @@ start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
         "integrate": "solution = ol.integrate(model, task, start, ol.GradientDescent(1e-3, 3000))",
         "train N=20": "network = ol.Network.sample(start, 20, key=jax.random.key(0))\n"
         "ol.train(model, task, network, ol.GradientDescent(1e-3, 40));",
+        # A program moves this one, which is not to wait until a second is over.
+        "flow": "from overlap_learning.learning import flow\nflow.DELAY = 0.0\n"
+        "ol.integrate(model, task, start, ol.GradientFlow(1.0), trust=False);",
     }
     cells = [
         nbformat.v4.new_code_cell(code)

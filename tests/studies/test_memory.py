@@ -91,7 +91,7 @@ def test_slow_transport_is_the_limit_of_small_steps_learned_to_convergence(corne
     distance = []
     for n in (2, 4, 8):
         tasks = [_family(start + (end - start) * k / n) for k in range(1, n + 1)]
-        stepped = ol.protocol(MODEL, tasks, corner, ol.GradientFlow(60.0, save_at=[0.0, 60.0]))[-1].final.gram
+        stepped = ol.protocol(MODEL, tasks, corner, ol.GradientFlow(20.0, save_at=[0.0, 20.0]))[-1].final.gram
         distance.append(float(jnp.max(jnp.abs(stepped - limit))))
     slopes = np.diff(np.log(distance)) / np.log(2)
     # First order: -1, up to the next order, which is of relative size 1/n.

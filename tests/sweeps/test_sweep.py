@@ -424,6 +424,8 @@ def test_a_module_with_arrays_can_be_the_function():
 
 class Silent(Exception):
     def __str__(self):
+        if self.args:
+            return "x" * 10**7
         raise KeyError("nothing to say")
 
     def add_note(self, note):
@@ -474,11 +476,14 @@ class TestStrangers:
     def test_exceptions_that_can_not_speak_and_take_no_notes_are_failures_of_their_point(self, tmp_path):
         def fails(a):
             if a > 1:
-                raise Silent
+                raise Silent(*range(int(a) - 2))
             return a
 
-        data = ol.sweep(fails, {"a": [1.0, 2.0]}, folder=tmp_path)
-        assert data.error.values.tolist() == ["", "Silent: it can't be said (KeyError in its __str__)"]
+        data = ol.sweep(fails, {"a": [1.0, 2.0, 3.0]}, folder=tmp_path)
+        *short, long = data.error.values.tolist()
+        assert short == ["", "Silent: it can't be said (KeyError in its __str__)"]
+        assert long.endswith("xxx ... (10,000,000 characters)")
+        assert len(long) < 3000
 
     def test_an_exception_that_a_function_raises_again_is_the_same_run(self, tmp_path):
         error = KeyError("a")

@@ -78,6 +78,9 @@ class TestResumption:
     def test_an_interrupted_sweep_goes_on_to_the_same_dataset_to_the_last_bit(self, executor, tmp_path, monkeypatch):
         whole = run(None, executor)
         cut_off(tmp_path, 3, executor)
+        # The clock went back: what was written last looks oldest.
+        for i, file in enumerate(sorted(tmp_path.iterdir(), reverse=True)):
+            os.utime(file, (i, i))
         before = {file: file.stat().st_mtime_ns for file in files(tmp_path)}
         assert len(before) == 2
         chunks, real = [], Work.run
@@ -205,6 +208,7 @@ class TestDamage:
         whole = run(tmp_path)
         file = files(tmp_path)[0]
         draft = file.rename(tmp_path / ".overlap_learning-abc.part")
+        (tmp_path / ".overlap_learning-of-mine.part").mkdir()
         LOG.calls.clear()
         assert run(tmp_path).identical(whole)
         assert len(LOG.calls) == 1
@@ -262,9 +266,18 @@ class TestDamage:
         ):
             run(tmp_path)
 
-    def test_a_folder_that_does_not_say_what_it_is_is_refused(self, tmp_path):
+    def test_a_lock_that_leads_to_a_file_of_somebody_else_is_not_written_through(self, tmp_path):
+        (tmp_path / "thesis.tex").write_text("mine")
+        (tmp_path / "sweep").mkdir()
+        (tmp_path / "sweep" / LOCK).symlink_to(tmp_path / "thesis.tex")
+        with pytest.raises(ValueError, match=f"sweep: the folder .* can't be used .*{LOCK}"):
+            run(tmp_path / "sweep")
+        assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+    @pytest.mark.parametrize("content", ['{"schema', "[" * 100_000], ids=["cut off", "deep"])
+    def test_a_folder_that_does_not_say_what_it_is_is_refused(self, content, tmp_path):
         run(tmp_path)
-        (tmp_path / "sweep.json").write_text('{"schema')
+        (tmp_path / "sweep.json").write_text(content)
         with pytest.raises(ValueError, match=r"sweep\.json', which says what sweep the folder is of, is damaged"):
             run(tmp_path)
 

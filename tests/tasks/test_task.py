@@ -158,6 +158,9 @@ def test_targets_that_do_not_count_may_be_nan_for_an_error_that_is_infinite_at_0
     # (1/2 - 1)^2 and (1/4 - 1)^2, a half of each; slopes (y / t - 1) / t. All of them are binary fractions.
     assert float(value) == (0.25 + 0.5625) / 2
     assert slope[0].tolist() == [[0, 0], [-0.25, 0], [0, -0.1875]]
+    # Nor is the step that goes before the others infinite.
+    for later in (task.read_after_update(), task.starting_from([1.0])):
+        assert float(later.loss(jnp.ones((1, 4, 2)))) == float(value)
 
 
 @pytest.mark.parametrize(

@@ -251,10 +251,18 @@ def test_neurons_with_time_constants_of_their_own(tmp_path):
     rule = ol.GradientDescent(0.1, 5)
     learned = ol.train(model, TASK, network, rule)
     assert largest(learned.final.vectors - vectors) <= PROMISED
+    compiled = jax.jit(lambda rate: ol.train(model, TASK, network, ol.GradientDescent(rate, 5)).final.vectors)
+    assert largest(compiled(0.1) - vectors) <= PROMISED
     learned.save(tmp_path / "run.nc")
     np.testing.assert_array_equal(ol.load(tmp_path / "run.nc").model.time_constants, times)
-    with pytest.raises(ValueError, match=r"integrate: the model has time_constants.*full networks.*divide dt"):
-        ol.integrate(model, TASK, START, rule)
+    for name, ask in {
+        "integrate": lambda: ol.integrate(model, TASK, START, rule),
+        # Overlaps that one of them sees are not those that its activity depends on.
+        "equivalent": lambda: ol.equivalent(START, model, uu=2.0),
+        "feasible": lambda: ol.feasible(START, model, "uu"),
+    }.items():
+        with pytest.raises(ValueError, match=rf"{name}: the model has time_constants.*full networks.*divide dt"):
+            ask()
     for wrong, message in ((times[:5], "5 time_constants, the network 12"), (times / 20, "longer than dt / 2 = 0.05")):
         with pytest.raises(ValueError, match=message):
             ol.train(ol.Model(RANK_1, ol.Tanh(), time_constants=wrong), TASK, network, rule)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from overlap_learning.checks import described
+from overlap_learning.module import Module
 
 if TYPE_CHECKING:
     from overlap_learning.learning.learner import AbstractLearner
@@ -25,7 +26,7 @@ class Motion(enum.Enum):
     ELEMENTWISE = "each entry of the vectors moves by itself"
 
 
-class AbstractRule(eqx.Module):
+class AbstractRule(Module):
     """A learning rule: all that the engine asks of one.
 
     Attributes:

@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 
 from overlap_learning.checks import listed, refuse_traced, require_float64
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.guides import guide
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps, interval
 
@@ -126,7 +127,9 @@ def equivalent(overlaps: Overlaps, model: Model, *, closest: bool = False, **ent
             for name in model.invisible_names
             if abs(float(values[name] - overlaps.entries()[name])) > _CONVERGED
         )
-        raise ValueError(f"{error} The closest network has {offered}; closest=True takes it.") from None
+        last = guide("infeasible")
+        reason = str(error).removesuffix(last)
+        raise ValueError(f"{reason} The closest network has {offered}; closest=True takes it.{last}") from None
 
 
 def _closest(gram: np.ndarray, asked: np.ndarray, model: Model) -> np.ndarray:

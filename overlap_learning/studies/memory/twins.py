@@ -20,7 +20,7 @@ from overlap_learning.learning.result import AbstractResult
 from overlap_learning.learning.rules import AbstractRule, Motion
 from overlap_learning.learning.solution import Solution, finish
 from overlap_learning.model.layout import Layout
-from overlap_learning.model.model import Model
+from overlap_learning.model.model import Model, check_tied
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps, with_gram
 from overlap_learning.tasks.stream import TaskStream
@@ -286,6 +286,7 @@ def _learn_overlaps(
 ) -> _Learned:
     """The theory of a batch of networks."""
     require_float64("ol.studies.train_twins", model=model, task=task, starts=starts, rule=rule)
+    starts = check_tied(model, starts, "train_twins")
     if rule.motion is not Motion.LINEAR:
         noisy = " with parameter_noise" if rule.parameter_noise is not None else ""
         raise ValueError(
