@@ -26,8 +26,10 @@ from overlap_learning.tasks.task import Task
 
 #: What learning can start from.
 Start = Overlaps | Populations | Network
-#: Numbers of weighted neurons (as if folded), from the fewest; and of those beside the Gaussian theory.
-SIZES, N_BESIDE = (64, 256, 1024), 48
+#: Numbers of weighted neurons (as if folded), from the fewest.
+SIZES = (64, 256, 1024)
+#: The fewest of them beside the Gaussian theory, and the fewest for each vector.
+N_BESIDE, PER_VECTOR = 48, 6
 
 
 class Pair(eqx.Module):
@@ -220,9 +222,9 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
     return _at(start, sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink))
 
 
-def pair_of(model: Model, start: Overlaps | Populations, size: int = N_BESIDE) -> Pair:
-    """About `size` neurons (as if folded), and what is linear in them."""
-    network = _neurons(model, start, size)
+def pair_of(model: Model, start: Overlaps | Populations, size: int | None = None) -> Pair:
+    """About `size` neurons (as if folded), those that an estimate takes if None, and what is linear in them."""
+    network = _neurons(model, start, size or max(N_BESIDE, PER_VECTOR * model.layout.size))
     n_populations = 1 if isinstance(start, Overlaps) else start.n_populations
     vectors, weights = in_numpy((network.vectors, network.weights))
     xp = namespace(vectors)

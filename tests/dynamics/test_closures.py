@@ -95,12 +95,14 @@ def test_stages_of_a_long_step_are_a_chebyshev_polynomial_that_is_stable_for_as_
 def test_long_steps_estimate_what_all_steps_do(monkeypatch):
     rule = ol.GradientDescent(0.2, 60, save_every=6, weight_decay=0.01, rates={"m": 0.5})
     quick = ol.integrate(ERF, TASK, START, rule).trust
-    monkeypatch.setattr("overlap_learning.dynamics.integrate.can_be_long", lambda *_: False)
+    # With fewer saved points than long steps, all steps are taken.
+    monkeypatch.setattr(departure, "N_CYCLES", 1000)
     slow = ol.integrate(ERF, TASK, START, rule).trust
     assert slow.largest > 0.01
     # The theory's own way in place of that of the few neurons, and long steps of a seventh of learning: first order.
     np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.25 * slow.largest)
-    assert quick.loss_beside[-1] - quick.loss[-1] == pytest.approx(slow.loss_beside[-1] - slow.loss[-1], rel=0.25)
+    # Of a loss that is nearly 0, which is of second order in what overlaps are off by: twice as far off.
+    assert quick.loss_beside[-1] - quick.loss[-1] == pytest.approx(slow.loss_beside[-1] - slow.loss[-1], rel=0.5)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_in_many_dimensions_the_estimate_is_not_the_error_of_the_few_neurons(mon
     assert isinstance(chosen.final, ol.Overlaps)
     few = ol.integrate(model, task, start, rule, closure=ol.WeightedNeurons(), trust=False).overlaps.gram
     off = float(jnp.max(jnp.abs(few - chosen.overlaps.gram)) / chosen.trust.change)
-    monkeypatch.setattr("overlap_learning.dynamics.closures.SIZES", (1024,))
+    monkeypatch.setattr("overlap_learning.dynamics.closures.N_BESIDE", 1024)
     error = ol.integrate(model, task, start, rule).trust.largest
     # The bar of estimates is half of the error; on the safe side as much.
     assert 0.5 * error < chosen.trust.largest < 2 * error

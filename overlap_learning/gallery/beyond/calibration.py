@@ -264,9 +264,8 @@ def _draw_estimates(ax: "Axes", found: Mapping[str, Found], many: Mapping[str, t
     for i, (name, case) in enumerate(found.items()):
         ax.errorbar(true[i], float(case.gaussian.trust.largest), xerr=case.known, label=name, linestyle="",
                     color=COLOURS[i % len(COLOURS)], marker="osD"[i // len(COLOURS) % 3], markersize=5)  # fmt: skip
-    for i, (name, (error, estimate)) in enumerate(many.items()):
-        ax.plot(error, estimate, label=name, linestyle="", color=COLOURS[i % len(COLOURS)], marker="osD^v"[i % 5],
-                markerfacecolor="none", markersize=5)  # fmt: skip
+    if many:
+        ax.plot(*np.array(list(many.values())).T, label="11 to 20 vectors", linestyle="", color="0.3", marker="x")
     true = np.append(true, [error for error, _ in many.values()])
     ends = np.array([true.min() / 1.5, true.max() * 1.5])
     ax.plot(ends, ends, color="0.5", linewidth=0.8)
