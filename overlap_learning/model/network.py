@@ -413,21 +413,21 @@ def _columns(blocks: Mapping[str, ArrayLike], caller: str) -> tuple[jax.Array, L
     return in_jax(np.concatenate(arrays, axis=1)), Layout(n_in=n_in, rank=left, n_out=n_out)
 
 
-def triangular_factor(overlaps: Overlaps) -> jax.Array:
+def triangular_factor(overlaps: Overlaps) -> Any:
     """F, shape [..., r, d], with `F^T F = G`, and r the rank of G: the first vectors need the first dimensions only.
 
-    Of a batch, r is the largest rank; inside jit or vmap, where it is not known, r = d.
+    In numpy, if it is known. Of a batch, r is the largest rank; inside jit or vmap, where it is not known, r = d.
     """
-    gram = overlaps.gram
-    values, axes = jnp.linalg.eigh(gram)
+    gram = in_numpy(overlaps.gram)
+    xp = namespace(gram)
+    values, axes = xp.linalg.eigh(gram)
     size = gram.shape[-1]
-    if not is_traced(values):
-        known = np.asarray(values)
-        noise = 10 * size * np.finfo(known.dtype).eps * known[..., -1:]
+    if xp is np:
+        noise = 10 * size * np.finfo(values.dtype).eps * values[..., -1:]
         # Of no overlaps at all one dimension is left, so that there is a neuron.
-        size = max(1, int(np.max(np.sum(known > noise, axis=-1))))
-    root = jnp.sqrt(jnp.clip(values[..., -size:], 0))[..., :, None] * jnp.swapaxes(axes[..., -size:], -1, -2)
-    return jnp.linalg.qr(root, mode="r")
+        size = max(1, int(np.max(np.sum(values > noise, axis=-1))))
+    root = xp.sqrt(xp.clip(values[..., -size:], 0, None))[..., :, None] * xp.swapaxes(axes[..., -size:], -1, -2)
+    return xp.linalg.qr(root, mode="r")
 
 
 def network_of(vectors: jax.Array, layout: Layout, weights: jax.Array) -> Network:

@@ -275,6 +275,7 @@ def default_nodes(
     return SobolNodes(2 ** (budget.bit_length() + 1 - coarser), folded=folded)
 
 
+@functools.lru_cache(maxsize=16)
 def sized_nodes(size: int, dimension: int, n_fields: int, *, folded: bool, smooth: bool) -> AbstractNodes:
     """Nodes in any number of dimensions, of about a given number, that take no time to find.
 
