@@ -6,10 +6,24 @@ import inspect
 import os
 import pydoc
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
 
-import jax
+# Most of what pages cost is compilation, so they compile as tests do (conftest.py says why), in kernels, which inherit
+# this. No page times what it executes. Before jax is imported.
+FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_backend_optimization_level=0",
+)
+if metadata.version("jaxlib").startswith("0.10."):
+    os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
+# Programs are kept for other pages, and for the next build: a change of the package leaves most as they are.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / "_build" / "programs"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+import jax  # noqa: E402
 
 # The API pages import the package, and the theory computes in 64 bits. Before any jax call.
 jax.config.update("jax_enable_x64", True)
@@ -20,6 +34,9 @@ from sphinx.util import logging  # noqa: E402
 from sphinx.util.typing import stringify_annotation  # noqa: E402
 
 import overlap_learning  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parent))
+import execute  # noqa: E402
 
 project = "overlap_learning"
 author = "The overlap_learning maintainers"
@@ -165,6 +182,12 @@ def list_members(app, what, name, obj, options, lines):
         lines.append("")
 
 
+def keep_colons(app, what, name, obj, options, lines):
+    """Put an empty comment before a property's docstring, of whose first line napoleon takes a part for the type."""
+    if what in ("attribute", "property"):
+        lines[:0] = ["..", ""]
+
+
 def shorten_signature(app, what, name, obj, options, signature, returns):
     """Write `ArrayLike` for the union that it stands for."""
 
@@ -180,7 +203,9 @@ _ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
 def setup(app):
     """Connect the above."""
     app.connect("autodoc-process-docstring", list_members, priority=400)
+    app.connect("autodoc-process-docstring", keep_colons, priority=450)
     app.connect("autodoc-process-docstring", link_names, priority=900)
     app.connect("autodoc-process-signature", shorten_signature)
+    app.connect("env-before-read-docs", execute.execute)
     app.connect("env-check-consistency", check_public_names)
     return {"parallel_read_safe": True}

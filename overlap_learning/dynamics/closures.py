@@ -1,15 +1,18 @@
 """Closures: what the learning of nonlinear neurons is followed by."""
 
 import abc
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import is_traced, refuse_traced, scalar
+from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace, refuse_traced, scalar
 from overlap_learning.guides import guide
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network, triangular_factor
@@ -17,13 +20,16 @@ from overlap_learning.model.nodes import AbstractNodes, SobolNodes, sized_nodes
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.neurons.gaussianity import gaussian_overlaps
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
 #: What learning can start from.
 Start = Overlaps | Populations | Network
-#: Numbers of weighted neurons (as if folded), from the fewest: the first learn beside the Gaussian theory.
+#: Numbers of weighted neurons (as if folded), from the fewest.
 SIZES = (64, 256, 1024)
+#: The fewest of them beside the Gaussian theory, and the fewest for each vector.
+N_BESIDE, PER_VECTOR = 48, 6
 
 
 class Pair(eqx.Module):
@@ -33,10 +39,12 @@ class Pair(eqx.Module):
 
     Attributes:
         network: the neurons.
-        basis: what is linear in them, shape [N, r] (in each population, with its mean); 0 where there are fewer.
+        spanning: the vectors in each population (with the constant 1), on which transfer matrices act, shape [P, n, r].
+        basis: what is linear in that, shape [N, P r]; 0 where there are fewer directions.
     """
 
     network: Network
+    spanning: jax.Array
     basis: jax.Array
 
     @property
@@ -85,7 +93,7 @@ class Gaussian(AbstractClosure):
             yield start
         else:
             yield start
-            yield _pair(model, start)
+            yield pair_of(model, start)
 
 
 class WeightedNeurons(AbstractClosure):
@@ -185,7 +193,7 @@ class Cheapest(AbstractClosure):
         if isinstance(start, Overlaps) and not model.activation.is_odd:
             start = Populations.from_overlaps(start)
         yield start
-        yield _pair(model, start)
+        yield pair_of(model, start)
         for size in SIZES:
             yield _neurons(model, start, size)
 
@@ -214,17 +222,28 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
     return _at(start, sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink))
 
 
-def _pair(model: Model, start: Overlaps | Populations) -> Pair:
-    network = _neurons(model, start, SIZES[0])
+def pair_of(model: Model, start: Overlaps | Populations, size: int | None = None) -> Pair:
+    """About `size` neurons (as if folded), those that an estimate takes if None, and what is linear in them."""
+    network = _neurons(model, start, size or max(N_BESIDE, PER_VECTOR * model.layout.size))
     n_populations = 1 if isinstance(start, Overlaps) else start.n_populations
-    roots = jnp.sqrt(network.weights).reshape(n_populations, -1, 1)
-    linear = roots * network.vectors.reshape(n_populations, roots.shape[1], -1)
+    vectors, weights = in_numpy((network.vectors, network.weights))
+    xp = namespace(vectors)
+    roots = xp.sqrt(weights).reshape(n_populations, -1, 1)
+    spanning = vectors.reshape(n_populations, roots.shape[1], -1)
     if isinstance(start, Populations):
-        linear = jnp.concatenate([roots, linear], axis=-1)
-    axes, sizes, _ = jnp.linalg.svd(linear, full_matrices=False)
-    there = sizes > 100 * jnp.finfo(sizes.dtype).eps * sizes[:, :1]
-    basis = jnp.where(there[:, None, :], axes / roots, 0.0)
-    return Pair(network, jax.scipy.linalg.block_diag(*basis))
+        spanning = xp.concatenate([xp.ones_like(roots), spanning], axis=-1)
+    axes, sizes, _ = xp.linalg.svd(roots * spanning, full_matrices=False)
+    there = sizes > 100 * np.finfo(float).eps * sizes[:, :1]
+    basis = xp.where(there[:, None, :], axes / roots, 0.0)
+    block_diag = scipy.linalg.block_diag if xp is np else jax.scipy.linalg.block_diag
+    return Pair(network, *map(in_jax, (spanning, block_diag(*basis))))
+
+
+def kept_by(learner: NeuronLearner, pair: Pair, share: jax.Array | None) -> NeuronLearner:
+    """The learner of a pair, which keeps a share of what leaves the Gaussian family; None: all."""
+    # What an estimate needs; a phi with constants in double precision has states of that.
+    dtype = jnp.dtype(jnp.float32) if learner.model.activation.keeps_single else None
+    return dataclasses.replace(learner, kept=share, basis=pair.basis, state_dtype=dtype)
 
 
 def _at(start: Overlaps | Populations, nodes: AbstractNodes) -> Network:

@@ -1,7 +1,6 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
-import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any, cast
@@ -13,7 +12,8 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
-from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
+from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, kept_by, known_closure
+from overlap_learning.dynamics.departure import can_be_long, departure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.guides import guide
@@ -27,7 +27,7 @@ from overlap_learning.learning.record import Outcome
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution, finish, has_failed
 from overlap_learning.learning.stability import rise
-from overlap_learning.learning.trust import beside, compared, corrected
+from overlap_learning.learning.trust import DOUBT, TRUST, beside, compared, corrected
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
 from overlap_learning.model.bulk_network import BulkNetwork
@@ -43,6 +43,7 @@ from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.reduced_network import ReducedNetwork
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.random_connectivity.learning import Depth, learn_with_bulk
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
@@ -91,9 +92,12 @@ def integrate(
             trials from the same key.
         closure: what follows nonlinear neurons: `ol.Gaussian()`, `ol.WeightedNeurons(nodes)`, or, to have one chosen,
             `ol.Cheapest(tolerance)`; None: the Gaussian one, and of a `Network` its own neurons.
-        trust: whether some 64 weighted neurons learn beside a nonlinear closure (beside a Gaussian one twice, in single
-            precision), from which `Solution.trust` estimates what it is off by. Not with direct descent, nor with noise
-            on parameters or states.
+        trust: whether `Solution.trust` estimates what a nonlinear closure is off by, from weighted neurons that learn
+            beside it: beside a Gaussian one some 50, in single precision. Of `GradientDescent` that draws nothing and
+            has neither momentum nor clip_norm, with more than seven saved points, how they leave the theory is followed
+            in seven long steps, and in all steps only if it is then off by a half or more. Else (streams, minibatches,
+            noise, a flow; inside jit or vmap) they learn twice by the rule itself, at several times the cost. Not with
+            direct descent, nor with noise on parameters or states.
         depth: with a bulk, how far into it the theory looks; None: `ol.random_connectivity.Depth()`, for errors of
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
@@ -210,17 +214,22 @@ def _closed(
     for number, finer in enumerate(starts):
         if _is_interrupted(found[0]):
             return found
-        given = (model, task, alone, key, start, finer)
-        *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
-        others = _beside(*given, finer, progress, checkpoint, closure, number)
-        for outcome, _, _ in others:
-            if _is_interrupted(outcome):
-                return eqx.tree_at(lambda o: o.result, found[0], outcome.result), found[1], found[2]
-        if candidate is not None:
-            judged.append(_judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None))
-            before = candidate
-            if tolerance is None or _error(judged[-1][0]) <= float(tolerance):
-                return judged[-1]
+        others: list[Learned] = []
+        estimated = _departed(model, task, rule, finer, found) if isinstance(finer, Pair) else None
+        if estimated is None:
+            given = (model, task, alone, key, start, finer)
+            *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
+            others = _beside(*given, finer, progress, checkpoint, closure, number)
+            for outcome, _, _ in others:
+                if _is_interrupted(outcome):
+                    return eqx.tree_at(lambda o: o.result, found[0], outcome.result), found[1], found[2]
+            if candidate is not None:
+                estimated = _judged(candidate, others, finer.inflation if isinstance(finer, Pair) else None)
+        if estimated is not None:
+            judged.append(estimated)
+            before = found
+            if tolerance is None or _error(estimated[0]) <= float(tolerance):
+                return estimated
         if isinstance(start, Network):
             # Its own neurons, beside which nothing is finer.
             return others[0]
@@ -266,14 +275,26 @@ def _beside(
 
     if not isinstance(finer, Pair):
         return [learned(finer, "beside")]
-    # What an estimate needs; a phi with constants in double precision has states of that.
-    single = jax.eval_shape(model.activation, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype == jnp.float32
-    found: dict[str, Any] = {"basis": finer.basis, "state_dtype": jnp.dtype(jnp.float32) if single else None}
 
     def keeping(share):
-        return lambda learner: dataclasses.replace(learner, kept=jnp.asarray(share), **found)
+        return lambda learner: kept_by(learner, finer, jnp.asarray(share))
 
     return [learned(finer.network, name, keeping(share)) for name, share in (("beside", 1.0), ("gaussian", 0.0))]
+
+
+def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Learned) -> Learned | None:
+    """A run with what it would be without its error, as long steps of neurons say.
+
+    None where those are none for this rule, or where they see the theory fail: every step is then worth its time.
+    """
+    outcome = found[0]
+    if not can_be_long(rule, task, outcome.record) or has_failed(outcome.result):
+        return None
+    learner, _ = NeuronLearner.begin(model, pair.network, model.layout.known_rates(rule.rates))
+    free, closed = departure(kept_by(learner, pair, None), pair.spanning, rule, task, outcome.record)
+    estimate = corrected(outcome.record, free, closed, pair.inflation)
+    said = compared(outcome.record.time, outcome.record.loss, outcome.record.saved | estimate)
+    return _with(found, estimate, pair.network) if said.verdict in (TRUST, DOUBT) else None
 
 
 def _judged(found: Learned, others: list[Learned], scale: Any = None) -> Learned:
@@ -288,10 +309,15 @@ def _judged(found: Learned, others: list[Learned], scale: Any = None) -> Learned
     failed = has_failed(outcome.result)
     saved = [beside(outcome.record, other[0].record, failed, has_failed(other[0].result)) for other in others]
     estimate = saved[0] if scale is None else corrected(outcome.record, saved[0], saved[1], scale)
-    stats = outcome.stats | {"neurons_beside": np.asarray(others[0][1].n_neurons)}
-    return eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats)), *found[
-        1:
-    ]
+    return _with(found, estimate, others[0][1])
+
+
+def _with(found: Learned, estimate: dict[str, Any], network: Network) -> Learned:
+    """A run with what is saved beside it, of a number of neurons."""
+    outcome = found[0]
+    stats = outcome.stats | {"neurons_beside": np.asarray(network.n_neurons)}
+    outcome = eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats))
+    return outcome, found[1], found[2]
 
 
 def _error(judged: Outcome) -> float:

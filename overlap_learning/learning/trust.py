@@ -9,9 +9,9 @@ from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace
 from overlap_learning.guides import guide
 
 #: Deviations of overlaps, as parts of the largest change of one, up to which a run is trusted, and from which it fails;
-#: and of the losses at the end, as parts of their sum.
+#: and of the losses in the second half, as parts of their sum.
 TRUSTED, FAILED = 0.1, 0.5
-#: Losses at the end that differ by more than this part of the first loss are held against each other.
+#: Losses that differ by more than this part of the first loss are held against each other.
 SEEN = 0.05
 #: The verdicts, from good to bad, and that on what was not estimated.
 TRUST, DOUBT, FAILS, UNKNOWN = "trust", "doubt", "the theory fails here", "not known"
@@ -27,9 +27,9 @@ class Trust(eqx.Module):
 
     Of a batch every array has the members as its first axis.
 
-    A few neurons are off themselves, the more the more dimensions they stand for. So beside a Gaussian theory they
-    learn twice: as they do, and kept Gaussian, by the part of their gradient that is linear in them. What separates the
-    two is the error of the theory, put upon few neurons.
+    A few neurons are off themselves, the more the more dimensions they stand for. So beside a Gaussian theory they are
+    followed twice: as they learn, and kept Gaussian, by the part of their gradient that is linear in them. What
+    separates the two is the error of the theory, put upon few neurons.
 
     Attributes:
         time: learning time of each saved point, shape [S].
@@ -76,21 +76,24 @@ class Trust(eqx.Module):
 
     @property
     def loss_parted(self) -> Any:
-        """The difference of the two losses at the end as a part of their sum, shape []; 0 where it is hardly seen.
+        """The difference of the two losses as a part of their sum, its median over the second half, shape [].
 
-        That is, below a twentieth of the first loss. Overlaps may be near where the loss is not: 0.5 is a factor of 3.
+        0 where it is hardly seen, below a twentieth of the first loss. Overlaps may be near where the loss is not: 0.5
+        is a factor of 3. A single point may say something else: near the edge of stability losses jump.
         """
         xp = namespace(self.loss, self.loss_beside)
-        own, other = (xp.take_along_axis(a, self.end[..., None], -1)[..., 0] for a in (self.loss, self.loss_beside))
-        off, size = xp.abs(own - other), xp.abs(own) + xp.abs(other)
-        seen = (off > SEEN * self.loss_beside[..., 0]) & xp.isfinite(off)
-        return xp.where(seen, off / xp.where(seen, size, 1.0), 0.0)
+        off, size = xp.abs(self.loss - self.loss_beside), xp.abs(self.loss) + xp.abs(self.loss_beside)
+        seen = (off > SEEN * self.loss_beside[..., :1]) & xp.isfinite(off)
+        parted = xp.where(seen, off / xp.where(seen, size, 1.0), 0.0)
+        late = ~xp.isnan(self.deviation) & (xp.arange(parted.shape[-1]) >= self.end[..., None] / 2)
+        some = xp.any(late, axis=-1, keepdims=True)
+        return xp.nanmedian(xp.where(late, parted, xp.where(some, xp.nan, 0.0)), axis=-1)
 
     @property
     def verdict(self) -> Any:
         """The verdict: "trust", "the theory fails here", or between them "doubt"; "not known" without an estimate.
 
-        Trusted are errors of overlaps (`largest`) and of the loss at the end (`loss_parted`) of a tenth, and from a
+        Trusted are errors of overlaps (`largest`) and of the loss late in learning (`loss_parted`) of a tenth; from a
         half of either the theory fails. Of a batch an array of verdicts.
         """
         return verdict_of(np.maximum(self.largest, self.loss_parted))

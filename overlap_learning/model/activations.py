@@ -1,6 +1,7 @@
 """Activations: the single-neuron nonlinearity phi, and the gain that the Gaussian theory needs of it."""
 
 import abc
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import floating
+from overlap_learning.checks import floating, in_jax
 from overlap_learning.guides import guide
 from overlap_learning.model.quadrature import Quadrature, Trapezoid
 
@@ -59,30 +60,19 @@ class AbstractActivation(eqx.Module):
         """Whether phi(-h) = -phi(h), to rounding, on a grid from -8 to 8: then a neuron V and its mirror image -V do
         the same, and `folded` nodes may stand for both (see `ol.Network.quadrature`).
         """
-        # The fields are known even where the rest of a program is traced.
-        with jax.ensure_compile_time_eval():
-            fields = jnp.linspace(0.01, 8.0, 101)
-            forward, backward = self(fields), self(-fields)
-            scale = jnp.finfo(forward.dtype).eps * jnp.max(jnp.abs(forward))
-            return bool(jnp.all(jnp.abs(forward + backward) <= 8 * scale))
+        return _once(_is_odd, self)
 
     @property
     def has_kink(self) -> bool:
         """Whether the slope of phi jumps, as that of ReLU does at 0, somewhere from -8 to 8: then grids of nodes
         converge slowly.
         """
-        with jax.ensure_compile_time_eval():
-            bends = []
-            for step in (1e-2, 1e-3):
-                # A multiple of both steps lies at 0.
-                slope = jnp.diff(self(jnp.arange(-round(8 / step), round(8 / step) + 1) * step)) / step
-                bends.append(jnp.max(jnp.abs(jnp.diff(slope))))
-            slope = jnp.abs(slope)
-            # Of slopes where most fields are; beyond them phi may be steep. Rounding makes bends too.
-            least = jnp.maximum(1e-2 * jnp.max(slope[6000:10_000]), 1e-9 * jnp.max(slope))
-            # The largest change of slope from one step to the next: a tenth in steps of a tenth where phi is smooth;
-            # at a kink it is the jump, half of it where the kink halves a step.
-            return bool((bends[1] > 0.25 * bends[0]) & (bends[1] > least))
+        return _once(_has_kink, self)
+
+    @property
+    def keeps_single(self) -> bool:
+        """Whether phi of fields in single precision is in single precision."""
+        return _once(_keeps_single, self)
 
 
 class Linear(AbstractActivation):
@@ -248,6 +238,50 @@ class ReLU(AbstractActivation):
 
     def gain_error(self, variance: jax.Array) -> jax.Array:
         return jnp.zeros_like(variance)
+
+
+def _once(question: Callable[[AbstractActivation], bool], phi: AbstractActivation) -> bool:
+    """The answer to a question about phi, which is asked anew only of one whose numbers are arrays."""
+    try:
+        return _answer(question, phi)
+    except TypeError:
+        return question(phi)
+
+
+@functools.lru_cache(maxsize=64)
+def _answer(question: Callable[[AbstractActivation], bool], phi: AbstractActivation) -> bool:
+    return question(phi)
+
+
+def _is_odd(phi: AbstractActivation) -> bool:
+    fields = np.linspace(0.01, 8.0, 101)
+    forward, backward = (_on(phi, side) for side in (fields, -fields))
+    scale = np.finfo(forward.dtype).eps * np.max(np.abs(forward))
+    return bool(np.all(np.abs(forward + backward) <= 8 * scale))
+
+
+def _has_kink(phi: AbstractActivation) -> bool:
+    bends = []
+    for step in (1e-2, 1e-3):
+        # A multiple of both steps lies at 0.
+        slope = np.diff(_on(phi, np.arange(-round(8 / step), round(8 / step) + 1) * step)) / step
+        bends.append(np.max(np.abs(np.diff(slope))))
+    slope = np.abs(slope)
+    # Of slopes where most fields are; beyond them phi may be steep. Rounding makes bends too.
+    least = max(1e-2 * np.max(slope[6000:10_000]), 1e-9 * np.max(slope))
+    # The largest change of slope from one step to the next: a tenth in steps of a tenth where phi is smooth;
+    # at a kink it is the jump, half of it where the kink halves a step.
+    return bool((bends[1] > 0.25 * bends[0]) & (bends[1] > least))
+
+
+def _keeps_single(phi: AbstractActivation) -> bool:
+    return jax.eval_shape(phi, jax.ShapeDtypeStruct((1,), jnp.float32)).dtype == jnp.float32
+
+
+def _on(phi: AbstractActivation, fields: np.ndarray) -> np.ndarray:
+    """The same of known fields, known even where the rest of a program is traced."""
+    with jax.ensure_compile_time_eval():
+        return np.asarray(phi(in_jax(fields)))
 
 
 #: Below this variance the gain is the mean slope, above it Stein's form of it.

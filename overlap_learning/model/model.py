@@ -1,7 +1,7 @@
 """Model: a layout with an activation, and which overlaps its loss can see."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -228,7 +228,7 @@ def check_tied(model: Model, start: Start, caller: str) -> Start:
     for one, other in model.tied:
         i, j = (model.layout.vector_names.index(name) for name in (one, other))
         # What is known stays so inside a compiled program.
-        gram = in_numpy(start.gram if isinstance(start, Overlaps) else start.overlaps.gram)
+        gram = in_numpy(start.gram if isinstance(start, Overlaps) else cast(Any, start).overlaps.gram)
         size = gram[..., i, i] + gram[..., j, j]
         apart = size - gram[..., i, j] - gram[..., j, i]
         # Rounding leaves some eps, and more of vectors that are small beside those that they were learned from.

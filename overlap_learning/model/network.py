@@ -11,7 +11,18 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, by_label, check_key, count, floating, in_jax, is_traced, later
+from overlap_learning.checks import (
+    assembled,
+    by_label,
+    check_key,
+    count,
+    floating,
+    in_jax,
+    in_numpy,
+    is_traced,
+    later,
+    namespace,
+)
 from overlap_learning.guides import guide
 from overlap_learning.model.factor import standard_neurons, times_factor
 from overlap_learning.model.layout import Layout
@@ -318,11 +329,12 @@ class Network(AbstractNetwork):
                 "Network.quadrature: nodes must be ol.model.Cubature(), HermiteGrid(), SobolNodes(), WhitenedNodes() "
                 f"or MinimalNodes(), got {nodes!r}."
             )
-        points, weights = nodes.standard(dimension, n_fields)
+        points, weights, factor = in_numpy((*nodes.standard(dimension, n_fields), factor))
+        xp = namespace(points, factor)
         with jax.default_matmul_precision("highest"):
-            vectors = jnp.asarray(points, factor.dtype) @ factor
-        weights = jnp.asarray(weights, factor.dtype)
-        return cls(vectors, layout, jnp.broadcast_to(weights, vectors.shape[:-1]))
+            vectors = xp.asarray(points, factor.dtype) @ factor
+        weights = xp.broadcast_to(xp.asarray(weights, factor.dtype), vectors.shape[:-1])
+        return cls(in_jax(vectors), layout, in_jax(weights))
 
     def sharded(self, devices: Sequence[Any] | Mesh | None = None) -> Self:
         """The same network with its neurons spread over devices: each holds and simulates N / n_devices of them.

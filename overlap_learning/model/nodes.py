@@ -1,6 +1,7 @@
 """Nodes: a Gaussian distribution of neurons as a few weighted ones."""
 
 import abc
+import functools
 import itertools
 from typing import Any
 
@@ -139,12 +140,7 @@ class HermiteGrid(AbstractNodes):
                 f"{dimension - n_fields} make {n_nodes:,}, more than {MOST_GRID_NODES:,}; use ol.model.Cubature(7) or "
                 "ol.model.SobolNodes(1024), whose number of nodes does not grow like that."
             )
-        axes = [_hermite_nodes(self.order)] * n_fields + [_hermite_nodes(self.reader_order)] * (dimension - n_fields)
-        points = np.array(list(itertools.product(*(nodes for nodes, _ in axes))))
-        shares = np.prod(list(itertools.product(*(weights for _, weights in axes))), axis=1)
-        points, shares = _fold(points, shares) if self.folded else (points, shares)
-        shares = shares / shares.sum()
-        return points / np.sqrt(shares @ points**2), shares
+        return _grid((self.order,) * n_fields + (self.reader_order,) * (dimension - n_fields), self.folded)
 
 
 class SobolNodes(AbstractNodes):
@@ -184,8 +180,8 @@ class SobolNodes(AbstractNodes):
                     "SobolNodes: key must be known, so that points can be drawn; inside jit or vmap use WhitenedNodes."
                 )
             numbers = np.asarray(jax.random.key_data(key)).tolist()
-        points = sobol_points(self.n_nodes, dimension, tuple(numbers))
-        return _whiten(points, centred=not self.folded), np.full(self.n_nodes, 1 / self.n_nodes)
+        points = _whitened_sobol(self.n_nodes, dimension, tuple(numbers), not self.folded)
+        return points, np.full(self.n_nodes, 1 / self.n_nodes)
 
 
 class WhitenedNodes(AbstractNodes):
@@ -292,11 +288,33 @@ def sized_nodes(size: int, dimension: int, n_fields: int, *, folded: bool, smoot
         smooth: whether phi is.
     """
     reader_order = 2 if size <= 100 else 3
-    for order in range(24, 5, -2):
+    for order in range(24, 4, -1):
         grid = HermiteGrid(order, reader_order, folded=folded)
         if smooth and dimension <= 4 and grid.n_nodes(dimension, n_fields) <= 2.5 * size:
             return grid
     return SobolNodes(max(size, 2 * dimension), folded=folded)
+
+
+@functools.lru_cache(maxsize=16)
+def _grid(orders: tuple[int, ...], folded: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A grid of so many nodes in each dimension, and their weights. Not to be written to."""
+    axes = [_hermite_nodes(order) for order in orders]
+    points = np.array(list(itertools.product(*(nodes for nodes, _ in axes))))
+    shares = np.prod(list(itertools.product(*(weights for _, weights in axes))), axis=1)
+    points, shares = _fold(points, shares) if folded else (points, shares)
+    shares = shares / shares.sum()
+    return _fixed(points / np.sqrt(shares @ points**2)), _fixed(shares)
+
+
+@functools.lru_cache(maxsize=16)
+def _whitened_sobol(n: int, dimension: int, seed: tuple[int, ...], centred: bool) -> np.ndarray:
+    """Whitened Sobol points. Not to be written to."""
+    return _fixed(_whiten(sobol_points(n, dimension, seed), centred=centred))
+
+
+def _fixed(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
 
 
 def _hermite_nodes(order: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """Backpropagation through time at full N, without storing what N neurons did at T times."""
 
+import functools
+import operator
 from typing import Any
 
 import equinox as eqx
@@ -8,11 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from overlap_learning.model.model import Model
-from overlap_learning.model.products import product
+from overlap_learning.model.products import MOST_TERMS
 from overlap_learning.tasks.task import Task
 
-#: Up to so many entries, of N neurons in B trials say, a product of few terms is a sum.
-FEW = 1024
+#: Up to so many entries, of N neurons in B trials say, a product of few terms is a sum; of numbers side by side.
+FEW, LANES = 1024, 8
 
 
 def neuron_loss(
@@ -41,6 +43,9 @@ def neuron_loss(
     # Neurons are the last axis: every loop over them then runs over neighbours in memory.
     spanning = vectors[:, :n_fields].T.astype(dtype)
     readers = (weights[:, None] * vectors[:, n_fields:]).T.astype(dtype)
+    if len(task.inputs) * len(vectors) <= FEW:
+        # Neurons without a weight, so that sums over them are sums of whole lanes.
+        spanning, readers = (jnp.pad(each, ((0, 0), (0, -len(vectors) % LANES))) for each in (spanning, readers))
     inputs = jnp.moveaxis(task.inputs, 0, 1)
     with jax.default_matmul_precision("highest"):
         outputs = _outputs((spanning, readers, inputs), model, task.dt)
@@ -73,13 +78,22 @@ def _simulate(
 
 
 def _times(a: jax.Array, b: jax.Array) -> jax.Array:
-    """`a @ b`, as a sum for a few neurons: a call of BLAS takes longer than a loop over so few numbers."""
-    return product(a, b) if a.shape[0] * b.shape[1] <= FEW else a @ b
+    """`a @ b`, as a sum for a few neurons: a call of BLAS takes longer than a loop over so few numbers.
+
+    Of terms by name, as a compiler makes no vectors of a loop that sums inside.
+    """
+    if a.shape[0] * b.shape[1] > FEW or a.shape[1] > MOST_TERMS:
+        return a @ b
+    return functools.reduce(operator.add, (a[:, i, None] * b[i] for i in range(a.shape[1])))
 
 
 def _sums(neurons: jax.Array, vectors: jax.Array, dtype: Any) -> jax.Array:
     """Sums over neurons, `neurons [B, N] . vectors [n, N]`, shape [B, n]."""
-    return lax.dot_general(neurons, vectors, (((1,), (1,)), ((), ()))).astype(dtype)
+    n_neurons = neurons.shape[1]
+    if neurons.size > FEW or n_neurons % LANES or n_neurons > MOST_TERMS * LANES:
+        return lax.dot_general(neurons, vectors, (((1,), (1,)), ((), ()))).astype(dtype)
+    terms = (neurons[:, None] * vectors).reshape(len(neurons), len(vectors), -1, LANES)
+    return jnp.sum(functools.reduce(operator.add, jnp.moveaxis(terms, 2, 0)), axis=-1).astype(dtype)
 
 
 @_outputs.def_fwd

@@ -178,7 +178,7 @@ class Work:
             with checks_later(True):
                 return jax.block_until_ready(self.function(**point, **own))
         except Exception as error:
-            if REFUSED not in describe(error):
+            if REFUSED not in _said(error):
                 raise
         # A check failed in what the function compiled: here it says why.
         with jax.disable_jit():
@@ -218,20 +218,25 @@ def describe(error: Exception | None) -> str:
     """An error in one text that any file can hold."""
     if error is None:
         return ""
-    try:
-        said = str(error)
-    # A person's own exception may raise anything when it is asked what it says.
-    except Exception as other:
-        said = f"it can't be said ({type(other).__name__} in its __str__)"
-    # All points are given as much room as the longest error.
-    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ... ({len(said):,} characters)"
+    said = _said(error)
+    # All points are given as much room as the longest error. What went wrong stands first, or, behind a stack, last.
+    if len(said) > _LONGEST:
+        said = f"{said[: _LONGEST // 2]} ... ({len(said):,} characters) ... {said[-_LONGEST // 2 :]}"
     text = f"{type(error).__name__}: {said}".replace("\0", " ")
     return text.encode(errors="replace").decode()
 
 
+def _said(error: Exception) -> str:
+    try:
+        return str(error)
+    # A person's own exception may raise anything when it is asked what it says.
+    except Exception as other:
+        return f"it can't be said ({type(other).__name__} in its __str__)"
+
+
 def failed(chunk: np.ndarray, error: Exception) -> Done:
     """Points that have no result."""
-    passing = isinstance(error, (OSError, MemoryError)) or "RESOURCE_EXHAUSTED" in describe(error)
+    passing = isinstance(error, (OSError, MemoryError)) or "RESOURCE_EXHAUSTED" in _said(error)
     return Done(Piece(chunk, (describe(error),) * len(chunk), None, passing=passing), error)
 
 

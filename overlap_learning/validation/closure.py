@@ -188,7 +188,8 @@ class ClosureReport(AbstractResult):
             time, theory_loss, loss = (float(x[i]) for x in (self.theory.time, self.theory.loss, self.limit.loss))
             known = self.limit.error[i].max()
             rows.append(f"  {time:>13.4g}{theory_loss:>15.5g}{loss:>15.5g}{self.largest[i]:>16.2e}{known:>16.1e}")
-        rows.append(f"  {'at the end':<11}{'theory':>12}{'limit':>12}{'error':>12}{'known to':>12}")
+        # In a line of its own, so that HTML has two tables.
+        rows += ["  at the end:", f"  {'':<11}{'theory':>12}{'limit':>12}{'error':>12}{'known to':>12}"]
         ends = (entries(self.theory)[-1], entries(self.limit.solution)[-1], self.limit.error[-1])
         rows += first_rows(
             [

@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import overlap_learning as ol
+from overlap_learning.dynamics import departure
 from overlap_learning.learning.record import Record
 from overlap_learning.learning.trust import beside, compared
 from overlap_learning.model.nodes import sized_nodes
@@ -15,6 +17,10 @@ ERF = ol.Model(LAYOUT, ol.Erf())
 START = ol.Overlaps.from_entries(LAYOUT, zm=0.3, zu=0.4, vm=0.4, vu=0.4)
 TASK = ol.tasks.flip_flop(key=jax.random.key(0), n_trials=2, duration=3.0, dt=0.2)
 RULE = ol.GradientDescent(0.2, 20, save_every=5)
+
+
+def _trials(key):
+    return ol.tasks.flip_flop(key=key, n_trials=2, duration=3.0, dt=0.2)
 
 
 def context(n_trials=16, n_steps=20):
@@ -68,6 +74,56 @@ def test_trust_is_the_closure_error_and_is_saved(tmp_path):
     assert batch.trust.verdict.tolist() == ["trust", "trust"]
 
 
+def test_stages_of_a_long_step_are_a_chebyshev_polynomial_that_is_stable_for_as_many_learning_steps():
+    n_steps = 40
+    n_stages = departure._n_stages(n_steps)
+    # At the largest curvature, 2 / eta, and everywhere below it; the number of stages grows as a root.
+    x = np.linspace(0, -2 * n_steps, 2001)
+    first, rest = departure._stages(n_stages)
+    older, last = np.ones_like(x), 1 + first * x
+    for by_last, by_older, by_slope in rest:
+        older, last = last, by_last * last + by_older * older + by_slope * x * last
+    at, slope = departure._shape(n_stages)
+    expected = np.polynomial.Chebyshev.basis(n_stages)
+    np.testing.assert_allclose(last, expected(at + slope * x) / expected(at), rtol=0, atol=1e-12)
+    assert np.abs(last).max() <= 1
+    # To first order a mode is multiplied as by the flow: what is left out is of second order in 0.04.
+    assert last[1] - 1 == pytest.approx(x[1], rel=0.5 * abs(x[1]))
+    assert n_stages**2 < 1.3 * n_steps
+
+
+def test_long_steps_estimate_what_all_steps_do(monkeypatch):
+    rule = ol.GradientDescent(0.2, 60, save_every=6, weight_decay=0.01, rates={"m": 0.5})
+    quick = ol.integrate(ERF, TASK, START, rule).trust
+    # With fewer saved points than long steps, all steps are taken.
+    monkeypatch.setattr(departure, "N_CYCLES", 1000)
+    slow = ol.integrate(ERF, TASK, START, rule).trust
+    assert slow.largest > 0.01
+    # The theory's own way in place of that of the few neurons, and long steps of a seventh of learning: first order.
+    np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.25 * slow.largest)
+    # Of a loss that is nearly 0, which is of second order in what overlaps are off by: twice as far off.
+    assert quick.loss_beside[-1] - quick.loss[-1] == pytest.approx(slow.loss_beside[-1] - slow.loss[-1], rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "task", "expected"),
+    [
+        (ol.GradientDescent(0.1, 20), TASK, True),
+        (ol.GradientDescent(optax.cosine_decay_schedule(0.1, 20), 20, rates={"u": 0.0}), TASK, True),
+        (ol.GradientDescent(0.1, 20, momentum=0.5), TASK, False),
+        (ol.GradientDescent(0.1, 20, clip_norm=1.0), TASK, False),
+        (ol.GradientDescent(0.1, 20, label_noise=0.1), TASK, False),
+        (ol.GradientDescent(0.1, 20), ol.tasks.stream(_trials), False),
+        (ol.GradientFlow(1.0), TASK, False),
+    ],
+)
+def test_long_steps_are_those_of_a_rule_that_draws_nothing_and_remembers_nothing(rule, task, expected):
+    record = Record(np.arange(20.0), np.arange(20), np.ones(20), {"transfer": np.zeros((20, 4, 4))})
+    assert departure.can_be_long(rule, task, record) is expected
+    few = Record(*(a[:5] for a in (record.time, record.step, record.loss)), {"transfer": np.zeros((5, 4, 4))})
+    assert not departure.can_be_long(rule, task, few)
+
+
 def test_in_many_dimensions_the_estimate_is_not_the_error_of_the_few_neurons(monkeypatch):
     """Fifteen vectors: 64 neurons are several times further off than the theory, which is chosen."""
     layout = ol.Layout(4, 5, 1)
@@ -80,7 +136,7 @@ def test_in_many_dimensions_the_estimate_is_not_the_error_of_the_few_neurons(mon
     assert isinstance(chosen.final, ol.Overlaps)
     few = ol.integrate(model, task, start, rule, closure=ol.WeightedNeurons(), trust=False).overlaps.gram
     off = float(jnp.max(jnp.abs(few - chosen.overlaps.gram)) / chosen.trust.change)
-    monkeypatch.setattr("overlap_learning.dynamics.closures.SIZES", (1024,))
+    monkeypatch.setattr("overlap_learning.dynamics.closures.N_BESIDE", 1024)
     error = ol.integrate(model, task, start, rule).trust.largest
     # The bar of estimates is half of the error; on the safe side as much.
     assert 0.5 * error < chosen.trust.largest < 2 * error

@@ -482,7 +482,7 @@ class TestStrangers:
         data = ol.sweep(fails, {"a": [1.0, 2.0, 3.0]}, folder=tmp_path)
         *short, long = data.error.values.tolist()
         assert short == ["", "Silent: it can't be said (KeyError in its __str__)"]
-        assert long.endswith("xxx ... (10,000,000 characters)")
+        assert "xxx ... (10,000,000 characters) ... xxx" in long
         assert len(long) < 3000
 
     def test_an_exception_that_a_function_raises_again_is_the_same_run(self, tmp_path):

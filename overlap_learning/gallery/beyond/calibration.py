@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.closures import Cheapest
+from overlap_learning.dynamics.closures import Cheapest, kept_by, pair_of
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.gallery.kit.page import page
 from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
+from overlap_learning.learning.driver import learn
 from overlap_learning.learning.rules import GradientDescent
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activations import AbstractActivation, Activation, Erf, ReLU, Tanh
@@ -21,6 +22,7 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
+from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.plot.style import COLOURS, legend_above
 from overlap_learning.tasks.decision_making import decision_making
 from overlap_learning.tasks.flip_flop import flip_flop
@@ -46,6 +48,7 @@ class Case(NamedTuple):
         activation: phi.
         learning_rate: eta.
         size: of the initial overlaps, a factor of all of them: 1 rich, 3 lazy.
+        n_steps: of learning; None: those of the settings.
     """
 
     task: Callable[..., Task]
@@ -55,6 +58,7 @@ class Case(NamedTuple):
     activation: AbstractActivation
     learning_rate: float
     size: float = 1.0
+    n_steps: int | None = None
 
 
 _DECISION = partial(decision_making, dt=0.25)
@@ -74,6 +78,14 @@ CASES: Mapping[str, Case] = {
     "flip-flop, softplus": Case(_FLIP_FLOP, 1, 1, 1, Activation(jax.nn.softplus), 0.03),
     "flip-flop, lazy": Case(_FLIP_FLOP, 1, 1, 1, Erf(), 0.01, size=3.0),
 }
+#: Those with 11 to 20 vectors, on which networks are as far from each other as from the theory.
+MANY: Mapping[str, Case] = {
+    "context, rank 3": Case(mante, 4, 1, 3, Tanh(), 0.05, n_steps=40),
+    "context, rank 5": Case(mante, 4, 1, 5, Tanh(), 0.05, n_steps=40),
+    "Romo, rank 4": Case(romo, 1, 2, 4, Tanh(), 0.1, n_steps=40),
+    "channels, rank 4": Case(partial(flip_flop_channels, n_channels=3), 3, 3, 4, Erf(), 0.1, n_steps=40),
+    "channels, rank 5": Case(partial(flip_flop_channels, n_channels=5), 5, 5, 5, Erf(), 0.1, n_steps=30),
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,8 @@ class Settings:
 
     Args:
         cases: of `CASES`.
+        many: of `MANY`.
+        n_limit: weighted neurons that stand for infinitely many in those.
         n_trials: of every task.
         n_neurons: N of the networks.
         n_networks: how many of them are averaged.
@@ -92,6 +106,8 @@ class Settings:
     """
 
     cases: tuple[str, ...] = tuple(CASES)
+    many: tuple[str, ...] = tuple(MANY)
+    n_limit: int = 2048
     n_trials: int = 8
     n_neurons: int = 3000
     n_networks: int = 4
@@ -102,7 +118,15 @@ class Settings:
 
 
 STANDARD = Settings()
-QUICK = Settings(cases=("flip-flop, rank 1", "context, rank 2"), n_trials=4, n_neurons=300, n_networks=2, n_steps=40)
+QUICK = Settings(
+    cases=("flip-flop, rank 1", "context, rank 2"),
+    many=("channels, rank 4",),
+    n_limit=128,
+    n_trials=4,
+    n_neurons=300,
+    n_networks=2,
+    n_steps=40,
+)
 
 
 @dataclass(frozen=True)
@@ -147,8 +171,9 @@ def figure_calibration(settings: Settings = STANDARD, *, progress: bool | None =
     Source: theory page, section 7.
     """
     found = {name: _study(CASES[name], settings, progress) for name in settings.cases}
+    many = {name: _study_many(MANY[name], settings) for name in settings.many}
     figure, panels = page("What a solution says it is off by, and what it is off by", 1, 3)
-    _draw_estimates(panels[0], found)
+    _draw_estimates(panels[0], found, many)
     _draw_choices(panels[1], found)
     _draw_losses(panels[2], *max(found.items(), key=lambda item: item[1].error(item[1].gaussian)))
     numbers, rows = (
@@ -171,15 +196,45 @@ def figure_calibration(settings: Settings = STANDARD, *, progress: bool | None =
     known = [(a, b) for a, b in zip(numbers[0::3], numbers[1::3], strict=True) if a.value > 2 * (a.error or 0)]
     smallest = min((b.value / a.value for a, b in known), default=float("nan"))
     numbers.append(Number("smallest estimate / error, of errors that networks tell from 0", smallest))
+    rows += (
+        ["", f"case | error beside {settings.n_limit:,} weighted neurons, estimate, estimate / error"] if many else []
+    )
+    for name, (true, estimate) in many.items():
+        numbers.append(Number(f"{name}: estimate / error", estimate / true))
+        rows.append(f"{name} | {true:.2%}, {estimate:.2%}, {estimate / true:.2f}")
     return collect(figure, settings, numbers, rows, arrays=_arrays(found))
 
 
-def _study(case: Case, settings: Settings, progress: bool | None) -> Found:
+def _asked(case: Case, settings: Settings) -> tuple[Model, Task, Overlaps, GradientDescent, jax.Array]:
+    """What learns what, from where and how; and a key for networks."""
     task_key, start_key, key = jax.random.split(jax.random.key(settings.seed), 3)
     model = Model(Layout(case.n_in, case.rank, case.n_out), case.activation)
     task = case.task(key=task_key, n_trials=settings.n_trials)
     start = _start(model.layout, case.size, settings.scale, start_key)
-    rule = GradientDescent(case.learning_rate, settings.n_steps, save_every=max(1, settings.n_steps // 20))
+    n_steps = case.n_steps or settings.n_steps
+    return model, task, start, GradientDescent(case.learning_rate, n_steps, save_every=max(1, n_steps // 20)), key
+
+
+def _study_many(case: Case, settings: Settings) -> tuple[float, float]:
+    """The error of the Gaussian theory and its estimate, as parts of the largest change.
+
+    The error is what separates many weighted neurons as they learn from the same kept Gaussian.
+    """
+    model, task, start, rule, _ = _asked(case, settings)
+    theory = integrate(model, task, start, rule, throw=False)
+    pair = pair_of(model, start, settings.n_limit)
+    learner, position = NeuronLearner.begin(model, pair.network, model.layout.known_rates(None))
+    both = jax.tree.map(lambda array: jnp.stack([array, array]), position)
+    gram = learn(
+        kept_by(learner, pair, jnp.array([1.0, 0.0])), task, both, rule, fields=("kept",), throw=False, progress=False
+    ).saved["gram"]
+    apart, own = gram[0] - gram[1], theory.overlaps.gram
+    error = jnp.max(jnp.abs(apart)) / jnp.max(jnp.abs(own + apart - own[0]))
+    return float(error), float(theory.trust.largest)
+
+
+def _study(case: Case, settings: Settings, progress: bool | None) -> Found:
+    model, task, start, rule, key = _asked(case, settings)
     gaussian = integrate(model, task, start, rule, throw=False)
     with warnings.catch_warnings():
         # Where no closure meets the tolerance, the finest is what is shown.
@@ -204,11 +259,14 @@ def _start(layout: Layout, size: float, scale: float, key: jax.Array) -> Overlap
     return Overlaps(size * factor.T @ factor, layout)
 
 
-def _draw_estimates(ax: "Axes", found: Mapping[str, Found]) -> None:
+def _draw_estimates(ax: "Axes", found: Mapping[str, Found], many: Mapping[str, tuple[float, float]]) -> None:
     true = np.array([case.error(case.gaussian) for case in found.values()])
     for i, (name, case) in enumerate(found.items()):
         ax.errorbar(true[i], float(case.gaussian.trust.largest), xerr=case.known, label=name, linestyle="",
                     color=COLOURS[i % len(COLOURS)], marker="osD"[i // len(COLOURS) % 3], markersize=5)  # fmt: skip
+    if many:
+        ax.plot(*np.array(list(many.values())).T, label="11 to 20 vectors", linestyle="", color="0.3", marker="x")
+    true = np.append(true, [error for error, _ in many.values()])
     ends = np.array([true.min() / 1.5, true.max() * 1.5])
     ax.plot(ends, ends, color="0.5", linewidth=0.8)
     ax.plot(ends, ends / 2, color="0.5", linewidth=0.8, linestyle=":")
