@@ -46,7 +46,9 @@ class NeuronLearner(AbstractLearner):
 
     def loss(self, position: Neurons, task: Task) -> jax.Array:
         vectors, bulk = self._vectors(position), self._bulk(position)
-        return network_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype)
+        # Neurons beside a theory are few, on one device.
+        beside = self.basis is not None
+        return network_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype, beside)
 
     def gradient(self, position: Neurons, task: Task) -> tuple[jax.Array, Neurons]:
         value, slope = jax.value_and_grad(lambda at: self.loss(at, task))(position)

@@ -18,7 +18,12 @@ FEW, LANES = 1024, 8
 
 
 def neuron_loss(
-    model: Model, vectors: jax.Array, weights: jax.Array, task: Task, state_dtype: jnp.dtype | None = None
+    model: Model,
+    vectors: jax.Array,
+    weights: jax.Array,
+    task: Task,
+    state_dtype: jnp.dtype | None = None,
+    in_lanes: bool = False,
 ) -> jax.Array:
     """The loss of a network of N neurons, of which reverse-mode differentiation needs O(N d + B N + B T d) memory.
 
@@ -34,6 +39,7 @@ def neuron_loss(
         task: the `Task`, in the dtype of the vectors.
         state_dtype: the dtype of the fields, of phi, of what flows back to each neuron, and of the sums over neurons in
             a time step; k keeps the dtype of the vectors. None: all in that one.
+        in_lanes: whether sums over a few neurons are sums of numbers side by side: quicker, on one device.
 
     Returns:
         The loss, shape [].
@@ -43,33 +49,34 @@ def neuron_loss(
     # Neurons are the last axis: every loop over them then runs over neighbours in memory.
     spanning = vectors[:, :n_fields].T.astype(dtype)
     readers = (weights[:, None] * vectors[:, n_fields:]).T.astype(dtype)
-    if len(task.inputs) * len(vectors) <= FEW:
+    in_lanes = in_lanes and len(task.inputs) * len(vectors) <= FEW and len(vectors) <= (MOST_TERMS - 1) * LANES
+    if in_lanes:
         # Neurons without a weight, so that sums over them are sums of whole lanes.
         spanning, readers = (jnp.pad(each, ((0, 0), (0, -len(vectors) % LANES))) for each in (spanning, readers))
     inputs = jnp.moveaxis(task.inputs, 0, 1)
     with jax.default_matmul_precision("highest"):
-        outputs = _outputs((spanning, readers, inputs), model, task.dt)
+        outputs = _outputs((spanning, readers, inputs), model, task.dt, in_lanes)
         return task.loss(jnp.moveaxis(outputs, 0, 1))
 
 
 # The backward pass is written by hand, step for step that of the loop in _simulate: what automatic differentiation
 # makes of the loop gives the same numbers, and copies arrays of N x B numbers about.
 @eqx.filter_custom_vjp
-def _outputs(parts: tuple[jax.Array, jax.Array, jax.Array], model: Model, dt: jax.Array) -> jax.Array:
+def _outputs(parts: tuple[jax.Array, jax.Array, jax.Array], model: Model, dt: jax.Array, in_lanes: bool) -> jax.Array:
     """Outputs [T, B, n_out] from spanning vectors [n_in + rank, N], readers [rank + n_out, N], inputs [T, B, n_in]."""
-    outputs, _ = _simulate(parts, model, dt)
+    outputs, _ = _simulate(parts, model, dt, in_lanes)
     return outputs
 
 
 def _simulate(
-    parts: tuple[jax.Array, jax.Array, jax.Array], model: Model, dt: jax.Array
+    parts: tuple[jax.Array, jax.Array, jax.Array], model: Model, dt: jax.Array, in_lanes: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Outputs, and k at each time [T, B, n_in + rank]."""
     spanning, readers, inputs = parts
     rank = model.layout.rank
 
     def step(k, x):
-        read = _sums(model.activation(_times(k.astype(spanning.dtype), spanning)), readers, k.dtype)
+        read = _sums(model.activation(_times(k.astype(spanning.dtype), spanning)), readers, k.dtype, in_lanes)
         drive = jnp.concatenate([x, read[:, :rank]], axis=1)
         return k + dt * (drive - k), (read[:, rank:], k)
 
@@ -87,22 +94,21 @@ def _times(a: jax.Array, b: jax.Array) -> jax.Array:
     return functools.reduce(operator.add, (a[:, i, None] * b[i] for i in range(a.shape[1])))
 
 
-def _sums(neurons: jax.Array, vectors: jax.Array, dtype: Any) -> jax.Array:
+def _sums(neurons: jax.Array, vectors: jax.Array, dtype: Any, in_lanes: bool) -> jax.Array:
     """Sums over neurons, `neurons [B, N] . vectors [n, N]`, shape [B, n]."""
-    n_neurons = neurons.shape[1]
-    if neurons.size > FEW or n_neurons % LANES or n_neurons > MOST_TERMS * LANES:
+    if not in_lanes:
         return lax.dot_general(neurons, vectors, (((1,), (1,)), ((), ()))).astype(dtype)
     terms = (neurons[:, None] * vectors).reshape(len(neurons), len(vectors), -1, LANES)
     return jnp.sum(functools.reduce(operator.add, jnp.moveaxis(terms, 2, 0)), axis=-1).astype(dtype)
 
 
 @_outputs.def_fwd
-def _forward(_perturbed, parts, model, dt):
-    return _simulate(parts, model, dt)
+def _forward(_perturbed, parts, model, dt, in_lanes):
+    return _simulate(parts, model, dt, in_lanes)
 
 
 @_outputs.def_bwd
-def _backward(course, slope, _perturbed, parts, model, dt):
+def _backward(course, slope, _perturbed, parts, model, dt, in_lanes):
     spanning, readers, inputs = parts
     n_in, dtype = inputs.shape[-1], spanning.dtype
 
@@ -115,7 +121,7 @@ def _backward(course, slope, _perturbed, parts, model, dt):
         field = _times(k, spanning)
         phi, gain = jax.jvp(model.activation, (field,), (jnp.ones_like(field),))
         to_field = gain * _times(to_read, readers)
-        earlier = (1 - dt) * later + _sums(to_field, spanning, later.dtype)
+        earlier = (1 - dt) * later + _sums(to_field, spanning, later.dtype, in_lanes)
         return (earlier, to_spanning + _times(k.T, to_field), to_readers + _times(to_read.T, phi)), dt * later[:, :n_in]
 
     start = (jnp.zeros_like(course[0]), jnp.zeros_like(spanning), jnp.zeros_like(readers))

@@ -19,6 +19,7 @@ def network_loss(
     bulk: Any,
     task: Task,
     state_dtype: jnp.dtype | None = None,
+    in_lanes: bool = False,
 ) -> jax.Array:
     """The loss of a network of N neurons, by the way that needs least memory.
 
@@ -31,13 +32,14 @@ def network_loss(
         bulk: W, shape [N, N], dense or a BCOO; None: there is none.
         task: the `Task`, in the dtype of the vectors, with the key of its noise.
         state_dtype: the dtype of states, rates and products; None: that of the vectors.
+        in_lanes: whether sums over a few neurons are sums of numbers side by side: quicker, on one device.
 
     Returns:
         The loss, shape [].
     """
     if task.activity_penalty is None and task.state_noise is None and model.time_constants is None:
         if bulk is None:
-            return neuron_loss(model, vectors, weights, task, state_dtype)
+            return neuron_loss(model, vectors, weights, task, state_dtype, in_lanes)
         return bulk_loss(model, vectors, weights, bulk, task, state_dtype)
     found = full_activity(model, vectors, weights, bulk, task, task.state_noise, task.noise_key, state_dtype)
     return task.loss(*jax.tree.map(lambda array: array.astype(vectors.dtype), found))

@@ -222,7 +222,8 @@ def _spaces(model: Model, start: Any, depth: Depth, traced: bool) -> Iterator[_S
         if model.bulk is None:
             raise ValueError("integrate: this start needs a model with a bulk: ol.Model(..., bulk=ol.RandomBulk(g)).")
         limit = limit_of(model.bulk)
-        vectors = _factor(start.gram.astype(float)) if is_traced(start) else jnp.asarray(triangular_factor(start), float)
+        factor = _factor(start.gram.astype(float)) if is_traced(start) else triangular_factor(start)
+        vectors = jnp.asarray(factor, float)
         copies = len(vectors)
 
         def reduced(n):

@@ -47,12 +47,13 @@ import overlap_learning as ol
 model, task = ol.Model(ol.Layout(), ol.Erf()), ol.tasks.exponential_filter(duration=5.0, dt=0.1)
 start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
 """
-    # Longer than the second that short runs are spared a bar, with what it takes to compile.
+    # None is to wait for the second that short runs are spared a bar.
     learn = {
-        "integrate": "solution = ol.integrate(model, task, start, ol.GradientDescent(1e-3, 3000))",
+        "integrate": "import sys\nol.integrate\nsys.modules['overlap_learning.dynamics.integrate'].DELAY = 0.0\n"
+        "solution = ol.integrate(model, task, start, ol.GradientDescent(1e-3, 1000))",
         "train N=20": "network = ol.Network.sample(start, 20, key=jax.random.key(0))\n"
         "ol.train(model, task, network, ol.GradientDescent(1e-3, 40));",
-        # A program moves this one, which is not to wait until a second is over.
+        # A program moves this one.
         "flow": "from overlap_learning.learning import flow\nflow.DELAY = 0.0\n"
         "ol.integrate(model, task, start, ol.GradientFlow(1.0), trust=False);",
     }
