@@ -81,7 +81,7 @@ def test_a_configuration_changed_at_random_is_valid_or_named(changes):
         return
     assert bool(jnp.all(jnp.isfinite(config.start.gram)))
     batch = config.task if isinstance(config.task, ol.Task) else jax.eval_shape(config.task.sample, config.run_key)
-    assert batch.inputs.shape[-1] == config.model.layout.n_in
+    assert batch.n_in == config.model.layout.n_in
 
 
 TEXT = (Path(__file__).parents[2] / "examples" / "flow.toml").read_bytes()
