@@ -61,7 +61,9 @@ def sweep(folder: Path, executor=None) -> None:
 
     grid = {"learning_rate": [1e-3 * (1 + i) for i in range(N_POINTS // 2)], "n_steps": {"20": 20, "40": 40}}
     data = ol.sweep(learn, grid, executor, folder=folder / "points", progress=False)
-    data.to_netcdf(folder / "result.nc", engine="h5netcdf")
+    # The file of a dataset is not this package's: whole, or not there.
+    data.to_netcdf(folder / "draft.nc", engine="h5netcdf")
+    (folder / "draft.nc").rename(folder / "result.nc")
 
 
 def _program(command: str, result: str) -> Callable[[Path], None]:
