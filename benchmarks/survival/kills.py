@@ -200,6 +200,7 @@ class _Run:
     """A command that runs, each part of it in a process of its own."""
 
     def __init__(self, command: Command, folder: Path, cache: Path | None):
+        self.folder = folder
         folder.mkdir(exist_ok=True)
         (folder / "scheduler").unlink(missing_ok=True)
         self.beside = [_begin(part, folder, cache, f"errors-{i}") for i, part in enumerate(command.beside)]
@@ -208,6 +209,9 @@ class _Run:
 
     def hit(self, how: signal.Signals) -> bool:
         """Send a signal to the one that is to be ended; whether the command was still running."""
+        if self.beside:
+            # What was never there can't be gone.
+            _wait_for(self.folder / "scheduler")
         running = os.waitid(os.P_PID, self.main, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         os.kill(self.victim, how)
         return running
