@@ -86,7 +86,7 @@ def _followed(
     kept = assembled(NeuronLearner, **(vars(learner) | {"kept": jnp.zeros(())}))
 
     def at(transfer):
-        return (spanning @ transfer)[..., -size:].reshape(-1, size)
+        return learner.model.free((spanning @ transfer)[..., -size:].reshape(-1, size))
 
     def gram(vectors):
         return learner.observe(Neurons(vectors))["gram"]

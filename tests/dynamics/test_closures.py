@@ -105,6 +105,19 @@ def test_long_steps_estimate_what_all_steps_do(monkeypatch):
     assert quick.loss_beside[-1] - quick.loss[-1] == pytest.approx(slow.loss_beside[-1] - slow.loss[-1], rel=0.5)
 
 
+def test_long_steps_follow_tied_vectors_as_one(monkeypatch):
+    model = ol.Model(LAYOUT, ol.Erf(), tied={"v": "z"})
+    start = ol.Overlaps(START.gram[jnp.ix_(model.sources, model.sources)], LAYOUT)
+    rule = ol.GradientDescent(0.2, 60, save_every=6, rates={"m": 0.5})
+    quick = ol.integrate(model, TASK, start, rule).trust
+    # With fewer saved points than long steps, all steps are taken.
+    monkeypatch.setattr(departure, "N_CYCLES", 1000)
+    slow = ol.integrate(model, TASK, start, rule).trust
+    assert slow.largest > 0.01
+    # As of free vectors.
+    np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.25 * slow.largest)
+
+
 @pytest.mark.parametrize(
     ("rule", "task", "expected"),
     [
