@@ -1,5 +1,6 @@
 """Departure: how neurons leave a Gaussian theory while it learns, in a few long steps."""
 
+import dataclasses
 import functools
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from overlap_learning.checks import assembled, in_numpy, is_traced
+from overlap_learning.checks import in_numpy, is_traced
 from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.record import Record
 from overlap_learning.learning.rules import AbstractRule, GradientDescent
@@ -83,7 +84,7 @@ def _followed(
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Overlaps and losses of neurons as they learn, and in the theory: at the start, in each long step, at the end."""
     size = learner.model.layout.size
-    kept = assembled(NeuronLearner, **(vars(learner) | {"kept": jnp.zeros(())}))
+    kept = dataclasses.replace(learner, kept=jnp.zeros(()))
 
     def at(transfer):
         return learner.model.free((spanning @ transfer)[..., -size:].reshape(-1, size))

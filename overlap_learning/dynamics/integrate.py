@@ -290,7 +290,7 @@ def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Le
     outcome = found[0]
     if not can_be_long(rule, task, outcome.record) or has_failed(outcome.result):
         return None
-    learner, _ = NeuronLearner.begin(model, pair.network, model.layout.known_rates(rule.rates))
+    learner, _ = NeuronLearner.begin(model, pair.network, known_rates(model, rule.rates))
     free, closed = departure(kept_by(learner, pair, None), pair.spanning, rule, task, outcome.record)
     estimate = corrected(outcome.record, free, closed, pair.inflation)
     said = compared(outcome.record.time, outcome.record.loss, outcome.record.saved | estimate)
