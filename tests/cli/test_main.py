@@ -287,6 +287,8 @@ def test_demo_says_so_if_the_linear_theory_is_not_confirmed(tmp_path, capsys, mo
     exact = ol.Network.sample
     # Networks with other overlaps than the theory starts from.
     monkeypatch.setattr(ol.Network, "sample", lambda overlaps, n, *, key: exact(overlaps, n, key=key, exact=False))
+    # What is drawn is that of the demo above.
+    monkeypatch.setattr(folder, "draw", lambda figure, name: None)
     assert not demo(folder, n_neurons=20, filter_steps=20, flip_flop_steps=10)
     assert "NOT CONFIRMED" in capsys.readouterr().out
 

@@ -50,8 +50,8 @@ def drift(run):
 
 @pytest.mark.parametrize(
     ("activation", "rank"),
-    [(ol.Linear(), 3), (ol.Erf(), 2), (ol.Tanh(FEW), 1), (ol.ReLU(), 1), (SOFTPLUS, 1)],
-    ids=["linear 3", "erf 2", "tanh 1", "ReLU 1", "softplus 1"],
+    [(ol.Linear(), 3), (ol.Erf(), 2), (ol.ReLU(), 1), (SOFTPLUS, 1)],
+    ids=["linear 3", "erf 2", "ReLU 1", "softplus 1"],
 )
 def test_the_flow_keeps_the_gauge_for_every_phi_and_rank(activation, rank):
     run = learned(activation, rank)

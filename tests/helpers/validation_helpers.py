@@ -10,7 +10,6 @@ LAYOUT = ol.Layout()
 RULE = ol.GradientDescent(learning_rate=0.5, n_steps=50, save_every=5)
 ACTIVATIONS = {
     "erf": ol.Erf(),
-    "tanh": ol.Tanh(ol.model.Trapezoid(64)),
     "relu": ol.ReLU(),
     "softplus": ol.Activation(jax.nn.softplus, ol.model.Trapezoid(64)),
 }
