@@ -45,7 +45,7 @@ def test_where_the_gaussian_theory_fails_it_is_said_and_the_chosen_closure_learn
     start = ol.Overlaps.random(layout, key=jax.random.key(0), scale=0.3)
     task, rule = context(), ol.GradientDescent(0.02, 500, save_every=25)
     theory = ol.integrate(model, task, start, rule)
-    network = ol.Network.sample(start, 1000, key=jax.random.key(5))
+    network = ol.Network.sample(start, 500, key=jax.random.key(5))
     full = np.asarray(ol.train(model, task, network, rule, progress=False).loss)
     assert theory.loss[-1] > 100 * full[-1]
     assert theory.trust.verdict == "the theory fails here"

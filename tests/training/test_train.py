@@ -82,12 +82,10 @@ RULES = {
         "label_noise": 0.1,
     },
 }
-SMALL_AND_LARGE = ["plain", "decay", "label noise"]
 HARD = ["momentum", "momentum, clipping, frozen"]
 GRID = [
     *((RANK_1, 12, name) for name in RULES),
-    *((RANK_1, 50, name) for name in SMALL_AND_LARGE),
-    *((layout, n, name) for layout, n in ((RANK_2, 50), (TWO_BY_TWO, 12), (TWO_BY_TWO, 50)) for name in HARD),
+    *((layout, n, name) for layout, n in ((RANK_2, 50), (TWO_BY_TWO, 12)) for name in HARD),
 ]
 
 
@@ -344,7 +342,7 @@ def test_splitting_neurons_into_weighted_copies_changes_nothing_in_the_overlaps(
     assert largest(runs[0].overlaps.gram[-1] - runs[0].overlaps.gram[0]) > 0.1
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_rotation_of_the_neurons_leaves_linear_learning_unchanged(seed):
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((12, 12)))
@@ -355,7 +353,7 @@ def test_rotation_of_the_neurons_leaves_linear_learning_unchanged(seed):
     assert largest(rotation @ a.final.vectors - b.final.vectors) <= PROMISED
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_permutation_of_the_neurons_leaves_nonlinear_learning_unchanged(seed):
     order = np.random.default_rng(seed).permutation(12)
@@ -364,7 +362,7 @@ def test_permutation_of_the_neurons_leaves_nonlinear_learning_unchanged(seed):
     assert largest(a.final.vectors[order] - b.final.vectors) <= PROMISED
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_permutation_of_ranks_permutes_the_overlaps(seed):
     model, task, rule = ol.Model(RANK_2, ol.Linear()), make_task(RANK_2), descent(**MOMENTUM)
@@ -409,24 +407,20 @@ def test_training_under_vmap_over_networks_equals_a_loop_and_good_members_surviv
     assert np.all(np.isfinite(batch.final.vectors))
 
 
-@pytest.mark.parametrize("what", ["learning rates", "keys", "tasks"])
-def test_training_under_vmap_over_something_else_than_networks_equals_a_loop(what):
+def test_training_under_vmap_over_rates_keys_and_tasks_equals_a_loop():
     network = make_network()
 
-    def run(eta=0.02, seed=0, scale=1.0):
+    def run(eta, seed, scale):
         task = ol.Task(scale * TASK.inputs, TASK.targets, TASK.weights, TASK.dt)
         rule = descent(eta, label_noise=0.1)
         return ol.train(LINEAR, task, network, rule, key=jax.random.key(seed), throw=False).overlaps.gram
 
-    name, values = {
-        "learning rates": ("eta", [0.01, 0.02]),
-        "keys": ("seed", [0, 1]),
-        "tasks": ("scale", [0.9, 1.1]),
-    }[what]
-    batch = jax.vmap(lambda value: run(**{name: value}))(jnp.array(values))
-    assert largest(batch[0] - batch[1]) > 1e-4
-    for found, value in zip(batch, values, strict=True):
-        assert largest(found - run(**{name: value})) <= PROMISED
+    # Two members that differ in their rates, two in their keys and two in their tasks.
+    members = [(0.01, 0, 1.0), (0.02, 0, 1.0), (0.02, 1, 1.0), (0.02, 1, 0.9)]
+    batch = jax.vmap(run)(*(jnp.array(values) for values in zip(*members, strict=True)))
+    assert all(largest(a - b) > 1e-4 for a, b in itertools.pairwise(batch))
+    for found, member in zip(batch, members, strict=True):
+        assert largest(found - run(*member)) <= PROMISED
 
 
 def test_a_second_call_with_other_numbers_compiles_nothing(caplog):
@@ -511,7 +505,7 @@ class TestBatches:
             ol.train(LINEAR, TASK, three_networks, descent())
 
     def test_a_batch_of_one_is_a_batch(self, three_networks):
-        batch = self.train(member(three_networks, slice(0, 1)))
+        batch = ol.train(LINEAR, TASK, member(three_networks, slice(0, 1)), descent())
         assert batch.overlaps.gram.shape == (1, N_STEPS // SAVE_EVERY + 1, 4, 4)
 
     def test_a_flow_and_an_optimiser_take_batches(self, three_networks):
