@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jupyter_cache import get_cache
@@ -35,7 +36,7 @@ del gc, os, jax, matplotlib"""
 
 
 def execute(app, env, docnames):
-    """Execute those of the pages to be read that jupyter-cache lacks, the longest first."""
+    """Execute those of the pages to be read that jupyter-cache lacks, the longest first; Sphinx reads the others then."""
     config = env.mystnb_config
     if config.execution_mode != "cache":
         return
@@ -50,23 +51,36 @@ def execute(app, env, docnames):
             except KeyError:
                 missing[path] = notebook
 
-    def keep(path, seconds):
-        # By the one thread there is: two writers lock each other out of the cache's database.
-        bundle = CacheBundleIn(missing[path], str(path), data={"execution_seconds": seconds})
-        cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
-
     async def work_side_by_side():
-        workers = [work(waiting, missing, config.execution_timeout, keep) for _ in range(os.cpu_count())]
+        workers = [work(waiting, missing, config.execution_timeout, seconds) for _ in range(os.cpu_count())]
         await asyncio.gather(*workers)
+
+    def keep(app, docname, source):
+        """Keep what was executed before the first of these pages is read."""
+        if Path(env.doc2path(docname)) not in missing or kept:
+            return
+        kept.append(docname)
+        executed.result()
+        # By the main thread alone: two writers lock each other out of the cache's database.
+        for path, passed in seconds.items():
+            bundle = CacheBundleIn(missing[path], str(path), data={"execution_seconds": passed})
+            cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
     # It tells of each page.
     logging.getLogger("traitlets").setLevel(logging.WARNING)
-    waiting = sorted(missing, key=lambda path: size(missing[path]))
-    asyncio.run(work_side_by_side())
+    waiting, seconds, kept = sorted(missing, key=lambda path: size(missing[path])), {}, []
+    docnames.sort(key=lambda name: Path(env.doc2path(name)) in missing)
+    with_kernels = ThreadPoolExecutor(1)
+    executed = with_kernels.submit(lambda: asyncio.run(work_side_by_side()))
+    with_kernels.shutdown(wait=False)
+    app.connect("source-read", keep, priority=0)
 
 
-async def work(waiting, notebooks, timeout, keep):
-    """Execute the last of the pages that wait, until there are none; after one that fails, in a new kernel."""
+async def work(waiting, notebooks, timeout, seconds):
+    """Execute the last of the pages that wait, until there are none; after one that fails, in a new kernel.
+
+    What each took, in seconds, is written to the last argument.
+    """
     while waiting:
         client = NotebookClient(new_notebook(), kernel_name="python3", timeout=timeout, record_timing=False)
         with contextlib.suppress(CellExecutionError, CellTimeoutError, DeadKernelError):
@@ -76,7 +90,7 @@ async def work(waiting, notebooks, timeout, keep):
                     start = time.perf_counter()
                     for client.nb in (fresh(path.parent), notebooks[path]):
                         await client.async_execute(cleanup_kc=False)
-                    keep(path, time.perf_counter() - start)
+                    seconds[path] = time.perf_counter() - start
 
 
 def fresh(folder):
