@@ -36,7 +36,7 @@ del gc, os, jax, matplotlib"""
 
 
 def execute(app, env, docnames):
-    """Execute those of the pages to be read that jupyter-cache lacks, the longest first; Sphinx reads the others then."""
+    """Execute those of the pages to be read that jupyter-cache lacks, the longest first; Sphinx reads others then."""
     config = env.mystnb_config
     if config.execution_mode != "cache":
         return
