@@ -334,7 +334,7 @@ class Network(AbstractNetwork):
         with jax.default_matmul_precision("highest"):
             vectors = xp.asarray(points, factor.dtype) @ factor
         weights = xp.broadcast_to(xp.asarray(weights, factor.dtype), vectors.shape[:-1])
-        return cls(in_jax(vectors), layout, in_jax(weights))
+        return assembled(cls, vectors=in_jax(vectors), layout=layout, weights=in_jax(weights))
 
     def sharded(self, devices: Sequence[Any] | Mesh | None = None) -> Self:
         """The same network with its neurons spread over devices: each holds and simulates N / n_devices of them.

@@ -57,6 +57,15 @@ class AbstractRule(Module):
     def motion(self) -> Motion:
         """How it moves vectors."""
 
+    @property
+    def drifts(self) -> bool:
+        """Whether the rule has a `drift`."""
+        return False
+
+    def drift(self, learner: "AbstractLearner", position: Any, gradient: Any) -> Any:
+        """The mean velocity of a position per learning time, where this is its gradient; of a rule that `drifts`."""
+        raise NotImplementedError(f"{type(self).__name__} has no drift.")
+
     @abc.abstractmethod
     def error(self, size: float) -> float:
         """How far off, beyond rounding, one step may be by intention, at positions of this size."""
