@@ -11,10 +11,10 @@ import numpy as np
 import scipy.linalg
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import in_numpy, is_traced, namespace, refuse_traced, scalar
+from overlap_learning.checks import in_numpy, namespace, refuse_traced, scalar
 from overlap_learning.guides import guide
 from overlap_learning.model.model import Model, known_rates
-from overlap_learning.model.network import Network, triangular_factor
+from overlap_learning.model.network import Network, triangular_factor, weighted_network
 from overlap_learning.model.nodes import AbstractNodes, SobolNodes, sized_nodes
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
@@ -225,10 +225,11 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
     least = 2 * model.layout.size
     if isinstance(start, Populations):
         return _at(start, SobolNodes(max(size // start.n_populations, least)))
-    dimension = model.layout.size if is_traced(start) else triangular_factor(start).shape[-2]
+    factor, phi = triangular_factor(start), model.activation
+    dimension = factor.shape[-2]
     n_fields = min(model.layout.n_fields, dimension)
-    phi = model.activation
-    return _at(start, sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink))
+    nodes = sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink)
+    return weighted_network(factor, model.layout, nodes)
 
 
 def pair_of(model: Model, start: Overlaps | Populations, size: int | None = None) -> Pair:

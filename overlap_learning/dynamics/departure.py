@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ N_CYCLES = 7
 #: Damping of the stages of a step, as is usual for these methods.
 DAMPING = 0.05
 #: Iterations for the largest curvature: before the first long step, and, from where they ended, before each other one.
-FIRST, LATER = 4, 1
+FIRST, LATER = 3, 1
 #: A curvature may be this many times as large as what they find, or as it was when a long step began.
 MARGIN = 1.25
 #: By how much positions are moved to see curvatures, as a part of their size: states are in single precision.
@@ -49,12 +49,12 @@ def departure(
 
     Neurons that follow the theory are at `V M`, M its transfer; those that follow their own gradient at `V M + delta`::
 
-        d delta / dtau = f(V M + delta) - P f(V M)
+        d delta / dtau = -(g(V M + delta) - P g(V M) + weight_decay delta) rates
 
-    with f the drift of the rule by the gradient that the neurons have, and P its part that is linear in them. The
-    departure delta is small where M is not, so that M may stay at its middle for a long step, which is one of a
-    Chebyshev method: with s stages it is stable up to a curvature of some `2 s^2` over its duration. How large that is
-    is found by power iteration as it goes.
+    with g the gradient that the neurons have, and P its part that is linear in them. The departure delta is small where
+    M is not, so that M may stay at its middle for a long step, which is one of a Chebyshev method: with s stages it is
+    stable up to a curvature of some `2 s^2` over its duration. How large that is is found by power iteration as it
+    goes.
 
     Args:
         learner: the neurons, which knows what is linear in them.
@@ -65,14 +65,15 @@ def departure(
 
     Source: for the method, Verwer, Hundsdorfer & Sommeijer 1990, Numer. Math. 57, 157.
     """
-    return _followed(learner, spanning, rule, task, record.time, record.saved["transfer"])
+    decay = cast(Any, rule).weight_decay
+    return _followed(learner, spanning, decay, task, record.time, record.saved["transfer"])
 
 
 @compiled
 def _followed(
     learner: NeuronLearner,
     spanning: jax.Array,
-    rule: AbstractRule,
+    decay: jax.Array,
     task: Task,
     time: jax.Array,
     transfer: jax.Array,
@@ -99,7 +100,7 @@ def _followed(
 
     def drift(vectors, learner=learner):
         value, slope = learner.gradient(Neurons(vectors), task)
-        return value, slope.vectors, rule.drift(learner, Neurons(vectors), slope).vectors
+        return value, slope.vectors, -(slope.vectors + decay * vectors) * learner.rates.vectors
 
     def long_step(carry, now):
         delta, direction = carry
@@ -131,8 +132,10 @@ def _followed(
     within = (way[1:-1], n_iterations)
     (delta, _), within = lax.scan(long_step, (jnp.zeros_like(start), direction), within)
 
+    before = seen_at(start)
+
     def course(within: Any, last: jax.Array) -> dict[str, jax.Array]:
-        edges = zip(seen_at(start), within, seen_at(last), strict=True)
+        edges = zip(before, within, seen_at(last), strict=True)
         parts = (jnp.concatenate([first[None], between, last[None]]) for first, between, last in edges)
         return {name: _interpolated(time, seen, part) for name, part in zip(BESIDE, parts, strict=True)}
 

@@ -94,28 +94,27 @@ _TIED = ol.Model(LAYOUT, ol.Erf(), tied={"v": "z"})
 
 
 @pytest.mark.parametrize(
-    ("model", "rule", "allowed"),
+    ("model", "rule"),
     [
-        # The theory's own way in place of that of the few neurons, and long steps: of first order in a seventh.
-        (ERF, ol.GradientDescent(0.2, 60, save_every=6, weight_decay=0.01, rates={"m": 0.5}), 0.3),
-        (_TIED, ol.GradientDescent(0.2, 60, save_every=6, rates={"m": 0.5}), 0.3),
-        (ERF, ol.GradientDescent(optax.cosine_decay_schedule(0.4, 60), 60, save_every=6), 0.3),
-        (ERF, ol.GradientDescent(0.2, 60, save_every=6, clip_norm=0.2), 0.3),
-        (ERF, ol.GradientFlow(12.0, save_every=1.2), 0.3),
+        (ERF, ol.GradientDescent(0.2, 60, save_every=6, weight_decay=0.01, rates={"m": 0.5})),
+        (_TIED, ol.GradientDescent(0.2, 60, save_every=6, rates={"m": 0.5})),
+        (ERF, ol.GradientDescent(optax.cosine_decay_schedule(0.4, 60), 60, save_every=6)),
+        (ERF, ol.GradientFlow(12.0, save_every=1.2)),
     ],
-    ids=["decay", "tied", "schedule", "clipped", "flow"],
+    ids=["decay", "tied", "schedule", "flow"],
 )
-def test_long_steps_estimate_what_all_steps_do(monkeypatch, model, rule, allowed):
+def test_long_steps_estimate_what_all_steps_do(monkeypatch, model, rule):
     start = ol.Overlaps(START.gram[jnp.ix_(model.sources, model.sources)], LAYOUT) if model.tied else START
     quick = ol.integrate(model, TASK, start, rule).trust
     # With fewer saved points than long steps, all steps are taken.
     monkeypatch.setattr(departure, "N_CYCLES", 1000)
     slow = ol.integrate(model, TASK, start, rule).trust
-    assert slow.largest > 0.005
-    np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=allowed * slow.largest)
+    assert slow.largest > 0.01
+    # The theory's own way in place of that of the few neurons, and long steps: of first order in a seventh.
+    np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.3 * slow.largest)
     # Of a loss that is nearly 0, which is of second order in what overlaps are off by: twice as far off.
     assert quick.loss_beside[-1] - quick.loss[-1] == pytest.approx(
-        slow.loss_beside[-1] - slow.loss[-1], rel=2 * allowed, abs=1e-3 * float(quick.loss[0])
+        slow.loss_beside[-1] - slow.loss[-1], rel=0.6, abs=1e-3 * float(quick.loss[0])
     )
 
 
@@ -125,6 +124,7 @@ def test_long_steps_estimate_what_all_steps_do(monkeypatch, model, rule, allowed
         (ol.GradientDescent(0.1, 20), TASK, True),
         (ol.GradientFlow(1.0), TASK, True),
         (ol.GradientDescent(0.1, 20, momentum=0.5), TASK, False),
+        (ol.GradientDescent(0.1, 20, clip_norm=0.5), TASK, False),
         (ol.GradientDescent(0.1, 20, label_noise=0.1), TASK, False),
         (ol.GradientDescent(0.1, 20), ol.tasks.stream(_trials), False),
     ],

@@ -119,45 +119,37 @@ class GradientDescent(AbstractDescent):
             return Motion.LINEAR
         return Motion.DIFFUSING if self.momentum is None else Motion.COUPLED
 
+    @property
+    def drifts(self) -> bool:
+        # A velocity that is remembered may carry neurons past a plateau; and what is clipped is not pulled back as far.
+        return self.momentum is None and self.clip_norm is None
+
     def init(self, position: Any) -> Any:
         return None if self.momentum is None else jax.tree.map(jnp.zeros_like, position)
 
     def update(
         self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array, loss: jax.Array
     ) -> tuple[Any, Any]:
-        gradient = self._pull(learner, position, gradient)
-        if self.momentum is not None:
-            momentum = self.momentum
-            memory = jax.tree.map(lambda m, g: _cast(momentum, g) * m + g, memory, gradient)
-            ahead = jax.tree.map(lambda m, g: g + _cast(momentum, g) * m, memory, gradient)
-            gradient = ahead if self.nesterov else memory
-        return jax.tree.map(
-            lambda x, g, p: x - g * (_cast(rate, x) * _cast(p, x)), position, gradient, learner.rates
-        ), memory
-
-    @property
-    def drifts(self) -> bool:
-        # A velocity that is remembered may carry neurons past a plateau, which no drift does.
-        return self.momentum is None
-
-    def drift(self, learner: "AbstractLearner", position: Any, gradient: Any) -> Any:
-        pull = self._pull(learner, position, gradient)
-        return jax.tree.map(lambda g, p: -g * p, pull, learner.rates)
-
-    def _pull(self, learner: "AbstractLearner", position: Any, gradient: Any) -> Any:
-        """The gradient, clipped and with that of the decay."""
         if self.clip_norm is not None:
             moving = jax.tree.map(lambda g, p: g * (p > 0), gradient, learner.rates)
             square, limit = learner.square(moving), self.clip_norm
             # Not the root of the square, whose derivative is infinite where nothing is to be clipped at 0.
             excess = jnp.sqrt(jnp.maximum(square, limit**2)) / limit
             gradient = jax.tree.map(lambda g: g / excess.astype(g.dtype), gradient)
-        return jax.tree.map(lambda g, x: g + _cast(self.weight_decay, x) * x, gradient, position)
+
+        def cast(number, array):
+            return number.astype(array.dtype)
+
+        gradient = jax.tree.map(lambda g, x: g + cast(self.weight_decay, x) * x, gradient, position)
+        if self.momentum is not None:
+            momentum = self.momentum
+            memory = jax.tree.map(lambda m, g: cast(momentum, g) * m + g, memory, gradient)
+            ahead = jax.tree.map(lambda m, g: g + cast(momentum, g) * m, memory, gradient)
+            gradient = ahead if self.nesterov else memory
+        return jax.tree.map(
+            lambda x, g, p: x - g * (cast(rate, x) * cast(p, x)), position, gradient, learner.rates
+        ), memory
 
     def rate(self, step: jax.Array, lowest: jax.Array) -> jax.Array:
         """Eta of this step."""
         return rate_at(self.learning_rate, step, lowest)
-
-
-def _cast(number: jax.Array, array: jax.Array) -> jax.Array:
-    return number.astype(array.dtype)

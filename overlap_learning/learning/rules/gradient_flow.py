@@ -15,8 +15,6 @@ from overlap_learning.learning.rules.rule import AbstractRule, Motion
 
 if TYPE_CHECKING:
     from diffrax import AbstractSolver
-
-    from overlap_learning.learning.learner import AbstractLearner
 else:
     # Diffrax takes as long to import as all the rest, and descent does without; signatures are evaluated.
     AbstractSolver = Any
@@ -117,14 +115,6 @@ class GradientFlow(AbstractRule):
     @property
     def drifts(self) -> bool:
         return True
-
-    def drift(self, learner: "AbstractLearner", position: Any, gradient: Any) -> Any:
-        """The velocity of a position."""
-
-        def moved(x, g, p):
-            return -(g + self.weight_decay.astype(x.dtype) * x) * p.astype(x.dtype)
-
-        return jax.tree.map(moved, position, gradient, learner.rates)
 
     def error(self, size: float) -> float:
         return float(self.rtol) * size + float(self.atol)

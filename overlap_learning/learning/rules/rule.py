@@ -59,12 +59,8 @@ class AbstractRule(Module):
 
     @property
     def drifts(self) -> bool:
-        """Whether the rule has a `drift`."""
+        """Whether it moves a position by `-(gradient + weight_decay position) rates` per learning time, and no more."""
         return False
-
-    def drift(self, learner: "AbstractLearner", position: Any, gradient: Any) -> Any:
-        """The mean velocity of a position per learning time, where this is its gradient; of a rule that `drifts`."""
-        raise NotImplementedError(f"{type(self).__name__} has no drift.")
 
     @abc.abstractmethod
     def error(self, size: float) -> float:
