@@ -76,6 +76,8 @@ nb_merge_streams = True
 # What a cell writes to standard error is a warning here too. Nobody watches these cells: they show no progress bars.
 nb_output_stderr = "remove-warn"
 os.environ["TQDM_DISABLE"] = "1"
+# Pictures go to the page, also where the backend of programs is set (in CI it is Agg, which draws none there).
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 
 # -- gallery: a small copy of each picture for its first lines ---------------------------------------------------------
 

@@ -1,7 +1,9 @@
 """Kills: long commands that are ended from outside at random moments, and called again until they end."""
 
 import asyncio
+import contextlib
 import dataclasses
+import json
 import os
 import random
 import shutil
@@ -91,13 +93,13 @@ def scheduler(folder: Path) -> None:
 
 def worker(folder: Path) -> None:
     """A worker of Dask, until it is ended."""
-    _wait_for(folder / "scheduler")
+    _wait_for_scheduler(folder)
     asyncio.run(_stays(lambda: distributed.Worker(scheduler_file=str(folder / "scheduler"), nthreads=1)))
 
 
 def sweep_on_cluster(folder: Path) -> None:
     """A sweep with a folder, on a cluster."""
-    _wait_for(folder / "scheduler")
+    _wait_for_scheduler(folder)
     with distributed.Client(scheduler_file=str(folder / "scheduler")) as client:
         sweep(folder, client)
 
@@ -107,8 +109,12 @@ async def _stays(make):
         await server.finished()
 
 
-def _wait_for(file: Path) -> None:
-    while not file.exists():
+def _wait_for_scheduler(folder: Path) -> None:
+    # Dask's file is there before what it says.
+    while True:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            if json.loads((folder / "scheduler").read_text()).get("address"):
+                return
         time.sleep(0.01)
 
 
@@ -211,7 +217,7 @@ class _Run:
         """Send a signal to the one that is to be ended; whether the command was still running."""
         if self.beside:
             # What was never there can't be gone.
-            _wait_for(self.folder / "scheduler")
+            _wait_for_scheduler(self.folder)
         running = os.waitid(os.P_PID, self.main, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         os.kill(self.victim, how)
         return running

@@ -1,7 +1,6 @@
 """Closures: what the learning of nonlinear neurons is followed by."""
 
 import abc
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,13 +11,15 @@ import numpy as np
 import scipy.linalg
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace, refuse_traced, scalar
+from overlap_learning.checks import in_numpy, namespace, refuse_traced, scalar
 from overlap_learning.guides import guide
-from overlap_learning.model.model import Model
-from overlap_learning.model.network import Network, triangular_factor
+from overlap_learning.model.model import Model, known_rates
+from overlap_learning.model.network import Network, triangular_factor, weighted_network
 from overlap_learning.model.nodes import AbstractNodes, SobolNodes, sized_nodes
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
+from overlap_learning.module import Module
+from overlap_learning.neurons.arrays import Neurons
 from overlap_learning.neurons.gaussianity import gaussian_overlaps
 from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.tasks.stream import TaskStream
@@ -32,7 +33,7 @@ SIZES = (64, 256, 1024)
 N_BESIDE, PER_VECTOR = 48, 6
 
 
-class Pair(eqx.Module):
+class Pair(Module):
     """Neurons that learn twice: as they do, and kept Gaussian, by the part of their gradient that is linear in them.
 
     Both are off for being few, and by nearly the same: what separates them is what a Gaussian theory is off by.
@@ -44,15 +45,23 @@ class Pair(eqx.Module):
     """
 
     network: Network
-    spanning: jax.Array
-    basis: jax.Array
+    spanning: Any
+    basis: Any
 
     @property
-    def inflation(self) -> jax.Array:
+    def inflation(self) -> Any:
         """The part of a function that r directions do not take up by chance is `(N - r) / N`; its inverse, shape []."""
-        n_neurons = self.network.n_neurons
-        taken = jnp.sum(jnp.any(self.basis != 0, axis=0))
+        n_neurons, xp = self.network.n_neurons, namespace(self.basis)
+        taken = xp.sum(xp.any(self.basis != 0, axis=0))
         return n_neurons / (n_neurons - taken)
+
+    def learner(self, model: Model, rates: Any, share: jax.Array | None) -> NeuronLearner:
+        """Its learner, which keeps a share of what leaves the Gaussian family; None: all."""
+        # What an estimate needs; a phi with constants in double precision has states of that.
+        dtype = jnp.dtype(jnp.float32) if model.activation.keeps_single else None
+        rates = Neurons(model.free(known_rates(model, rates)))
+        given = {"model": model, "rates": rates, "weights": self.network.weights, "basis": self.basis}
+        return NeuronLearner(**given, kept=share, state_dtype=dtype)
 
 
 class AbstractClosure(eqx.Module):
@@ -216,10 +225,11 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
     least = 2 * model.layout.size
     if isinstance(start, Populations):
         return _at(start, SobolNodes(max(size // start.n_populations, least)))
-    dimension = model.layout.size if is_traced(start) else triangular_factor(start).shape[-2]
+    factor, phi = triangular_factor(start), model.activation
+    dimension = factor.shape[-2]
     n_fields = min(model.layout.n_fields, dimension)
-    phi = model.activation
-    return _at(start, sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink))
+    nodes = sized_nodes(size, dimension, n_fields, folded=phi.is_odd, smooth=not phi.has_kink)
+    return weighted_network(factor, model.layout, nodes)
 
 
 def pair_of(model: Model, start: Overlaps | Populations, size: int | None = None) -> Pair:
@@ -236,14 +246,8 @@ def pair_of(model: Model, start: Overlaps | Populations, size: int | None = None
     there = sizes > 100 * np.finfo(float).eps * sizes[:, :1]
     basis = xp.where(there[:, None, :], axes / roots, 0.0)
     block_diag = scipy.linalg.block_diag if xp is np else jax.scipy.linalg.block_diag
-    return Pair(network, *map(in_jax, (spanning, block_diag(*basis))))
-
-
-def kept_by(learner: NeuronLearner, pair: Pair, share: jax.Array | None) -> NeuronLearner:
-    """The learner of a pair, which keeps a share of what leaves the Gaussian family; None: all."""
-    # What an estimate needs; a phi with constants in double precision has states of that.
-    dtype = jnp.dtype(jnp.float32) if learner.model.activation.keeps_single else None
-    return dataclasses.replace(learner, kept=share, basis=pair.basis, state_dtype=dtype)
+    # Left in numpy, if they are known: to put them on the device takes longer than to hand them to a program.
+    return Pair(network, spanning, block_diag(*basis))
 
 
 def _at(start: Overlaps | Populations, nodes: AbstractNodes) -> Network:

@@ -1,6 +1,7 @@
 """integrate: the learning of a network, in overlap space."""
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
-from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, kept_by, known_closure
+from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
 from overlap_learning.dynamics.departure import can_be_long, departure
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
@@ -43,7 +44,6 @@ from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.populations import Populations
 from overlap_learning.model.reduced_network import ReducedNetwork
-from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.random_connectivity.learning import Depth, learn_with_bulk
 from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
@@ -93,11 +93,10 @@ def integrate(
         closure: what follows nonlinear neurons: `ol.Gaussian()`, `ol.WeightedNeurons(nodes)`, or, to have one chosen,
             `ol.Cheapest(tolerance)`; None: the Gaussian one, and of a `Network` its own neurons.
         trust: whether `Solution.trust` estimates what a nonlinear closure is off by, from weighted neurons that learn
-            beside it: beside a Gaussian one some 50, in single precision. Of `GradientDescent` that draws nothing and
-            has neither momentum nor clip_norm, with more than seven saved points, how they leave the theory is followed
-            in seven long steps, and in all steps only if it is then off by a half or more. Else (streams, minibatches,
-            noise, a flow; inside jit or vmap) they learn twice by the rule itself, at several times the cost. Not with
-            direct descent, nor with noise on parameters or states.
+            beside it: beside a Gaussian one some 50, in single precision. How they leave the theory is followed in
+            seven long steps, and in all steps only if it is then off by a half or more. Else (streams, minibatches,
+            noise, momentum, clip_norm; up to seven saved points; inside jit or vmap) they learn twice by the rule
+            itself, at several times the cost. Not with direct descent, nor with noise on parameters or states.
         depth: with a bulk, how far into it the theory looks; None: `ol.random_connectivity.Depth()`, for errors of
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
@@ -277,7 +276,7 @@ def _beside(
         return [learned(finer, "beside")]
 
     def keeping(share):
-        return lambda learner: kept_by(learner, finer, jnp.asarray(share))
+        return lambda _: finer.learner(model, rule.rates, jnp.asarray(share))
 
     return [learned(finer.network, name, keeping(share)) for name, share in (("beside", 1.0), ("gaussian", 0.0))]
 
@@ -290,8 +289,8 @@ def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Le
     outcome = found[0]
     if not can_be_long(rule, task, outcome.record) or has_failed(outcome.result):
         return None
-    learner, _ = NeuronLearner.begin(model, pair.network, known_rates(model, rule.rates))
-    free, closed = departure(kept_by(learner, pair, None), pair.spanning, rule, task, outcome.record)
+    learner = pair.learner(model, rule.rates, None)
+    free, closed = departure(learner, pair.spanning, rule, task, outcome.record)
     estimate = corrected(outcome.record, free, closed, pair.inflation)
     said = compared(outcome.record.time, outcome.record.loss, outcome.record.saved | estimate)
     return _with(found, estimate, pair.network) if said.verdict in (TRUST, DOUBT) else None
@@ -316,8 +315,8 @@ def _with(found: Learned, estimate: dict[str, Any], network: Network) -> Learned
     """A run with what is saved beside it, of a number of neurons."""
     outcome = found[0]
     stats = outcome.stats | {"neurons_beside": np.asarray(network.n_neurons)}
-    outcome = eqx.tree_at(lambda o: (o.record.saved, o.stats), outcome, (outcome.record.saved | estimate, stats))
-    return outcome, found[1], found[2]
+    record = dataclasses.replace(outcome.record, saved=outcome.record.saved | estimate)
+    return dataclasses.replace(outcome, record=record, stats=stats), found[1], found[2]
 
 
 def _error(judged: Outcome) -> float:

@@ -32,6 +32,8 @@ STEP = 10**-DIGITS
 BUSY = "Integrating (what is new is compiled first, in seconds) ..."
 #: Settings each value of which is a program of its own, for which a slider would stop.
 COMPILED = ("n_steps",)
+#: Milliseconds after a picture is drawn until all else follows; none of it does while a hand drags.
+REST = 60
 #: Widgets take the colours of the page, light or dark.
 WIDGETS = """:host, .bk-input-group, .bk-slider-title, .bk-clearfix, pre { color: var(--ink); }
 .bk-input, select.bk-input { background-color: var(--paper); color: var(--ink); border-color: var(--line); }
@@ -59,6 +61,7 @@ class Page:
             self._state = State.default()
             notice = f"The address says no state that can be opened ({error}), so this is the default."
         self._seed, self._is_waiting, self._is_ours = 0, False, False
+        self._rest: Any = None
         self._notice = Div(text=html.escape(notice), name="notice", visible=bool(notice), sizing_mode="stretch_width",
                            styles={"border-left": "4px solid #D55E00", "padding-left": "8px"})  # fmt: skip
         self._status = Div(text=BUSY, name="status", sizing_mode="stretch_width")
@@ -76,7 +79,7 @@ class Page:
         # Once the widgets are there to be seen: what is new is compiled first, in seconds.
         document.on_event(DocumentReady, lambda _: self.draw())
         # Roots of their own are laid out alone: a text that changes leaves the sliders where they are.
-        for root in (self._controls, *self._pictures.figures, self._notice, self._status, self._program, self._address):
+        for root in (self._controls, *self._pictures.panels, self._notice, self._status, self._program, self._address):
             document.add_root(root)
         document.title = "overlap_learning: explore"
         template = files("overlap_learning.explore").joinpath("page.html").read_text(encoding="utf-8")
@@ -156,7 +159,7 @@ class Page:
 
         def change(attribute: str, old: float, new: float) -> None:
             if not self._is_ours:
-                self._set(self._state.moved(index, name, new))
+                self._set(self._state.moved(index, name, new), compiles=False)
 
         widget.on_change("value", change)
         return widget
@@ -166,15 +169,16 @@ class Page:
 
     # -- what a person does ------------------------------------------------------------------------------------------
 
-    def _set(self, state: State, *, rebuild: bool = False) -> None:
-        """Go to a state: drawn once the browser is told so, with all that it has sent by then."""
+    def _set(self, state: State, *, rebuild: bool = False, compiles: bool = True) -> None:
+        """Go to a state: drawn, with all that was sent by then, once the browser is told so if it may take seconds."""
         self._state = state
         if rebuild:
             self._build()
         self._notice.visible = False
         if not self._is_waiting:
             self._is_waiting = True
-            self._status.text = BUSY
+            if compiles:
+                self._status.text = BUSY
             self._document.add_next_tick_callback(self.draw)
 
     def _draw_second(self) -> None:
@@ -190,16 +194,27 @@ class Page:
     # -- pictures ----------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """Integrate the state, and show it."""
+        """Integrate the state, and show its pictures; the rest of the page follows, in frames of its own."""
         self._is_waiting = False
         start = time.perf_counter()
         trial, curves = run(self._state)
         milliseconds = (time.perf_counter() - start) * 1000
         self._pictures.draw(self._state, trial, curves)
+        said = html.escape(_said(self._state, curves, milliseconds))
+        if self._rest is not None:
+            self._document.remove_timeout_callback(self._rest)
+        self._rest = self._document.add_timeout_callback(lambda: self._follow(said), REST)
+
+    def _follow(self, said: str) -> None:
+        """Set all that is not a picture to the state."""
+        self._rest = None
+        if self._is_waiting:
+            # What is drawn next will be followed.
+            return
         self._move_ends()
         self._program.text = program(self._state)
         self._address.value = self._state.to_query()
-        self._status.text = html.escape(_said(self._state, curves, milliseconds))
+        self._status.text = said
 
     def _move_ends(self) -> None:
         """Set the ends of every slider to what is feasible, and those that are beyond to the state."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from overlap_learning.checks import in_jax, in_numpy
 from overlap_learning.fitting.inputs import Inputs
 from overlap_learning.fitting.learner import TensorLearner
 from overlap_learning.fitting.likelihood import AbstractLikelihood
@@ -237,7 +238,7 @@ class Fit(AbstractResult):
 
 def fit_of(solution: Solution, learner: TensorLearner, recordings: Recordings, masks: Masks, level: float) -> Fit:
     """The `Fit` of what the engine returned."""
-    positions = solution.final
+    positions = in_numpy(solution.final)
     n_seeds = len(positions["rows"])
     each = [in_order(learner.network(jax.tree.map(lambda a, i=i: a[i], positions))) for i in range(n_seeds)]
     activity = jnp.asarray(recordings.activity)
@@ -260,7 +261,7 @@ def fit_of(solution: Solution, learner: TensorLearner, recordings: Recordings, m
     course = {name: np.where(missing, np.nan, np.asarray(values)) for name, values in solution.saved.items()}
     codes = np.atleast_1d(np.asarray(result_code(solution.result)))
     return Fit(
-        networks=jax.tree.map(lambda *arrays: jnp.stack(arrays), *each),
+        networks=jax.tree.map(lambda *arrays: in_jax(np.stack(arrays)), *each),
         best=best,
         step=np.asarray(solution.step).max(axis=0),
         course=course,

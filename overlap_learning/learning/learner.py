@@ -7,10 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from overlap_learning.module import Module
 from overlap_learning.tasks.task import Task
 
 
-class AbstractLearner(eqx.Module):
+class AbstractLearner(Module):
     """Something that learns: a position, which is a pytree of arrays, and the loss as a function of it.
 
     Attributes:

@@ -3,10 +3,12 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from overlap_learning.checks import in_jax, in_numpy, is_traced, namespace
 from overlap_learning.guides import guide
+from overlap_learning.module import Module
 
 #: Deviations of overlaps, as parts of the largest change of one, up to which a run is trusted, and from which it fails;
 #: and of the losses in the second half, as parts of their sum.
@@ -22,7 +24,7 @@ MORE = "Use more neurons; where the loss rises, a smaller learning rate."
 BESIDE = ("beside_gram", "beside_loss")
 
 
-class Trust(eqx.Module):
+class Trust(Module):
     """What `Solution.trust` returns: how far the overlaps of a run are estimated to be off, and the verdict.
 
     Of a batch every array has the members as its first axis.
@@ -202,9 +204,11 @@ def corrected(record: Any, free: dict[str, Any], closed: dict[str, Any], scale: 
     def one(own, free, closed):
         lost = xp.isinf(free) | xp.isinf(closed)
         apart = xp.where(lost, 0.0, free) - xp.where(lost, 0.0, closed)
-        return in_jax(xp.where(lost, xp.inf, own + scale * apart))
+        return xp.where(lost, xp.inf, own + scale * apart)
 
-    return {name: one(own[name], free[name], closed[name]) for name in BESIDE}
+    found = {name: one(own[name], free[name], closed[name]) for name in BESIDE}
+    # All at once: each call takes as long.
+    return found if xp is not np else jax.device_put(found)
 
 
 def _largest(values: Any) -> Any:

@@ -329,12 +329,7 @@ class Network(AbstractNetwork):
                 "Network.quadrature: nodes must be ol.model.Cubature(), HermiteGrid(), SobolNodes(), WhitenedNodes() "
                 f"or MinimalNodes(), got {nodes!r}."
             )
-        points, weights, factor = in_numpy((*nodes.standard(dimension, n_fields), factor))
-        xp = namespace(points, factor)
-        with jax.default_matmul_precision("highest"):
-            vectors = xp.asarray(points, factor.dtype) @ factor
-        weights = xp.broadcast_to(xp.asarray(weights, factor.dtype), vectors.shape[:-1])
-        return cls(in_jax(vectors), layout, in_jax(weights))
+        return jax.tree.map(in_jax, weighted_network(factor, layout, nodes))
 
     def sharded(self, devices: Sequence[Any] | Mesh | None = None) -> Self:
         """The same network with its neurons spread over devices: each holds and simulates N / n_devices of them.
@@ -430,9 +425,19 @@ def triangular_factor(overlaps: Overlaps) -> Any:
     return xp.linalg.qr(root, mode="r")
 
 
-def network_of(vectors: jax.Array, layout: Layout, weights: jax.Array) -> Network:
+def network_of(vectors: Any, layout: Layout, weights: Any) -> Network:
     """A network that is not checked: one that learning led to."""
     return assembled(Network, vectors=vectors, layout=layout, weights=weights)
+
+
+def weighted_network(factor: Any, layout: Layout, nodes: AbstractNodes) -> Network:
+    """`Network.quadrature` of the overlaps that have this triangular factor; in numpy, if it is known."""
+    dimension = factor.shape[-2]
+    points, weights, factor = in_numpy((*nodes.standard(dimension, min(layout.n_fields, dimension)), factor))
+    xp = namespace(points, factor)
+    with jax.default_matmul_precision("highest"):
+        vectors = xp.asarray(points, factor.dtype) @ factor
+    return network_of(vectors, layout, xp.broadcast_to(xp.asarray(weights, factor.dtype), vectors.shape[:-1]))
 
 
 def with_vectors(network: Kind, vectors: jax.Array) -> Kind:

@@ -8,6 +8,7 @@ import numpy as np
 
 from overlap_learning.checks import is_traced, later
 from overlap_learning.model.layout import Layout
+from overlap_learning.module import Module
 
 
 class Arrays(eqx.Module):
@@ -66,7 +67,7 @@ class Arrays(eqx.Module):
         return units
 
 
-class Neurons(eqx.Module):
+class Neurons(Module):
     """What a rule moves at full N.
 
     Attributes:

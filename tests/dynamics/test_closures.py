@@ -74,60 +74,59 @@ def test_trust_is_the_closure_error_and_is_saved(tmp_path):
     assert batch.trust.verdict.tolist() == ["trust", "trust"]
 
 
-def test_stages_of_a_long_step_are_a_chebyshev_polynomial_that_is_stable_for_as_many_learning_steps():
-    n_steps = 40
-    n_stages = departure._n_stages(n_steps)
-    # At the largest curvature, 2 / eta, and everywhere below it; the number of stages grows as a root.
-    x = np.linspace(0, -2 * n_steps, 2001)
-    first, rest = departure._stages(n_stages)
-    older, last = np.ones_like(x), 1 + first * x
-    for by_last, by_older, by_slope in rest:
-        older, last = last, by_last * last + by_older * older + by_slope * x * last
-    at, slope = departure._shape(n_stages)
-    expected = np.polynomial.Chebyshev.basis(n_stages)
-    np.testing.assert_allclose(last, expected(at + slope * x) / expected(at), rtol=0, atol=1e-12)
-    assert np.abs(last).max() <= 1
+def test_a_long_step_is_a_chebyshev_polynomial_that_is_stable_up_to_its_reach():
+    reach = 80.0
+    n_stages = departure._n_stages(jnp.asarray(reach))
+    # Velocities that are -1 to -80 times where something is.
+    x = jnp.linspace(0, -reach, 2001)
+    by = departure._stepped(lambda at: x * at, jnp.ones_like(x), x, n_stages)
+    at, slope = map(float, departure._shape(n_stages))
+    polynomial = np.polynomial.Chebyshev.basis(int(n_stages))
+    np.testing.assert_allclose(by, polynomial(at + slope * x) / polynomial(at), rtol=0, atol=1e-12)
+    assert jnp.abs(by).max() <= 1
     # To first order a mode is multiplied as by the flow: what is left out is of second order in 0.04.
-    assert last[1] - 1 == pytest.approx(x[1], rel=0.5 * abs(x[1]))
-    assert n_stages**2 < 1.3 * n_steps
+    assert by[1] - 1 == pytest.approx(float(x[1]), rel=0.5 * abs(float(x[1])))
+    # The number of stages grows as a root.
+    assert n_stages**2 < 1.3 * reach / 2
 
 
-def test_long_steps_estimate_what_all_steps_do(monkeypatch):
-    rule = ol.GradientDescent(0.2, 60, save_every=6, weight_decay=0.01, rates={"m": 0.5})
-    quick = ol.integrate(ERF, TASK, START, rule).trust
-    # With fewer saved points than long steps, all steps are taken.
-    monkeypatch.setattr(departure, "N_CYCLES", 1000)
-    slow = ol.integrate(ERF, TASK, START, rule).trust
-    assert slow.largest > 0.01
-    # The theory's own way in place of that of the few neurons, and long steps of a seventh of learning: first order.
-    np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.25 * slow.largest)
-    # Of a loss that is nearly 0, which is of second order in what overlaps are off by: twice as far off.
-    assert quick.loss_beside[-1] - quick.loss[-1] == pytest.approx(slow.loss_beside[-1] - slow.loss[-1], rel=0.5)
+_TIED = ol.Model(LAYOUT, ol.Erf(), tied={"v": "z"})
 
 
-def test_long_steps_follow_tied_vectors_as_one(monkeypatch):
-    model = ol.Model(LAYOUT, ol.Erf(), tied={"v": "z"})
-    start = ol.Overlaps(START.gram[jnp.ix_(model.sources, model.sources)], LAYOUT)
-    rule = ol.GradientDescent(0.2, 60, save_every=6, rates={"m": 0.5})
+@pytest.mark.parametrize(
+    ("model", "rule"),
+    [
+        (ERF, ol.GradientDescent(0.2, 60, save_every=6, weight_decay=0.01, rates={"m": 0.5})),
+        (_TIED, ol.GradientDescent(0.2, 60, save_every=6, rates={"m": 0.5})),
+        (ERF, ol.GradientDescent(optax.cosine_decay_schedule(0.4, 60), 60, save_every=6)),
+        (ERF, ol.GradientFlow(12.0, save_every=1.2)),
+    ],
+    ids=["decay", "tied", "schedule", "flow"],
+)
+def test_long_steps_estimate_what_all_steps_do(monkeypatch, model, rule):
+    start = ol.Overlaps(START.gram[jnp.ix_(model.sources, model.sources)], LAYOUT) if model.tied else START
     quick = ol.integrate(model, TASK, start, rule).trust
     # With fewer saved points than long steps, all steps are taken.
     monkeypatch.setattr(departure, "N_CYCLES", 1000)
     slow = ol.integrate(model, TASK, start, rule).trust
     assert slow.largest > 0.01
-    # As of free vectors.
-    np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.25 * slow.largest)
+    # The theory's own way in place of that of the few neurons, and long steps: of first order in a seventh.
+    np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.3 * slow.largest)
+    # Of a loss that is nearly 0, which is of second order in what overlaps are off by: twice as far off.
+    assert quick.loss_beside[-1] - quick.loss[-1] == pytest.approx(
+        slow.loss_beside[-1] - slow.loss[-1], rel=0.6, abs=1e-3 * float(quick.loss[0])
+    )
 
 
 @pytest.mark.parametrize(
     ("rule", "task", "expected"),
     [
         (ol.GradientDescent(0.1, 20), TASK, True),
-        (ol.GradientDescent(optax.cosine_decay_schedule(0.1, 20), 20, rates={"u": 0.0}), TASK, True),
+        (ol.GradientFlow(1.0), TASK, True),
         (ol.GradientDescent(0.1, 20, momentum=0.5), TASK, False),
-        (ol.GradientDescent(0.1, 20, clip_norm=1.0), TASK, False),
+        (ol.GradientDescent(0.1, 20, clip_norm=0.5), TASK, False),
         (ol.GradientDescent(0.1, 20, label_noise=0.1), TASK, False),
         (ol.GradientDescent(0.1, 20), ol.tasks.stream(_trials), False),
-        (ol.GradientFlow(1.0), TASK, False),
     ],
 )
 def test_long_steps_are_those_of_a_rule_that_draws_nothing_and_remembers_nothing(rule, task, expected):

@@ -26,13 +26,15 @@ def opened(query):
     """The page of an address, drawn, and what does what the server does next."""
     document = Document()
     page = Page(document, query)
-    page.draw()
 
     def go_on():
-        for callback in document.session_callbacks:
-            document.remove_next_tick_callback(callback)
+        while document.session_callbacks:
+            callback = document.session_callbacks[0]
+            document.callbacks.remove_session_callback(callback)
             callback.callback()
 
+    page.draw()
+    go_on()
     return document.get_model_by_name, go_on
 
 

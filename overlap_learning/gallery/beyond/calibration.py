@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.dynamics.closures import Cheapest, kept_by, pair_of
+from overlap_learning.dynamics.closures import Cheapest, pair_of
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.gallery.kit.page import page
 from overlap_learning.gallery.kit.reproduction import Number, Reproduction, collect
@@ -22,7 +22,7 @@ from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
 from overlap_learning.model.overlaps import Overlaps
-from overlap_learning.neurons.learner import NeuronLearner
+from overlap_learning.neurons.arrays import Neurons
 from overlap_learning.plot.style import COLOURS, legend_above
 from overlap_learning.tasks.decision_making import decision_making
 from overlap_learning.tasks.flip_flop import flip_flop
@@ -223,10 +223,15 @@ def _study_many(case: Case, settings: Settings) -> tuple[float, float]:
     model, task, start, rule, _ = _asked(case, settings)
     theory = integrate(model, task, start, rule, throw=False)
     pair = pair_of(model, start, settings.n_limit)
-    learner, position = NeuronLearner.begin(model, pair.network, model.layout.known_rates(None))
-    both = jax.tree.map(lambda array: jnp.stack([array, array]), position)
+    both = Neurons(jnp.stack([model.free(pair.network.vectors)] * 2))
     gram = learn(
-        kept_by(learner, pair, jnp.array([1.0, 0.0])), task, both, rule, fields=("kept",), throw=False, progress=False
+        pair.learner(model, None, jnp.array([1.0, 0.0])),
+        task,
+        both,
+        rule,
+        fields=("kept",),
+        throw=False,
+        progress=False,
     ).saved["gram"]
     apart, own = gram[0] - gram[1], theory.overlaps.gram
     error = jnp.max(jnp.abs(apart)) / jnp.max(jnp.abs(own + apart - own[0]))

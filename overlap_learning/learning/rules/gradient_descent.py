@@ -119,6 +119,11 @@ class GradientDescent(AbstractDescent):
             return Motion.LINEAR
         return Motion.DIFFUSING if self.momentum is None else Motion.COUPLED
 
+    @property
+    def drifts(self) -> bool:
+        # A velocity that is remembered may carry neurons past a plateau; and what is clipped is not pulled back as far.
+        return self.momentum is None and self.clip_norm is None
+
     def init(self, position: Any) -> Any:
         return None if self.momentum is None else jax.tree.map(jnp.zeros_like, position)
 

@@ -112,6 +112,10 @@ class GradientFlow(AbstractRule):
     def motion(self) -> Motion:
         return Motion.LINEAR
 
+    @property
+    def drifts(self) -> bool:
+        return True
+
     def error(self, size: float) -> float:
         return float(self.rtol) * size + float(self.atol)
 

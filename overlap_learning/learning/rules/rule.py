@@ -57,6 +57,11 @@ class AbstractRule(Module):
     def motion(self) -> Motion:
         """How it moves vectors."""
 
+    @property
+    def drifts(self) -> bool:
+        """Whether it moves a position by `-(gradient + weight_decay position) rates` per learning time, and no more."""
+        return False
+
     @abc.abstractmethod
     def error(self, size: float) -> float:
         """How far off, beyond rounding, one step may be by intention, at positions of this size."""
