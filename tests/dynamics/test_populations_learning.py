@@ -89,7 +89,7 @@ def test_linear_populations_with_means_are_the_full_network(rule):
     assert largest(theory.overlaps.gram[-1] - theory.overlaps.gram[0]) > 0.01
 
 
-@pytest.mark.parametrize("activation", [ol.Tanh(), ol.ReLU()], ids=["tanh", "relu"])
+@pytest.mark.parametrize("activation", [ol.Erf(), ol.ReLU()], ids=["erf", "relu"])
 def test_the_first_step_of_nonlinear_populations_is_that_of_infinitely_many_neurons(activation):
     """Gaussian populations are exact at the start: one step by weighted neurons, in two resolutions."""
     model, populations = ol.Model(LAYOUT, activation), two()
