@@ -37,7 +37,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: A worker that uses more than this part of the machine's memory forgets its compiled programs after a module.
-ENOUGH = 1 / 4
+ENOUGH = 1 / 6
 _MEMORY = Path("/proc/self/statm")
 # Tracing leaves much to Python's collector, which looks at all that a worker holds: as often as it does by itself, that
 # is a fourteenth of the time.
