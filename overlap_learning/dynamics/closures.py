@@ -59,9 +59,14 @@ class Pair(Module):
         """Its learner, which keeps a share of what leaves the Gaussian family; None: all."""
         # What an estimate needs; a phi with constants in double precision has states of that.
         dtype = jnp.dtype(jnp.float32) if model.activation.keeps_single else None
-        rates = Neurons(model.free(known_rates(model, rates)))
-        given = {"model": model, "rates": rates, "weights": self.network.weights, "basis": self.basis}
-        return NeuronLearner(**given, kept=share, state_dtype=dtype)
+        return NeuronLearner(
+            model=model,
+            rates=Neurons(model.free(known_rates(model, rates))),
+            weights=self.network.weights,
+            basis=self.basis,
+            kept=share,
+            state_dtype=dtype,
+        )
 
 
 class AbstractClosure(eqx.Module):

@@ -276,7 +276,6 @@ def default_nodes(
 
 
 @functools.lru_cache(maxsize=16)
-@functools.lru_cache(maxsize=64)
 def sized_nodes(size: int, dimension: int, n_fields: int, *, folded: bool, smooth: bool) -> AbstractNodes:
     """Nodes in any number of dimensions, of about a given number, that take no time to find.
 

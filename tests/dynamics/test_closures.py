@@ -86,8 +86,9 @@ def test_a_long_step_is_a_chebyshev_polynomial_that_is_stable_up_to_its_reach():
     assert jnp.abs(by).max() <= 1
     # To first order a mode is multiplied as by the flow: what is left out is of second order in 0.04.
     assert by[1] - 1 == pytest.approx(float(x[1]), rel=0.5 * abs(float(x[1])))
-    # The number of stages grows as a root.
-    assert n_stages**2 < 1.3 * reach / 2
+    # With a stage less it would not be: the number grows as a root.
+    at, slope = map(float, departure._shape(n_stages - 1))
+    assert (1 + at) / slope < reach < 2 * n_stages**2
 
 
 _TIED = ol.Model(LAYOUT, ol.Erf(), tied={"v": "z"})
@@ -98,7 +99,7 @@ _TIED = ol.Model(LAYOUT, ol.Erf(), tied={"v": "z"})
     [
         (ERF, ol.GradientDescent(0.2, 60, save_every=6, weight_decay=0.01, rates={"m": 0.5})),
         (_TIED, ol.GradientDescent(0.2, 60, save_every=6, rates={"m": 0.5})),
-        (ERF, ol.GradientDescent(optax.cosine_decay_schedule(0.4, 60), 60, save_every=6)),
+        (ERF, ol.GradientDescent(optax.cosine_decay_schedule(0.3, 60), 60, save_every=6)),
         (ERF, ol.GradientFlow(12.0, save_every=1.2)),
     ],
     ids=["decay", "tied", "schedule", "flow"],
@@ -111,10 +112,11 @@ def test_long_steps_estimate_what_all_steps_do(monkeypatch, model, rule):
     slow = ol.integrate(model, TASK, start, rule).trust
     assert slow.largest > 0.01
     # The theory's own way in place of that of the few neurons, and long steps: of first order in a seventh.
-    np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.3 * slow.largest)
-    # Of a loss that is nearly 0, which is of second order in what overlaps are off by: twice as far off.
+    np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.25 * slow.largest)
+    # Of a loss that is nearly 0, which is of second order in what overlaps are off by: twice as far off; one of 0, of
+    # which nothing is left to see, to a hundred thousandth of that of the start.
     assert quick.loss_beside[-1] - quick.loss[-1] == pytest.approx(
-        slow.loss_beside[-1] - slow.loss[-1], rel=0.6, abs=1e-3 * float(quick.loss[0])
+        slow.loss_beside[-1] - slow.loss[-1], rel=0.5, abs=1e-5 * float(quick.loss[0])
     )
 
 
@@ -122,6 +124,7 @@ def test_long_steps_estimate_what_all_steps_do(monkeypatch, model, rule):
     ("rule", "task", "expected"),
     [
         (ol.GradientDescent(0.1, 20), TASK, True),
+        (ol.GradientDescent(optax.cosine_decay_schedule(0.1, 20), 20, rates={"u": 0.0}), TASK, True),
         (ol.GradientFlow(1.0), TASK, True),
         (ol.GradientDescent(0.1, 20, momentum=0.5), TASK, False),
         (ol.GradientDescent(0.1, 20, clip_norm=0.5), TASK, False),
@@ -134,6 +137,8 @@ def test_long_steps_are_those_of_a_rule_that_draws_nothing_and_remembers_nothing
     assert departure.can_be_long(rule, task, record) is expected
     few = Record(*(a[:5] for a in (record.time, record.step, record.loss)), {"transfer": np.zeros((5, 4, 4))})
     assert not departure.can_be_long(rule, task, few)
+    ended = Record(np.where(record.time < 5, record.time, np.nan), record.step, record.loss, record.saved)
+    assert not departure.can_be_long(rule, task, ended)
 
 
 def test_in_many_dimensions_the_estimate_is_not_the_error_of_the_few_neurons(monkeypatch):

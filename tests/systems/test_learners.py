@@ -74,12 +74,11 @@ def test_a_run_learns_and_what_it_saves_and_ends_with_are_of_its_position(system
 @SYSTEM
 def test_members_of_a_batch_are_runs_alone(system):
     learners, positions, task = batch_of(system)
-    # Runs alone are the program of the test above.
-    batch = learn(learners, task, positions, rule(), fields=system.per_member, progress=False)
+    batch = learn(learners, task, positions, rule(momentum=0.5), fields=system.per_member, progress=False)
     for i in range(2):
         own = [every(getattr(learners, name), i) for name in system.per_member]
         alone = eqx.tree_at(lambda t: [getattr(t, name) for name in system.per_member], learners, own)
-        single = learn(alone, task, every(positions, i), rule(), progress=False)
+        single = learn(alone, task, every(positions, i), rule(momentum=0.5), progress=False)
         assert_close(every((batch.loss, batch.saved, batch.final), i), (single.loss, single.saved, single.final),
                      N_STEPS * 200 * EPS)  # fmt: skip
 
