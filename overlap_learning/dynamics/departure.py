@@ -22,7 +22,7 @@ from overlap_learning.tasks.task import Task
 
 #: Long steps, in which a departure is followed.
 N_CYCLES = 7
-#: Damping of the stages of a step. With the usual 0.05 what is stiff falls by a twentieth in a step, and the loss, which
+#: Damping of the stages of a step. With the usual 0.05 what is stiff falls by a twentieth in one, and the loss, which
 #: is made of that where it is small, is seen too large; with 0.5 it falls by a third, for an eighth more stages.
 DAMPING = 0.5
 #: Iterations for the largest curvature: before the first long step, and, from where they ended, before each other one.
