@@ -187,8 +187,8 @@ class Overlaps(Module):
     def entries(self) -> dict[str, jax.Array]:
         """All distinct overlaps by name, each of shape [...] (the batch axes)."""
         rows, columns = self.layout.entry_indices
-        values = self.gram[..., rows, columns]
-        return {name: values[..., i] for i, name in enumerate(self.layout.entry_names)}
+        values = in_numpy(self.gram)[..., rows, columns]
+        return {name: jnp.asarray(values[..., i]) for i, name in enumerate(self.layout.entry_names)}
 
 
 def with_gram(overlaps: Overlaps, gram: jax.Array) -> Overlaps:

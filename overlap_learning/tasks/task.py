@@ -9,7 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import assembled, described, floating, in_jax, is_mask, is_traced, is_zero, later, scalar
+from overlap_learning.checks import (
+    assembled,
+    described,
+    floating,
+    in_jax,
+    in_numpy,
+    is_mask,
+    is_traced,
+    is_zero,
+    later,
+    namespace,
+    scalar,
+)
 from overlap_learning.guides import guide
 from overlap_learning.model.model import Model, check_model
 from overlap_learning.module import Module
@@ -136,7 +148,10 @@ class Task(Module):
         activity_penalty: ArrayLike | None = None,
         state_noise: ArrayLike | None = None,
     ):
-        arrays = _with_channels({"inputs": inputs, "targets": targets, "weights": weights})
+        given = _given({"inputs": inputs, "targets": targets, "weights": weights})
+        dtype = jnp.result_type(*(array for array in given.values() if array.dtype != bool))
+        arrays = _with_channels(in_numpy(given))
+        xp = namespace(arrays)
         for name, array in arrays.items():
             if array.ndim != 3 or 0 in array.shape:
                 channels = "n_in" if name == "inputs" else "n_out"
@@ -147,7 +162,7 @@ class Task(Module):
         errors = (*arrays["targets"].shape[:2], _channels_of(loss, arrays["targets"].shape))
         counts = is_mask(weights)
         if arrays["weights"].shape == (*errors[:2], 1) and (counts or np.ndim(weights) == 2):
-            arrays["weights"] = jnp.broadcast_to(arrays["weights"], errors)
+            arrays["weights"] = xp.broadcast_to(arrays["weights"], errors)
         shapes = {name: array.shape for name, array in arrays.items()}
         if not shapes["inputs"][:2] == shapes["targets"][:2] or shapes["weights"] != errors:
             raise ValueError(
@@ -155,7 +170,6 @@ class Task(Module):
                 + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
                 + f".{guide('task')}"
             )
-        dtype = jnp.result_type(*(array for array in arrays.values() if array.dtype != bool))
         dt = scalar(
             dt, "Task: dt", "above 0 and below 2 (else Euler's leak 1 - dt makes every state grow)", 0, 2 - 1e-9
         )
@@ -166,14 +180,14 @@ class Task(Module):
                 raise ValueError("Task: weights are a mask that lets nothing through; True is where an error counts.")
             arrays["weights"] = arrays["weights"] / arrays["weights"].sum()
         # What is not counted may be anything, and is not to reach a gradient.
-        reads = jnp.broadcast_to(arrays["weights"] != 0, shapes["targets"])
+        reads = xp.broadcast_to(arrays["weights"] != 0, shapes["targets"])
         fill = 0 if loss is None else _counted(arrays["targets"], reads)
-        arrays["targets"] = jnp.where(reads | jnp.isfinite(arrays["targets"]), arrays["targets"], fill)
+        arrays["targets"] = xp.where(reads | xp.isfinite(arrays["targets"]), arrays["targets"], fill)
         for name, array in arrays.items():
             if is_traced(array):
                 is_weight = name == "weights"
                 arrays[name] = later(array, lambda x, low=0 if is_weight else -jnp.inf: jnp.isfinite(x) & (x >= low))
-        self.trials = GivenTrials(**arrays)
+        self.trials = GivenTrials(**{name: jnp.asarray(array) for name, array in arrays.items()})
         self.dt = jax.lax.convert_element_type(dt, dtype)
         self.error = loss
         self.activity_penalty = _amount(activity_penalty, "activity_penalty", dtype)
@@ -229,7 +243,8 @@ class Task(Module):
     @property
     def times(self) -> jax.Array:
         """The time of each reading y[k], shape [T], in neuronal time constants."""
-        return self.dt * jnp.arange(self.n_steps)
+        dt = in_numpy(self.dt)
+        return jnp.asarray(dt * namespace(dt).arange(self.n_steps, dtype=dt.dtype))
 
     def loss(self, outputs: jax.Array, activity: jax.Array | None = None) -> jax.Array:
         """`sum(weights * (outputs - targets)^2)`, or that of another error, with the penalty on activity, shape [].
@@ -387,16 +402,20 @@ def _amount(value: ArrayLike | None, name: str, dtype: Any) -> jax.Array | None:
     return None if is_zero(value) else jax.lax.convert_element_type(found, dtype)
 
 
-def _with_channels(given: dict[str, Any]) -> dict[str, jax.Array]:
-    """Arrays of a task with all three axes, where it is plain which one was left out; a mask stays one of booleans.
+def _given(given: dict[str, Any]) -> dict[str, jax.Array]:
+    """Arrays of a task as numbers; a mask stays one of booleans.
 
     Raises:
         ValueError: if one is no rectangular array of real numbers.
     """
-    arrays = {
+    return {
         name: in_jax(value) if name == "weights" and is_mask(value) else floating(value, f"Task: {name}")
         for name, value in given.items()
     }
+
+
+def _with_channels(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Arrays of a task with all three axes, where it is plain which one was left out."""
     whole = {array.shape[:2] for array in arrays.values() if array.ndim == 3}
     return {name: array[..., None] if {array.shape} == whole else array for name, array in arrays.items()}
 
@@ -427,11 +446,12 @@ def _channels_of(loss: Error | None, shape: tuple[int, ...]) -> int:
     return found.shape[2]
 
 
-def _counted(targets: jax.Array, reads: jax.Array) -> jax.Array:
+def _counted(targets: Any, reads: Any) -> Any:
     """A target of each output that counts, shape [n_out], at which an error of one's own is defined; 0 if none does."""
-    first = jnp.argmax(reads.reshape(-1, reads.shape[-1]), axis=0)
-    found = targets.reshape(-1, reads.shape[-1])[first, jnp.arange(reads.shape[-1])]
-    return jnp.where(jnp.isfinite(found), found, 0)
+    xp = namespace(targets, reads)
+    first = xp.argmax(reads.reshape(-1, reads.shape[-1]), axis=0)
+    found = targets.reshape(-1, reads.shape[-1])[first, xp.arange(reads.shape[-1])]
+    return xp.where(xp.isfinite(found), found, 0)
 
 
 def check_squares(task: Task, caller: str) -> None:
