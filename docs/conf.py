@@ -24,6 +24,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / "
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402
+import numpy.typing  # noqa: E402
 
 # The API pages import the package, and the theory computes in 64 bits. Before any jax call.
 jax.config.update("jax_enable_x64", True)
@@ -161,6 +162,8 @@ def link_names(app, what, name, obj, options, lines):
         return match.group(0)
 
     def plain(text):
+        # A letter alone, as in `rank: R.`, would begin a list.
+        text = re.sub(r"((?:^|: )\s*[A-Za-z])\.$", r"\1\.", text)
         return text.replace("|", r"\|").replace("theory page", ":doc:`theory page </theory>`")
 
     block = None
@@ -190,16 +193,23 @@ def keep_colons(app, what, name, obj, options, lines):
         lines[:0] = ["..", ""]
 
 
+def skip_fields(app, what, name, obj, skip, options):
+    """Leave out a named tuple's fields, whose docstrings are their numbers: its attributes are in its own docstring."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 def shorten_signature(app, what, name, obj, options, signature, returns):
-    """Write `ArrayLike` for the union that it stands for."""
+    """Write `ArrayLike` for the unions of jax and numpy that it stands for."""
 
     def shorten(text):
-        return text and text.replace(_ARRAY_LIKE, "ArrayLike")
+        for union in _ARRAY_LIKE:
+            text = text and text.replace(union, "ArrayLike")
+        return text
 
     return shorten(signature), shorten(returns)
 
 
-_ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
+_ARRAY_LIKE = [stringify_annotation(union, "smart") for union in (ArrayLike, numpy.typing.ArrayLike)]
 
 
 def setup(app):
@@ -208,6 +218,7 @@ def setup(app):
     app.connect("autodoc-process-docstring", keep_colons, priority=450)
     app.connect("autodoc-process-docstring", link_names, priority=900)
     app.connect("autodoc-process-signature", shorten_signature)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("env-before-read-docs", execute.execute)
     app.connect("env-check-consistency", check_public_names)
     return {"parallel_read_safe": True}

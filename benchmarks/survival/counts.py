@@ -70,5 +70,7 @@ def markdown(path: Path) -> str:
     made_with, counts = _read(path)
     named = ", ".join(f"{name} {version}" for name, version in made_with["versions"].items() if version)
     rows = [f"| {each.title} | {each.n:,} | {each.bad} | {each.remark} | {each.date} |" for each in counts]
-    head = [f"{named}; {made_with['system']}\n", "| what | how many | bad | | on |", "|---|--:|--:|---|---|"]
+    # The rest of a system's name is the build of its kernel.
+    system = made_with["system"].partition("-")[0]
+    head = [f"{named}; {system}\n", "| what | how many | bad | | on |", "|---|--:|--:|---|---|"]
     return "\n".join(head + rows)

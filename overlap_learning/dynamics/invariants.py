@@ -34,8 +34,8 @@ def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array
         rates: relative learning rates P.
 
     Returns:
-        Linear: the eigenvalues in ascending order, shape [d]; for P > 0, n_in + rank of them are at most 0, the others
-        at least 0. Else: the gauge numbers, shape [R (R + 1) / 2].
+        For linear phi the eigenvalues in ascending order, shape [d]; for P > 0, n_in + rank of them are at most 0,
+        the others at least 0. Else: the gauge numbers, shape [R (R + 1) / 2].
 
     Raises:
         ValueError: if layouts differ.

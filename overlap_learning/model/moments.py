@@ -25,7 +25,7 @@ def visible_moments(network: BulkNetwork | ReducedNetwork, order: int) -> jax.Ar
         order: the highest j.
 
     Returns:
-        shape [order + 1, rank + n_out, n_in + rank]: rows v, z, columns m, u.
+        The moments, shape [order + 1, rank + n_out, n_in + rank], with rows v, z and columns m, u.
 
     Raises:
         ValueError: if the network is of another kind.

@@ -80,8 +80,7 @@ class Overlaps(Module):
 
         Args:
             layout: the `Layout`.
-            **entries: overlaps by name: "zm" sets the z-m block (a number where it is 1 x 1, else an array of the
-            block's
+            **entries: overlaps by name: "zm" sets the z-m block (a number where it is 1 x 1, else an array of its
                 shape), "z1u2" one entry. The mirror image is set with it.
 
         Raises:

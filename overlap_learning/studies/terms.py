@@ -15,7 +15,7 @@ def metric_terms(model: Model) -> np.ndarray:
         model: the `Model`.
 
     Returns:
-        Coefficients, shape [p, p, p]: entry [a, b, e] is that of overlap e in Gbar[a, b], all in the order of
+        Coefficients, shape [p, p, p], where entry [a, b, e] is that of overlap e in Gbar[a, b], all in the order of
         `layout.entry_names`.
 
     Source: Ger & Barak 2026, eq. 9 and Fig. 11.

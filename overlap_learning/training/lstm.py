@@ -17,7 +17,7 @@ from overlap_learning.tasks.task import Task
 class LSTM(eqx.Module):
     """Layers of long short-term memory and a linear readout of the last.
 
-    Each is the cell of equinox. From an input x and its state h, c, with the sigmoid s,
+    Each is the cell of equinox. From an input x and its state h, c, with the sigmoid s::
 
         i, f, g, o = s, s, tanh, s of (W_ih x + W_hh h + b), four blocks of N rows each
         c <- f c + i g

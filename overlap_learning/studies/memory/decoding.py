@@ -114,7 +114,7 @@ def decode_history(
             argument is out of range.
 
     Source: Ger & Barak 2026, Figs. 4, 9, 10, for the question (they decode single twins); Fisher 1935 for flips of
-        signs; Pesarin & Salmaso 2010 for the combination of tests; Nadeau & Bengio 2003 for the interval.
+    signs; Pesarin & Salmaso 2010 for the combination of tests; Nadeau & Bengio 2003 for the interval.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -181,7 +181,7 @@ def decode_single_twins(
             argument is out of range.
 
     Source: Ger & Barak 2026, Figs. 4, 9, 10 (whose twins were split between training and test from the second phase
-        on); Korn & Graubard 1998 for the interval.
+    on); Korn & Graubard 1998 for the interval.
 
     Examples:
         >>> from overlap_learning.studies.memory.decoding import decode_single_twins

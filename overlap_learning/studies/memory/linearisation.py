@@ -112,7 +112,7 @@ def relaxation_rates(
         flat: curvatures below this share of the largest count as 0.
 
     Returns:
-        kappa per unit of learning time, in ascending order, shape [k]: one for each direction that the task pins.
+        kappa per unit of learning time, in ascending order, shape [k], one for each direction that the task pins.
 
     Raises:
         ValueError: if layouts or channels do not match.

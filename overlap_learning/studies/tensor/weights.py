@@ -76,7 +76,8 @@ class WeightTensor(AbstractResult):
         incoming: coefficients of v, M_v, shape [S, c, r].
         factor: F, shape [p, c]: the spanning vectors in an orthonormal frame. Of the theory p = c = d.
         spanning: the spanning vectors over sqrt(N), shape [N, c]; None: those of any network that starts with
-        start: these `Overlaps`.
+            the overlaps `start`.
+        start: `Overlaps` at the start.
         n_start: how many axes of the core, the first ones, span the vectors at the start.
 
     Examples:
