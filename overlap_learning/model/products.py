@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -82,12 +83,18 @@ def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     for i, j in np.ndindex(found.shape):
         for x, y in zip(a[i], b[:, j], strict=True):
             if not (_is_nothing(x) or _is_nothing(y)):
-                found[i, j] = _plus(found[i, j], x * y)
+                found[i, j] = _plus(found[i, j], _of_numbers(lax.mul, operator.mul, x, y))
     return found
 
 
 def _plus(x: Any, y: Any) -> Any:
-    return y if _is_nothing(x) else x if _is_nothing(y) else x + y
+    return y if _is_nothing(x) else x if _is_nothing(y) else _of_numbers(lax.add, operator.add, x, y)
+
+
+def _of_numbers(plain: Callable[[Any, Any], Any], general: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
+    """A sum or product of two numbers; of one type, without the search for their common one, which takes longer."""
+    is_one = isinstance(x, jax.Array) and isinstance(y, jax.Array) and x.aval == y.aval
+    return plain(x, y) if is_one else general(x, y)
 
 
 def _is_nothing(x: Any) -> bool:
