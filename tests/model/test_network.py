@@ -227,6 +227,22 @@ def test_networks_of_other_programs_do_what_those_do():
         assert off <= 15 * n * np.finfo(float).eps, name
 
 
+def test_the_rnn_layer_of_pytorch_is_a_network_in_discrete_time_read_after_its_update():
+    w_in, left, right, w_out, inputs, _ = other_program()
+    n, biases = len(w_in), np.random.default_rng(4).normal(size=(2, len(w_in)))
+    w, r, wanted = left @ right.T / n, np.zeros(n), []
+    for x in inputs:
+        # The equation of its documentation, of two biases.
+        r = np.tanh(w_in @ x + biases[0] + w @ r + biases[1])
+        wanted.append(w_out @ r)
+    with_bias = np.column_stack([w_in, biases.sum(axis=0)])
+    network = ol.Network.from_weights(inputs=with_bias, recurrence=w, readout=w_out, rank=2)
+    task = ol.Task(inputs[None], np.zeros((1, 15, 2)), np.ones((1, 15, 2)), 1.0).with_bias().read_after_update()
+    outputs = ol.simulate(ol.Model(ol.Layout(4, 2, 2), ol.Tanh()), network, task)[0, 1:]
+    # 15 steps of sums over 40 neurons, of activity of order 1.
+    assert np.abs(np.asarray(outputs) - wanted).max() <= 15 * n * np.finfo(float).eps
+
+
 def test_vectors_and_matrices_that_do_not_fit_are_refused():
     w_in, left, right, w_out, *_ = other_program()
     n = len(w_in)
