@@ -13,6 +13,7 @@ from overlap_learning.checks import (
     by_label,
     check_key,
     floating,
+    in_jax,
     in_numpy,
     is_traced,
     later,
@@ -187,7 +188,7 @@ class Overlaps(Module):
         """All distinct overlaps by name, each of shape [...] (the batch axes)."""
         rows, columns = self.layout.entry_indices
         values = in_numpy(self.gram)[..., rows, columns]
-        return {name: jnp.asarray(values[..., i]) for i, name in enumerate(self.layout.entry_names)}
+        return {name: in_jax(values[..., i]) for i, name in enumerate(self.layout.entry_names)}
 
 
 def with_gram(overlaps: Overlaps, gram: jax.Array) -> Overlaps:

@@ -187,7 +187,7 @@ class Task(Module):
             if is_traced(array):
                 is_weight = name == "weights"
                 arrays[name] = later(array, lambda x, low=0 if is_weight else -jnp.inf: jnp.isfinite(x) & (x >= low))
-        self.trials = GivenTrials(**{name: jnp.asarray(array) for name, array in arrays.items()})
+        self.trials = GivenTrials(**{name: in_jax(array) for name, array in arrays.items()})
         self.dt = jax.lax.convert_element_type(dt, dtype)
         self.error = loss
         self.activity_penalty = _amount(activity_penalty, "activity_penalty", dtype)
@@ -244,7 +244,7 @@ class Task(Module):
     def times(self) -> jax.Array:
         """The time of each reading y[k], shape [T], in neuronal time constants."""
         dt = in_numpy(self.dt)
-        return jnp.asarray(dt * namespace(dt).arange(self.n_steps, dtype=dt.dtype))
+        return in_jax(dt * namespace(dt).arange(self.n_steps, dtype=dt.dtype))
 
     def loss(self, outputs: jax.Array, activity: jax.Array | None = None) -> jax.Array:
         """`sum(weights * (outputs - targets)^2)`, or that of another error, with the penalty on activity, shape [].
