@@ -1,7 +1,6 @@
 """The explorer's page, without a browser and in one."""
 
 import http.client
-import os
 import re
 import shutil
 import signal
@@ -67,18 +66,18 @@ def test_a_damaged_address_opens_the_default_and_says_so():
 
 @pytest.fixture(scope="module")
 def served():
-    """The address of a page that the installed program serves, and its process."""
+    """The address of a page that the installed program serves."""
     program = Path(sys.executable).with_name("overlap-learning")
     command = [program, "explore", "--no-browser", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield next(found[0] for line in process.stdout if (found := re.search(r"http://\S+/", line))), process.pid
+            yield next(found[0] for line in process.stdout if (found := re.search(r"http://\S+/", line)))
         finally:
             process.terminate()
 
 
 def test_other_machines_and_pages_of_other_places_are_not_answered(served):
-    port = int(served[0].rstrip("/").rpartition(":")[2])
+    port = int(served.rstrip("/").rpartition(":")[2])
     with socket.socket() as other:
         # The machine by another of its names.
         assert other.connect_ex(("127.0.0.2", port)) != 0
@@ -114,11 +113,13 @@ def browser(tmp_path):
         driver.quit()
 
 
-#: Moves a slider 20 times by a hundredth, each time after the frame that shows all curves of the last.
+#: Moves a slider 20 times by a hundredth, each time after the frame that shows all curves of the last: these curves.
 MOVES = """
-const done = arguments[arguments.length - 1], slider = find('a_zu'); let moves = 0;
-const move = () => { moves++ < 20 ? slider.value += 0.01 : done(); };
-find('eigenvalues_lines').change.connect(() => requestAnimationFrame(() => requestAnimationFrame(move)));
+const done = arguments[arguments.length - 1], slider = find('a_zu'), curves = [];
+const move = () => { slider.value += 0.01; };
+find('eigenvalues_lines').change.connect(() => requestAnimationFrame(() => requestAnimationFrame(() => {
+  curves.push(find('loss_lines').data.ys[0].join()); curves.length < 20 ? move() : done(curves);
+})));
 move();
 """
 
@@ -128,7 +129,6 @@ def test_in_a_browser_a_slider_moves_the_curve(served, browser):
     from selenium.webdriver.support.wait import WebDriverWait
 
     find = "const find = name => Bokeh.documents[0].get_model_by_name(name);"
-    address, process = served
     is_drawn = "window.Bokeh?.documents?.length == 1 && find('status')?.text.startsWith('Integrated')"
 
     def ask(expression):
@@ -140,26 +140,15 @@ def test_in_a_browser_a_slider_moves_the_curve(served, browser):
     def element(name, kind):
         return ask(f"Bokeh.index.find_one(find('{name}')).shadow_el.querySelector('{kind}')")
 
-    def seconds():
-        """Processor time of the page and of the program: what others do on this machine does not count."""
-        page = {
-            entry["name"]: entry["value"] for entry in browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
-        }
-        user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return page["TaskDuration"] + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-    browser.get(address)
+    browser.get(served)
     until(is_drawn)
     first = ask("Array.from(find('loss_lines').data.ys[0])")
     # By the keyboard, as a person without a mouse.
     element("a_zu", ".noUi-handle").send_keys(Keys.ARROW_RIGHT)
     until("location.search.includes('zu:0.26')")
     assert ask("Array.from(find('loss_lines').data.ys[0])") != first
-    # At once: less than 150 ms from a move to the picture, were nobody else on this machine.
-    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
-    before = seconds()
-    browser.execute_async_script(find + MOVES)
-    assert (seconds() - before) / 20 < 0.15
+    # As a hand that drags: each move draws curves of its own. How fast: `python -m benchmarks.explorer`.
+    assert len(set(browser.execute_async_script(find + MOVES))) == 20
     element("equivalent", "button").click()
     until("find('status').text.includes('b is equivalent to a') && find('loss_lines').data.ys.length == 2")
     # The address alone brings both networks back.
@@ -167,7 +156,7 @@ def test_in_a_browser_a_slider_moves_the_curve(served, browser):
     browser.get(browser.current_url)
     until(is_drawn)
     assert ask("Array.from(find('loss_lines').data.ys[1])") == b
-    browser.get(f"{address}?rank=0")
+    browser.get(f"{served}?rank=0")
     until(is_drawn)
     assert ask("find('notice').visible && find('notice').text").startswith("The address says no state")
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")] == []
