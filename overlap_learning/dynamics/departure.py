@@ -3,14 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from overlap_learning.checks import is_traced
+from overlap_learning.checks import in_numpy, is_traced
 from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.record import Record
 from overlap_learning.learning.rules import AbstractRule
@@ -70,8 +70,22 @@ def departure(
 
     Source: for the method, Verwer, Hundsdorfer & Sommeijer 1990, Numer. Math. 57, 157.
     """
-    decay = cast(Any, rule).weight_decay
-    return _followed(learner, spanning, decay, task, record.time, record.saved["transfer"])
+    time, transfer = in_numpy((record.time, record.saved["transfer"]))
+    # Points that were not reached are where it ended.
+    known = np.where(np.isfinite(time), time, np.nanmax(time))
+    ends = np.linspace(0.0, known[-1], N_CYCLES + 1)
+    seen = np.concatenate([ends[:1], (ends[1:] + ends[:-1]) / 2, ends[-1:]])
+    size = spanning.shape[-1]
+    way = _interpolated(seen, known, transfer.reshape(-1, len(spanning), size, size))
+    # Not drawn in the program, in which that would take a third of what there is to compile.
+    drawn = np.random.default_rng(0).standard_normal((spanning.shape[0] * spanning.shape[1], learner.model.layout.size))
+    direction = learner.model.free(drawn)
+    courses = _followed(learner, spanning, cast(Any, rule).weight_decay, task, ends[1], way, direction)
+    free, closed = (
+        {name: _interpolated(time, seen, values) for name, values in zip(BESIDE, course, strict=True)}
+        for course in in_numpy(courses)
+    )
+    return free, closed
 
 
 @compiled
@@ -80,19 +94,22 @@ def _followed(
     spanning: jax.Array,
     decay: jax.Array,
     task: Task,
-    time: jax.Array,
-    transfer: jax.Array,
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Overlaps and losses of neurons as they learn, and in the theory, at the saved points."""
+    duration: jax.Array,
+    way: jax.Array,
+    direction: jax.Array,
+) -> tuple[tuple[jax.Array, ...], ...]:
+    """Overlaps and losses of neurons as they learn, and in the theory: at the start, the middle of each step, the end.
+
+    Args:
+        learner: the neurons.
+        spanning: what transfer matrices act upon.
+        decay: of the weights.
+        task: the trials.
+        duration: of a step.
+        way: the transfer of the theory where it is seen, for each population.
+        direction: in which the largest curvature is looked for first.
+    """
     size = learner.model.layout.size
-    kept = dataclasses.replace(learner, kept=jnp.zeros(()))
-    # Points that were not reached are where it ended.
-    known = jnp.where(jnp.isfinite(time), time, jnp.nanmax(time))
-    ends = jnp.linspace(0.0, known[-1], N_CYCLES + 1)
-    duration = known[-1] / N_CYCLES
-    middles = (ends[1:] + ends[:-1]) / 2
-    seen = jnp.concatenate([ends[:1], middles, ends[-1:]])
-    way = _interpolated(seen, known, transfer.reshape(-1, len(spanning), *2 * spanning.shape[-1:]))
 
     def at(transfer):
         return learner.model.free((spanning @ transfer)[..., -size:].reshape(-1, size))
@@ -103,72 +120,133 @@ def _followed(
     def seen_at(vectors):
         return gram(vectors), learner.loss(Neurons(vectors), task)
 
-    def drift(vectors, learner=learner):
-        value, slope = learner.gradient(Neurons(vectors), task)
+    def drift(vectors, kept):
+        value, slope = dataclasses.replace(learner, kept=kept).gradient(Neurons(vectors), task)
         return value, slope.vectors, -(slope.vectors + decay * vectors) * learner.rates.vectors
 
     def long_step(carry, now):
         delta, direction = carry
         transfer, n_iterations = now
         base = at(transfer)
-        loss_there, _, pulled = drift(base, kept)
-        loss, slope, first = drift(base + delta)
-
-        def turned(_, found):
-            direction = found[0] / _norm(found[0])
-            nearby = NEARBY * _norm(base)
-            there = (drift(base + delta + nearby * direction)[2] - first) / nearby
-            return there, _norm(there)
-
-        direction, curvature = lax.fori_loop(0, n_iterations, turned, (direction, jnp.zeros(())))
-
-        def moved(delta):
-            return duration * (drift(base + delta)[2] - pulled)
-
-        end = _stepped(moved, delta, duration * (first - pulled), _n_stages(MARGIN * curvature * duration))
+        step = _long_step(drift, base, delta, direction, duration, n_iterations)
         # Half of the step is done in its middle, which is where the theory is.
-        half = (end - delta) / 2
-        loss = loss + jnp.sum(learner.weights[:, None] * slope * half)
-        return (end, direction), ((gram(base + delta + half), loss), (gram(base), loss_there))
+        half = (step.departure - delta) / 2
+        loss = step.loss + jnp.sum(learner.weights[:, None] * step.slope * half)
+        return (step.departure, step.direction), ((gram(base + delta + half), loss), (gram(base), step.loss_there))
 
     start, end = at(way[0]), at(way[-1])
-    direction = jax.random.normal(jax.random.key(0), start.shape)
     n_iterations = jnp.full(N_CYCLES, LATER).at[0].set(FIRST)
     within = (way[1:-1], n_iterations)
     (delta, _), within = lax.scan(long_step, (jnp.zeros_like(start), direction), within)
+    # One after another: each would be compiled on its own.
+    edges = lax.map(seen_at, jnp.stack([start, end + delta, end]))
 
-    before = seen_at(start)
+    def course(within: Any, last: int) -> tuple[jax.Array, ...]:
+        parts = zip(edges, within, strict=True)
+        return tuple(jnp.concatenate([edge[:1], between, edge[last][None]]) for edge, between in parts)
 
-    def course(within: Any, last: jax.Array) -> dict[str, jax.Array]:
-        edges = zip(before, within, seen_at(last), strict=True)
-        parts = (jnp.concatenate([first[None], between, last[None]]) for first, between, last in edges)
-        return {name: _interpolated(time, seen, part) for name, part in zip(BESIDE, parts, strict=True)}
-
-    return course(within[0], end + delta), course(within[1], end)
+    return course(within[0], 1), course(within[1], 2)
 
 
-def _stepped(
-    moved: Callable[[jax.Array], jax.Array], start: jax.Array, first: jax.Array, n_stages: jax.Array
-) -> jax.Array:
-    """The end of a long step.
+class _Step(NamedTuple):
+    """A long step, as far as it is done.
+
+    Attributes:
+        n_asked: how many times the gradient was asked for.
+        at: the departure at which it is asked for next.
+        pulled: the velocity of the theory.
+        loss_there: the loss of the theory.
+        first: the velocity where the step begins.
+        loss: the loss there.
+        slope: the gradient there.
+        direction: of the largest curvature, as far as it is known.
+        n_stages: of the step.
+        departure: of the last stage.
+        older: that before it.
+        t: the polynomial of the last stage at w0, by which it is divided.
+        t_older: that before it.
+    """
+
+    n_asked: jax.Array
+    at: jax.Array
+    pulled: jax.Array
+    loss_there: jax.Array
+    first: jax.Array
+    loss: jax.Array
+    slope: jax.Array
+    direction: jax.Array
+    n_stages: jax.Array
+    departure: jax.Array
+    older: jax.Array
+    t: jax.Array
+    t_older: jax.Array
+
+
+def _long_step(
+    drift: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]],
+    base: jax.Array,
+    delta: jax.Array,
+    direction: jax.Array,
+    duration: jax.Array,
+    n_iterations: jax.Array,
+) -> _Step:
+    """A long step of a departure.
+
+    What asks for the gradient takes turns in one loop: a program has one of it, and it is most of what is compiled.
 
     Args:
-        moved: the duration times the velocity.
-        start: where it begins.
-        first: what `moved` is there.
-        n_stages: how many times that is asked for, with the first.
+        drift: the loss, the gradient and the velocity at some vectors, and how much is kept of a gradient that leaves
+            what is linear.
+        base: the vectors in the theory.
+        delta: the departure at the beginning.
+        direction: of the largest curvature, as far as it is known.
+        duration: of the step.
+        n_iterations: for the largest curvature.
     """
-    at, slope = _shape(n_stages)
+    nearby = NEARBY * _norm(base)
 
-    def stage(_, now):
-        last, older, t_last, t_older = now
-        t = 2 * at * t_last - t_older
-        by_last, by_older, by_moved = 2 * at * t_last / t, -t_older / t, 2 * slope * t_last / t
-        return by_last * last + by_older * older + by_moved * moved(last), last, t, t_last
+    def there(step, value, slope, velocity):
+        return step._replace(at=delta, pulled=velocity, loss_there=value)
 
-    # The polynomials T_1 = w0 and T_0 = 1 at w0, by which stages are divided.
-    end, *_ = lax.fori_loop(1, n_stages, stage, (start + slope / at * first, start, at, jnp.ones(())))
-    return end
+    def here(step, value, slope, velocity):
+        aside = delta + nearby * step.direction / _norm(step.direction)
+        return step._replace(at=aside, first=velocity, loss=value, slope=slope)
+
+    def turned(step, value, slope, velocity):
+        turn = (velocity - step.first) / nearby
+        curvature = _norm(turn)
+        # The polynomials T_1 = w0 and T_0 = 1 at w0.
+        n_stages = _n_stages(MARGIN * curvature * duration)
+        w0, ratio = _shape(n_stages)
+        departure = delta + ratio / w0 * duration * (step.first - step.pulled)
+        is_last = step.n_asked == 2 + n_iterations
+        return step._replace(
+            at=jnp.where(is_last, departure, delta + nearby * turn / curvature), direction=turn, n_stages=n_stages,
+            departure=departure, older=delta, t=w0, t_older=jnp.ones(()),
+        )  # fmt: skip
+
+    def staged(step, value, slope, velocity):
+        w0, ratio = _shape(step.n_stages)
+        t = 2 * w0 * step.t - step.t_older
+        by_last, by_older, by_moved = 2 * w0 * step.t / t, -step.t_older / t, 2 * ratio * step.t / t
+        moved = duration * (velocity - step.pulled)
+        departure = by_last * step.departure + by_older * step.older + by_moved * moved
+        return step._replace(at=departure, departure=departure, older=step.departure, t=t, t_older=step.t)
+
+    def ask(step):
+        value, slope, velocity = drift(base + step.at, jnp.where(step.n_asked == 0, 0.0, 1.0))
+        turn = jnp.minimum(step.n_asked, jnp.where(step.n_asked < 2 + n_iterations, 2, 3))
+        step = step._replace(n_asked=step.n_asked + 1)
+        return lax.switch(turn, (there, here, turned, staged), step, value, slope, velocity)
+
+    def goes_on(step):
+        # The first stage asks for nothing new.
+        return step.n_asked < 2 + n_iterations + step.n_stages - 1
+
+    zero, zeros = jnp.zeros(()), jnp.zeros_like(base)
+    start = _Step(jnp.zeros((), int), zeros, zeros, zero, zeros, zero, zeros, direction, jnp.full((), STAGES[0]), zeros,
+                  zeros, zero, zero)  # fmt: skip
+    return lax.while_loop(goes_on, ask, start)
 
 
 def _norm(vectors: jax.Array) -> jax.Array:
@@ -193,8 +271,10 @@ def _shape(n_stages: jax.Array) -> tuple[jax.Array, jax.Array]:
     return at, jnp.sinh(angle) / (n_stages * jnp.tanh(n_stages * angle))
 
 
-def _interpolated(at: jax.Array, points: jax.Array, values: jax.Array) -> jax.Array:
+def _interpolated(at: np.ndarray, points: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Values at points, between them; not known where it is not known at which."""
-    columns = values.reshape(len(points), -1).T.astype(float)
-    found = jax.vmap(lambda column: jnp.interp(at, points, column))(columns)
-    return jnp.where(jnp.isnan(at), jnp.nan, found).T.reshape(len(at), *values.shape[1:])
+    after = np.clip(np.searchsorted(points, at), 1, len(points) - 1)
+    gap = points[after] - points[after - 1]
+    share = (at - points[after - 1]) / np.where(gap > 0, gap, 1.0)
+    share = share.reshape(-1, *[1] * (values.ndim - 1))
+    return (1 - share) * values[after - 1] + share * values[after]

@@ -101,25 +101,32 @@ def largest_curvature(learner: AbstractLearner, position: Any, task: Task) -> ja
     speed = jnp.sqrt(ravel_pytree(rates)[0])
     size = jnp.finfo(at.dtype).eps ** (1 / 3) * jnp.linalg.norm(at)
 
-    def gradient(x):
-        return ravel_pytree(learner.gradient(unravel(x), task)[1])[0]
-
     def times(x):
-        return speed * (gradient(at + size * speed * x) - gradient(at - size * speed * x)) / (2 * size)
+        def gradient(sign):
+            return ravel_pytree(learner.gradient(unravel(at + sign * size * speed * x), task)[1])[0]
+
+        # One after another: each gradient would be compiled on its own.
+        ahead, behind = lax.map(gradient, jnp.array([1.0, -1.0], at.dtype))
+        return speed * (ahead - behind) / (2 * size)
 
     def extreme(shift):
-        def step(_, x):
-            moved = times(x) - shift * x
-            norm = jnp.linalg.norm(moved)
-            return moved / jnp.where(norm > 0, norm, 1.0)
+        def step(_, now):
+            x, _ = now
+            moved = times(x)
+            turned = moved - shift * x
+            norm = jnp.linalg.norm(turned)
+            return turned / jnp.where(norm > 0, norm, 1.0), x @ moved
 
-        start = jax.random.normal(jax.random.key(0), at.shape, at.dtype)
-        x = lax.fori_loop(0, N_ITERATIONS, step, start / jnp.linalg.norm(start))
-        return x @ times(x)
+        # Of no key: to draw in the program takes longer to compile than all else. Positions of a theory are small.
+        start = np.random.default_rng(0).standard_normal(at.shape).astype(at.dtype)
+        return lax.fori_loop(0, N_ITERATIONS + 1, step, (start / np.linalg.norm(start), jnp.zeros((), at.dtype)))[1]
 
     # The largest in size may be negative; all others are then positive from it.
-    first = extreme(jnp.zeros((), at.dtype))
-    return lax.cond(first < 0, extreme, lambda shift: shift, first)
+    def goes_on(now):
+        n_found, found = now
+        return (n_found == 0) | ((n_found == 1) & (found < 0))
+
+    return lax.while_loop(goes_on, lambda now: (now[0] + 1, extreme(now[1])), (0, jnp.zeros((), at.dtype)))[1]
 
 
 def _momentum(rule: AbstractRule) -> Any:

@@ -76,17 +76,24 @@ def test_trust_is_the_closure_error_and_is_saved(tmp_path):
 
 def test_a_long_step_is_a_chebyshev_polynomial_that_is_stable_up_to_its_reach():
     reach = 80.0
-    n_stages = departure._n_stages(jnp.asarray(reach))
-    # Velocities that are -1 to -80 times where something is.
+    # Velocities that are -1 to -80 times where something is, in a step of duration 1 without a pull of the theory.
     x = jnp.linspace(0, -reach, 2001)
-    by = departure._stepped(lambda at: x * at, jnp.ones_like(x), x, n_stages)
+    drift = lambda at, kept: (jnp.sum(at), at, kept * x * at)  # noqa: E731
+    ones, n_iterations = jnp.ones_like(x), 100
+    step = departure._long_step(drift, 0 * x, ones, ones, jnp.ones(()), jnp.asarray(n_iterations))
+    by, n_stages = step.departure, step.n_stages
+    assert step.n_asked == 2 + n_iterations + n_stages - 1
+    assert (step.loss_there, step.loss) == (0, 2001)
+    # The curvature is found to a hundredth, from below, and taken a quarter larger.
+    assert departure._n_stages(jnp.asarray(1.2 * reach)) <= n_stages <= departure._n_stages(jnp.asarray(1.25 * reach))
     at, slope = map(float, departure._shape(n_stages))
     polynomial = np.polynomial.Chebyshev.basis(int(n_stages))
     np.testing.assert_allclose(by, polynomial(at + slope * x) / polynomial(at), rtol=0, atol=1e-12)
     assert jnp.abs(by).max() <= 1
     # To first order a mode is multiplied as by the flow: what is left out is of second order in 0.04.
     assert by[1] - 1 == pytest.approx(float(x[1]), rel=0.5 * abs(float(x[1])))
-    # With a stage less it would not be: the number grows as a root.
+    # Of as many as are needed for that reach, with a stage less it would not be: the number grows as a root.
+    n_stages = departure._n_stages(jnp.asarray(reach))
     at, slope = map(float, departure._shape(n_stages - 1))
     assert (1 + at) / slope < reach < 2 * n_stages**2
 

@@ -1,10 +1,13 @@
 """Stability: a loss that rises, and the largest stable learning rate."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import overlap_learning as ol
+from overlap_learning.learning.learner import AbstractLearner
+from overlap_learning.learning.stability import largest_curvature
 
 LAYOUT = ol.Layout()
 LINEAR = ol.Model(LAYOUT, ol.Linear())
@@ -39,3 +42,25 @@ def test_a_loss_that_momentum_carries_up_is_not_said_to_be_unstable():
     solution = ol.integrate(LINEAR, TASK, START, ol.GradientDescent(0.005, 400, momentum=0.95))
     assert 0.1 * float(solution.stats["stable_rate"]) > 0.005
     assert "momentum overshot" in repr(solution)
+
+
+class Quadratic(AbstractLearner):
+    """`L = sum_i c_i x_i^2 / 2`."""
+
+    rates: jax.Array
+    curvatures: jax.Array
+
+    def loss(self, position, task):
+        return jnp.sum(self.curvatures * position**2) / 2
+
+    def gradient(self, position, task):
+        return self.loss(position, task), self.curvatures * position
+
+
+@pytest.mark.parametrize("curvatures", [[-9.0, 4.0, 1.0], [9.0, 4.0, -1.0], [-3.0, -9.0, -1.0]])
+def test_the_largest_curvature_is_the_largest_and_not_the_largest_in_size(curvatures):
+    """Along what learns, where it is the curvature times the rate."""
+    rates = np.array([1.0, 0.5, 2.0])
+    found = largest_curvature(Quadratic(jnp.asarray(rates), jnp.asarray(curvatures)), jnp.ones(3), TASK)
+    # Of the second power iteration the two largest differ by a half or more: 50 leave a part in 1e8.
+    assert float(found) == pytest.approx(max(rates * curvatures), rel=1e-7)
