@@ -240,7 +240,7 @@ def fit_of(solution: Solution, learner: TensorLearner, recordings: Recordings, m
     """The `Fit` of what the engine returned."""
     positions = in_numpy(solution.final)
     n_seeds = len(positions["rows"])
-    each = [in_order(learner.network(jax.tree.map(lambda a, i=i: a[i], positions))) for i in range(n_seeds)]
+    each = [in_order(_network(learner, jax.tree.map(lambda a, i=i: a[i], positions))) for i in range(n_seeds)]
     activity = jnp.asarray(recordings.activity)
     deviance = [np.asarray(learner.likelihood.deviance(activity, network.signal()), float) for network in each]
     recorded = recordings.mask
@@ -301,16 +301,29 @@ def seen_components(network: TensorNetwork) -> list[np.ndarray]:
     return [trials - trials.mean(axis=0), *network.neurons]
 
 
+@eqx.filter_jit
+def _network(learner: TensorLearner, position: Any) -> TensorNetwork:
+    return learner.network(position)
+
+
 def _curvature(network: TensorNetwork, learner: TensorLearner, train: jax.Array, deviance: float) -> np.ndarray:
     """`sum J^T J` of the signal by the trial factors, weighted by the curvature of the likelihood, of what trains."""
     solver = network.solver
     network = eqx.tree_at(lambda n: n.solver, network, solver.forwards(), is_leaf=lambda leaf: leaf is solver)
 
+    return np.asarray(_products(network, learner, train, jnp.asarray(deviance)), float)
+
+
+@eqx.filter_jit
+def _products(network: TensorNetwork, learner: TensorLearner, train: jax.Array, deviance: jax.Array) -> jax.Array:
+    """The same, shape [K, R, R]."""
+
     def signal(trials):
         return eqx.tree_at(lambda n: n.trials, network, trials).signal()
 
-    weights = train * learner.likelihood.curvature(network.signal(), jnp.asarray(deviance))
+    weights = train * learner.likelihood.curvature(network.signal(), deviance)
     # A trial's signal depends on its own factors only, so that one tangent serves all trials.
     units = jnp.eye(network.rank, dtype=network.trials.dtype)
     slopes = [jax.jvp(signal, (network.trials,), (jnp.broadcast_to(unit, network.trials.shape),))[1] for unit in units]
-    return np.array([[jnp.sum(weights * a * b, axis=(1, 2)) for b in slopes] for a in slopes], float).transpose(2, 0, 1)
+    sums = jnp.stack([jnp.stack([jnp.sum(weights * a * b, axis=(1, 2)) for b in slopes]) for a in slopes])
+    return jnp.moveaxis(sums, -1, 0)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import in_numpy
+from overlap_learning.checks import in_jax, in_numpy
 from overlap_learning.fitting.decoder import AbstractDecoder, Weights
 from overlap_learning.fitting.solver import AbstractSolver
 from overlap_learning.model.activations import AbstractActivation
@@ -161,5 +161,5 @@ def in_order(network: TensorNetwork) -> TensorNetwork:
         np.asarray(network.inputs)[..., places] * signs,
         np.asarray(network.start)[..., places] * signs,
     )
-    arrays = [jnp.asarray(array.astype(columns.dtype)) for array in changed]
+    arrays = [in_jax(array.astype(columns.dtype)) for array in changed]
     return eqx.tree_at(lambda n: (n.columns, n.rows, n.trials, n.inputs, n.start), network, tuple(arrays))

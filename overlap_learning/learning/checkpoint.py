@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import as_path, count, is_traced
+from overlap_learning.checks import as_path, count, in_jax, is_traced
 from overlap_learning.guides import guide
 from overlap_learning.learning.files import path_of, replace
 from overlap_learning.learning.fingerprint import changes, check_version, digest_of, fingerprint, is_key
@@ -326,7 +325,7 @@ def _fill(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     def restored(i, leaf):
         if not leaf.size:
             return leaf
-        value = jnp.asarray(arrays[f"array_{i:03d}"])
+        value = in_jax(arrays[f"array_{i:03d}"])
         value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf)) if is_key(leaf) else value
         # Neurons that were spread over devices are so again.
         spread = isinstance(leaf, jax.Array) and len(leaf.devices()) > 1

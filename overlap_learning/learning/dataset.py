@@ -2,6 +2,7 @@
 
 import functools
 import json
+import operator
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from overlap_learning.learning.outcomes import RESULTS
+from overlap_learning.checks import is_traced
+from overlap_learning.learning.outcomes import RESULTS, is_one_of
 from overlap_learning.learning.solution import Solution
 from overlap_learning.learning.trust import BESIDE
 from overlap_learning.model.bulk import AbstractBulk
@@ -185,7 +187,8 @@ def versions() -> str:
 
 def result_code(result: Any) -> Any:
     """A member of `RESULTS`, or a batch of them, as its place in `RESULT_NAMES`."""
-    return sum(code * (result == getattr(RESULTS, name)).astype(np.int8) for code, name in enumerate(RESULT_NAMES))
+    is_it = operator.eq if is_traced(result) else is_one_of
+    return sum(code * is_it(result, getattr(RESULTS, name)).astype(np.int8) for code, name in enumerate(RESULT_NAMES))
 
 
 def describe(model: Model) -> dict[str, Any]:

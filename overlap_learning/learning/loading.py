@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import as_path
+from overlap_learning.checks import as_path, in_jax
 from overlap_learning.guides import guide
 from overlap_learning.learning.contents import check_contents
 from overlap_learning.learning.dataset import FINAL, RESULT_NAMES, SAVED, STAT, WITHIN, describe, to_dataset
@@ -107,7 +107,7 @@ def from_file(data: "xarray.Dataset", activation: AbstractActivation | None, bul
 
 def _from_dataset(data: "xarray.Dataset", activation: AbstractActivation | None, bulk: AbstractBulk | None) -> Solution:
     model = restore(json.loads(data.attrs["model"]), activation, bulk)
-    arrays = {str(name): jnp.asarray(data[name].values) for name in data.variables if data[name].dtype.kind in "fiu"}
+    arrays = {str(name): in_jax(data[name].values) for name in data.variables if data[name].dtype.kind in "fiu"}
     return Solution(
         model=model,
         time=arrays["time"],

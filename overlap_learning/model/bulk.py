@@ -1,6 +1,7 @@
 """Bulk: random connectivity of full rank, as an ensemble that matrices are drawn from."""
 
 import abc
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,9 +82,7 @@ class RandomBulk(AbstractBulk):
         self.symmetry = scalar(symmetry, "RandomBulk: symmetry", allowed, -1, 1, open_low=False).astype(float)
 
     def draw(self, n: int, key: jax.Array) -> jax.Array:
-        entries = _normal(n, key)
-        even, odd = jnp.sqrt((1 + self.symmetry) / 4), jnp.sqrt((1 - self.symmetry) / 4)
-        return self.g / jnp.sqrt(n) * ((even + odd) * entries + (even - odd) * entries.T)
+        return _correlated(n, self.g, self.symmetry, key)
 
 
 class SparseBulk(AbstractBulk):
@@ -186,6 +185,14 @@ def bulk_rate(rates: Any) -> tuple[Any, jax.Array | None]:
 
 def _strength(g: ArrayLike, caller: str) -> jax.Array:
     return scalar(g, f"{caller}: g", _STRENGTH, 0, open_low=False).astype(float)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _correlated(n: int, g: jax.Array, symmetry: jax.Array, key: jax.Array) -> jax.Array:
+    """Normal entries of variance `g^2 / N`, of which those across the diagonal have this correlation."""
+    entries = _normal(n, key)
+    even, odd = jnp.sqrt((1 + symmetry) / 4), jnp.sqrt((1 - symmetry) / 4)
+    return g / jnp.sqrt(n) * ((even + odd) * entries + (even - odd) * entries.T)
 
 
 def _normal(n: int, key: jax.Array) -> jax.Array:

@@ -22,6 +22,7 @@ from overlap_learning.checks import (
     with_values,
 )
 from overlap_learning.guides import guide
+from overlap_learning.model.factor import standard_neurons
 from overlap_learning.model.layout import Layout
 from overlap_learning.module import Module
 from overlap_learning.printed import as_html, matrix_rows
@@ -119,7 +120,7 @@ class Overlaps(Module):
                 f"Overlaps.random: scale must be at least 1e-4 (1/scale^2 numbers are drawn for a vector), got {scale}."
             )
         dimension = layout.size + round(scale**-2)
-        vectors = jax.random.normal(key, (dimension, layout.size))
+        vectors = standard_neurons(key, (dimension, layout.size), float, exact=False)
         return cls(vectors.T @ vectors / dimension, layout)
 
     def replace(self, **entries: ArrayLike) -> "Overlaps":

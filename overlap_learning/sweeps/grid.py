@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from overlap_learning.checks import refuse_masked
+from overlap_learning.checks import in_jax, refuse_masked
 from overlap_learning.memory import refuse_too_large
 from overlap_learning.sweeps.tables import check_name
 
@@ -138,7 +138,7 @@ class Grid:
         for axis, at in zip(self.axes, places, strict=True):
             group, place, stacks = axis.groups
             own, fixed[axis.name] = stacks[group[at[0]]]
-            arrays[axis.name] = jax.tree.map(lambda leaf, at=place[at]: jnp.asarray(leaf[at]), own)
+            arrays[axis.name] = jax.tree.map(lambda leaf, at=place[at]: in_jax(leaf[at]), own)
         return arrays, fixed
 
 

@@ -1,11 +1,13 @@
 """Readings after the update: trials whose output is read once the input of the same step has been taken up."""
 
-import jax
+from typing import Any
+
+from jax.typing import ArrayLike
 
 from overlap_learning.tasks.task import Task
 
 
-def read_after_update(inputs: jax.Array, targets: jax.Array, mask: jax.Array, dt: float) -> Task:
+def read_after_update(inputs: ArrayLike, targets: ArrayLike, mask: Any, dt: float) -> Task:
     """A task read after the update (`Task.read_after_update`), with the loss of Schuessler et al. 2020.
 
     The loss is half the mean of the squared error over what the mask counts, of all trials, steps and outputs together.

@@ -1,11 +1,12 @@
 """The decision-making task: report the coherence of a noisy stimulus after a delay."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, scalar
+from overlap_learning.checks import check_key, count, in_numpy, namespace, scalar
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.time import steps
 
@@ -62,18 +63,28 @@ def decision_making(
     n = steps(float(ends[-1]), dt, "decision_making")
     count(n_trials, "decision_making: n_trials", each=6 * 8 * n)
     fixation_end, stimulus_end, delay_end = (round(end / dt) for end in ends[:3])
-    now = jnp.arange(n)
+    now = np.arange(n)
     in_stimulus = (now >= fixation_end) & (now < stimulus_end)
     in_response = (now >= delay_end).astype(float)
 
-    coherence_key, noise_key = jax.random.split(key)
-    coherence = jax.random.choice(coherence_key, jnp.asarray(coherences, dtype=float), (n_trials, 1))
-    inputs = COHERENCE_GAIN * coherence * in_stimulus + noise * jax.random.normal(noise_key, (n_trials, n))
-    level = jnp.sign(coherence) if categorical else coherence / 16
-    counted = jnp.broadcast_to(in_response, (n_trials, n))[..., None]
+    coherence, draws, noise, amplitude = in_numpy(
+        (*_drawn(key, np.asarray(coherences, dtype=float), (n_trials, n)), noise, target_amplitude)
+    )
+    xp = namespace(coherence, noise, amplitude)
+    inputs = COHERENCE_GAIN * coherence * in_stimulus + noise * draws
+    level = xp.sign(coherence) if categorical else coherence / 16
+    counted = np.broadcast_to(in_response, (n_trials, n))[..., None]
     return Task(
         inputs=inputs[..., None],
-        targets=(target_amplitude * level * in_response)[..., None],
+        targets=(amplitude * level * in_response)[..., None],
         weights=counted / counted.sum(),
         dt=dt,
     )
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _drawn(key: jax.Array, coherences: ArrayLike, shape: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    """The coherence of each trial, shape [B, 1], and the noise of each step at a standard deviation of 1."""
+    coherence_key, noise_key = jax.random.split(key)
+    coherence = jax.random.choice(coherence_key, coherences, (shape[0], 1))
+    return coherence, jax.random.normal(noise_key, shape)

@@ -1,11 +1,12 @@
 """The flip-flop task: remember the sign of the last pulse."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, scalar
+from overlap_learning.checks import check_key, count, in_numpy, namespace, scalar
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.time import steps
 
@@ -77,26 +78,37 @@ def flip_flop(
         )
     n_pulses = int((duration - FIRST_PULSE) // (cycle + shortest)) + 2
 
-    wait_key, sign_key = jax.random.split(key)
-    waits = jax.random.uniform(wait_key, (n_trials, n_pulses), minval=shortest, maxval=longest)
-    onsets = FIRST_PULSE + jnp.cumsum(cycle + waits, axis=1) - (cycle + waits)
-    onsets = jnp.round(onsets / dt).astype(int)
-    signs = jax.random.rademacher(sign_key, (n_trials, n_pulses), dtype=float)
+    waits, signs, amplitudes = in_numpy(
+        (*_drawn(key, (n_trials, n_pulses), shortest, longest), (input_amplitude, target_amplitude))
+    )
+    xp = namespace(waits, amplitudes)
+    onsets = FIRST_PULSE + xp.cumsum(cycle + waits, axis=1) - (cycle + waits)
+    onsets = xp.round(onsets / dt).astype(int)
 
-    now = jnp.arange(n)
+    now = np.arange(n)
     # The pulse that each step belongs to: the last one begun, -1 before the first.
-    current = jnp.sum(now[None, :, None] >= onsets[:, None, :], axis=-1) - 1
+    current = xp.sum(now[None, :, None] >= onsets[:, None, :], axis=-1) - 1
     begun = current >= 0
-    onset = jnp.take_along_axis(onsets, jnp.maximum(current, 0), axis=1)
-    following = jnp.take_along_axis(onsets, jnp.minimum(current + 1, n_pulses - 1), axis=1)
-    sign = jnp.take_along_axis(signs, jnp.maximum(current, 0), axis=1) * begun
+    onset = xp.take_along_axis(onsets, xp.maximum(current, 0), axis=1)
+    following = xp.take_along_axis(onsets, xp.minimum(current + 1, n_pulses - 1), axis=1)
+    sign = xp.take_along_axis(signs, xp.maximum(current, 0), axis=1) * begun
     in_pulse = begun & (now < onset + round(PULSE_DURATION / dt))
     counted = begun & (now >= onset + round(cycle / dt)) & (now < following - 1)
 
     counted = counted.astype(float)[..., None]
     return Task(
-        inputs=(input_amplitude * sign * in_pulse)[..., None],
-        targets=(target_amplitude * sign)[..., None],
+        inputs=(amplitudes[0] * sign * in_pulse)[..., None],
+        targets=(amplitudes[1] * sign)[..., None],
         weights=counted / counted.sum(),
         dt=dt,
     )
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _drawn(
+    key: jax.Array, shape: tuple[int, int], shortest: ArrayLike, longest: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+    """The wait after each pulse, and its sign."""
+    wait_key, sign_key = jax.random.split(key)
+    waits = jax.random.uniform(wait_key, shape, minval=shortest, maxval=longest)
+    return waits, jax.random.rademacher(sign_key, shape, dtype=float)

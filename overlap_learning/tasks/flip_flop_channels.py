@@ -1,11 +1,12 @@
 """The flip-flop of several channels: remember the last pulse."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, scalar
+from overlap_learning.checks import check_key, count, in_numpy, namespace, scalar
 from overlap_learning.tasks.after_update import read_after_update
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.time import steps
@@ -81,32 +82,41 @@ def flip_flop_channels(
         )
     n_pulses = 1 + (n - fixation) // (delay + steps(shortest, dt, "flip_flop_channels"))
 
-    wait_key, channel_key, sign_key = jax.random.split(key, 3)
-    waits = jax.random.uniform(wait_key, (n_trials, n_pulses), minval=shortest, maxval=longest)
-    intervals = jnp.floor((DECISION_DELAY + waits) / dt + 1e-9).astype(int)
-    onsets = fixation + jnp.cumsum(intervals, axis=1) - intervals
-    channel = jax.nn.one_hot(jax.random.randint(channel_key, (n_trials, n_pulses), 0, n_channels), n_channels)
-    pulses = channel * jax.random.rademacher(sign_key, (n_trials, n_pulses, 1), dtype=float)
-
-    def carry(before, now):
-        # What a channel kept, or its own new pulse.
-        kept = jnp.where(now == 0, before, now)
-        return kept, kept
-
+    waits, channel, signs, amplitude = in_numpy(
+        (*_drawn(key, (n_trials, n_pulses), shortest, longest, n_channels), target_amplitude)
+    )
+    xp = namespace(waits, amplitude)
+    intervals = xp.floor((DECISION_DELAY + waits) / dt + 1e-9).astype(int)
+    onsets = fixation + xp.cumsum(intervals, axis=1) - intervals
+    pulses = (channel[..., None] == np.arange(n_channels)) * signs[..., None]
     kept = pulses
     if other_channel == "hold":
-        _, held = jax.lax.scan(carry, jnp.zeros((n_trials, n_channels)), jnp.moveaxis(pulses, 1, 0))
-        kept = jnp.moveaxis(held, 0, 1)
+        # Of each pulse and channel the last pulse up to then that was its own; before the first one 0 is kept.
+        numbers = np.arange(n_pulses)
+        is_own = (pulses != 0)[:, None] & (numbers <= numbers[:, None])[..., None]
+        last = xp.max(xp.where(is_own, numbers[:, None], -1), axis=2)
+        kept = xp.where(last >= 0, xp.take_along_axis(pulses, xp.maximum(last, 0), axis=1), 0.0)
     # The pulse that each step belongs to: the last one begun, -1 before the first.
     now = np.arange(n)
-    current = jnp.sum(now[None, :, None] >= onsets[:, None, :], axis=-1) - 1
-    index = jnp.maximum(current, 0)
-    since = now - jnp.take_along_axis(onsets, index, axis=1)
+    current = xp.sum(now[None, :, None] >= onsets[:, None, :], axis=-1) - 1
+    index = xp.maximum(current, 0)
+    since = now - xp.take_along_axis(onsets, index, axis=1)
     counted = ((current >= 0) & (since >= delay)).astype(float)[..., None]
     is_on = ((current >= 0) & (since < pulse)).astype(float)[..., None]
     return read_after_update(
-        is_on * jnp.take_along_axis(pulses, index[..., None], axis=1),
-        target_amplitude * counted * jnp.take_along_axis(kept, index[..., None], axis=1),
-        jnp.broadcast_to(counted, (n_trials, n, n_channels)),
+        is_on * xp.take_along_axis(pulses, index[..., None], axis=1),
+        amplitude * counted * xp.take_along_axis(kept, index[..., None], axis=1),
+        xp.broadcast_to(counted, (n_trials, n, n_channels)),
         dt,
     )
+
+
+@functools.partial(jax.jit, static_argnums=(1, 4))
+def _drawn(
+    key: jax.Array, shape: tuple[int, int], shortest: ArrayLike, longest: ArrayLike, n_channels: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The wait after each pulse, its channel, and its sign."""
+    wait_key, channel_key, sign_key = jax.random.split(key, 3)
+    waits = jax.random.uniform(wait_key, shape, minval=shortest, maxval=longest)
+    signs = jax.random.rademacher(sign_key, (*shape, 1), dtype=float)
+    return waits, jax.random.randint(channel_key, shape, 0, n_channels), signs[..., 0]

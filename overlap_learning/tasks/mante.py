@@ -1,11 +1,12 @@
 """The context task: report the one of two noisy signals that a cue selects."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, scalar
+from overlap_learning.checks import check_key, count, in_numpy, namespace, scalar
 from overlap_learning.tasks.after_update import read_after_update
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.time import steps
@@ -64,13 +65,21 @@ def mante(
     in_stimulus = ((now >= fixation_end) & (now < stimulus_end)).astype(float)[:, None]
     in_decision = (now >= delay_end).astype(float)[:, None]
 
-    context_key, coherence_key, noise_key = jax.random.split(key, 3)
-    context = jax.random.bernoulli(context_key, shape=(n_trials, 1)).astype(int)
-    coherence = jax.random.choice(coherence_key, np.asarray(coherences, dtype=float), (n_trials, 2))
-    signals = coherence[:, None] * in_stimulus + noise / np.sqrt(dt) * jax.random.normal(noise_key, (n_trials, n, 2))
-    cue = jax.nn.one_hot(context[:, 0], 2)[:, None] * in_stimulus
-    sign = jnp.sign(jnp.take_along_axis(coherence, context, axis=1))[:, None]
-    mask = np.broadcast_to((now < stimulus_end).astype(float)[:, None] + in_decision, (n_trials, n, 1))
-    return read_after_update(
-        jnp.concatenate([cue, signals], axis=-1), target_amplitude * sign * in_decision, jnp.asarray(mask), dt
+    context, coherence, draws, noise, amplitude = in_numpy(
+        (*_drawn(key, np.asarray(coherences, dtype=float), (n_trials, int(n))), noise, target_amplitude)
     )
+    xp = namespace(context, noise, amplitude)
+    signals = coherence[:, None] * in_stimulus + noise / np.sqrt(dt) * draws
+    cue = (context == np.arange(2)).astype(float)[:, None] * in_stimulus
+    sign = xp.sign(xp.take_along_axis(coherence, context, axis=1))[:, None]
+    mask = np.broadcast_to((now < stimulus_end).astype(float)[:, None] + in_decision, (n_trials, n, 1))
+    return read_after_update(xp.concatenate([cue, signals], axis=-1), amplitude * sign * in_decision, mask, dt)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _drawn(key: jax.Array, coherences: ArrayLike, shape: tuple[int, int]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The context of each trial, 0 or 1, shape [B, 1]; both its coherences, [B, 2]; noise of each step, [B, T, 2]."""
+    context_key, coherence_key, noise_key = jax.random.split(key, 3)
+    context = jax.random.bernoulli(context_key, shape=(shape[0], 1)).astype(int)
+    coherence = jax.random.choice(coherence_key, coherences, (shape[0], 2))
+    return context, coherence, jax.random.normal(noise_key, (*shape, 2))

@@ -1,11 +1,12 @@
 """The comparison task: which of two pulses was the higher one."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, scalar
+from overlap_learning.checks import check_key, count, in_numpy, namespace, scalar
 from overlap_learning.tasks.after_update import read_after_update
 from overlap_learning.tasks.task import Task
 from overlap_learning.tasks.time import steps
@@ -66,14 +67,15 @@ def romo(
     n = fixation + 2 * pulse + steps(longest, dt, "romo") + wait + decision
     count(n_trials, "romo: n_trials", each=8 * 8 * n)
 
-    delay_key, difference_key, low_key, order_key = jax.random.split(key, 4)
-    delay = jax.random.uniform(delay_key, (n_trials, 1), minval=shortest, maxval=longest)
-    second = fixation + pulse + jnp.floor(delay / dt + 1e-9).astype(int)
+    delay, gap, height, first_is_higher, amplitude = in_numpy(
+        (*_drawn(key, n_trials, shortest, longest), target_amplitude)
+    )
+    xp = namespace(delay, amplitude)
+    second = fixation + pulse + xp.floor(delay / dt + 1e-9).astype(int)
     # The difference d of two uniform numbers has the density 2 (1 - d): of those from the least one on, 1 - d is the
     # largest possible times the root of a uniform number. The lower height is then uniform.
-    difference = 1 - (1 - least_difference) * jnp.sqrt(jax.random.uniform(difference_key, (n_trials, 1)))
-    low = 0.5 + (1 - difference) * jax.random.uniform(low_key, (n_trials, 1))
-    first_is_higher = jax.random.bernoulli(order_key, shape=(n_trials, 1))
+    difference = 1 - (1 - least_difference) * xp.sqrt(gap)
+    low = 0.5 + (1 - difference) * height
     heights = [low + difference * higher for higher in (first_is_higher, ~first_is_higher)]
 
     now = np.arange(n)
@@ -81,11 +83,20 @@ def romo(
     inputs = inputs + heights[1] * ((now >= second) & (now < second + pulse))
     begin = second + pulse + wait
     in_decision = ((now >= begin) & (now < begin + decision)).astype(float)
-    choice = jnp.concatenate([first_is_higher, ~first_is_higher], axis=1)
+    choice = xp.concatenate([first_is_higher, ~first_is_higher], axis=1)
     counted = (now < second + pulse) + in_decision
     return read_after_update(
         inputs[..., None],
-        target_amplitude * choice[:, None] * in_decision[..., None],
-        jnp.broadcast_to(counted[..., None], (n_trials, n, 2)),
+        amplitude * choice[:, None] * in_decision[..., None],
+        xp.broadcast_to(counted[..., None], (n_trials, n, 2)),
         dt,
     )
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _drawn(key: jax.Array, n_trials: int, shortest: ArrayLike, longest: ArrayLike) -> tuple[jax.Array, ...]:
+    """Of each trial the delay, two uniform numbers, and whether the first pulse is the higher one."""
+    delay_key, difference_key, low_key, order_key = jax.random.split(key, 4)
+    delay = jax.random.uniform(delay_key, (n_trials, 1), minval=shortest, maxval=longest)
+    numbers = (jax.random.uniform(each, (n_trials, 1)) for each in (difference_key, low_key))
+    return delay, *numbers, jax.random.bernoulli(order_key, shape=(n_trials, 1))

@@ -330,8 +330,10 @@ class Task(Module):
                 f"Task.starting_from: state must have shape {allowed[0]} or {allowed[1]} (trials, inputs), got "
                 f"{list(known.shape)}."
             )
-        impulse = jnp.broadcast_to(known / self.dt, (self.n_trials, self.n_in))[:, None]
-        return self._one_step_later(jnp.concatenate([impulse, self.inputs], axis=1))
+        known, inputs, dt = in_numpy((known, self.inputs, self.dt))
+        xp = namespace(known, inputs, dt)
+        impulse = xp.broadcast_to(known / dt, (self.n_trials, self.n_in))[:, None]
+        return self._one_step_later(xp.concatenate([impulse, inputs], axis=1))
 
     def read_after_update(self) -> "Task":
         """The same trials, whose targets are those of readings after the update of the same step, as in many programs.
@@ -346,7 +348,8 @@ class Task(Module):
             >>> later.inputs[0, :, 0].tolist(), later.weights[0, :, 0].tolist()
             ([1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0])
         """
-        return self._one_step_later(jnp.pad(self.inputs, ((0, 0), (0, 1), (0, 0))))
+        inputs = in_numpy(self.inputs)
+        return self._one_step_later(namespace(inputs).pad(inputs, ((0, 0), (0, 1), (0, 0))))
 
     def with_bias(self) -> "Task":
         """The same trials with one more input, which is 1 throughout: its input vector is the bias of each neuron.
@@ -360,13 +363,16 @@ class Task(Module):
             >>> task.with_bias().inputs[0].tolist()
             [[0.0, 1.0], [0.0, 1.0]]
         """
-        return self.replace(inputs=jnp.pad(self.inputs, ((0, 0), (0, 0), (0, 1)), constant_values=1.0))
+        inputs = in_numpy(self.inputs)
+        return self.replace(inputs=namespace(inputs).pad(inputs, ((0, 0), (0, 0), (0, 1)), constant_values=1.0))
 
     def _one_step_later(self, inputs: jax.Array) -> "Task":
         """The same readings one step later, for inputs of one step more."""
         earlier = ((0, 0), (1, 0), (0, 0))
         # A target that does not count, but at which an error of one's own is defined: 0 may be none.
-        targets, weights = jnp.pad(self.targets, earlier, mode="edge"), jnp.pad(self.weights, earlier)
+        targets, weights = in_numpy((self.targets, self.weights))
+        xp = namespace(targets, weights)
+        targets, weights = xp.pad(targets, earlier, mode="edge"), xp.pad(weights, earlier)
         # The mean of the activity is that over the steps after the first, at which there is none.
         share = 1 + 1 / self.n_steps
         penalty = None if self.activity_penalty is None else share * self.activity_penalty

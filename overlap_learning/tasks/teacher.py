@@ -1,10 +1,13 @@
 """The teacher task: imitate another network."""
 
+import functools
+
+import equinox as eqx
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, scalar
+from overlap_learning.checks import check_key, count, in_jax, in_numpy, scalar, with_values
 from overlap_learning.model.activations import Erf
 from overlap_learning.model.activity import reduced_outputs
 from overlap_learning.model.layout import Layout
@@ -60,19 +63,27 @@ def teacher(
     check_key(key, "teacher")
     count(n_trials, "teacher: n_trials")
     white_noise = scalar(white_noise, "teacher: white_noise", "at least 0", 0, open_low=False)
-    pulse_key, noise_key = jax.random.split(key)
+    pulse_key, noise_key = _keys(key)
     drive = flip_flop(
         key=pulse_key, n_trials=n_trials, duration=duration, dt=dt, wait_range=wait_range, input_amplitude=pulses
     )
+    pulses, draws, white_noise, step = in_numpy(
+        (drive.inputs, _noise(noise_key, drive.inputs.shape), white_noise, drive.dt)
+    )
     drive = Task(
-        inputs=drive.inputs + white_noise * jax.random.normal(noise_key, drive.inputs.shape),
+        inputs=pulses + white_noise * draws,
         targets=drive.targets,
-        weights=jnp.full(drive.weights.shape, 1 / n_trials) * drive.dt,
+        weights=np.full(drive.weights.shape, 1 / n_trials) * step,
         dt=dt,
     )
     model = Model(Layout(), Erf())
-    gram = jnp.eye(model.layout.size)
+    gram = np.eye(model.layout.size)
     for name, value in visible:
         rows, columns = model.layout.locate(name)
-        gram = gram.at[rows, columns].set(value).at[columns, rows].set(value)
-    return Task(drive.inputs, reduced_outputs(model, gram, drive), drive.weights, dt)
+        gram = with_values(with_values(gram, (rows, columns), value), (columns, rows), value)
+    return Task(drive.inputs, _outputs(model, in_jax(gram), drive), drive.weights, dt)
+
+
+_keys = jax.jit(jax.random.split)
+_noise = functools.partial(jax.jit, static_argnums=1)(jax.random.normal)
+_outputs = eqx.filter_jit(reduced_outputs)

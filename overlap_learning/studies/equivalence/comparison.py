@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import MOST_NAMES, require_float64
+from overlap_learning.checks import MOST_NAMES, in_jax, in_numpy, namespace, require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.metric import check_layout, metric
@@ -80,9 +80,10 @@ class Comparison(AbstractResult):
         Returns:
             Times, shape [members]; infinity where it never happens.
         """
-        apart = self.difference > jnp.asarray(tolerance)
-        first = jnp.argmax(apart, axis=1)
-        return jnp.where(jnp.any(apart, axis=1), self.solutions[0].time[first], jnp.inf)
+        difference, tolerance, time = in_numpy((self.difference, tolerance, self.solutions[0].time))
+        xp = namespace(difference, tolerance, time)
+        apart = difference > tolerance
+        return in_jax(xp.where(xp.any(apart, axis=1), time[xp.argmax(apart, axis=1)], xp.inf))
 
     def __repr__(self) -> str:
         n = len(self.solutions)
