@@ -146,6 +146,24 @@ def test_the_slowest_relaxation_rate_is_that_of_the_flow(corner):
     assert abs(found / slowest - 1) < np.exp(-2 * 2.0 * (second - slowest)) + 1e-3
 
 
+def test_what_learning_has_left_does_not_make_flat_directions_curved(corner):
+    """Learning ends at some gradient, which bends orbits of equal loss: not what the task pins."""
+    direction = jax.random.normal(jax.random.key(0), (4, 4))
+
+    def found(left):
+        nudge = jnp.eye(4) + left * direction
+        at = ol.Overlaps(nudge.T @ corner.gram @ nudge, MODEL.layout)
+        rates = ol.studies.relaxation_rates(MODEL, A, at)
+        assert rates.shape == (3,)
+        return np.concatenate([rates, np.ravel(ol.studies.connection(MODEL, _family, CORNERS[0], at))])
+
+    exact, size = found(0.0), 1e-4
+    slope = np.max(np.abs(found(size) - exact)) / size
+    for left in (1e-9, 1e-8, 1e-7, 1e-6, 1e-5):
+        # To first order in what is left, and up to the accuracy of the corner.
+        assert np.max(np.abs(found(left) - exact)) < 1.1 * slope * left + 1e-6
+
+
 @pytest.mark.parametrize("same_visible", [False, True], ids=["function", "visible overlaps"])
 def test_a_class_of_networks_does_the_same_and_keeps_the_same(same_visible):
     model = ol.Model(ol.Layout(), ol.Erf())

@@ -197,7 +197,7 @@ def _drift(
         kicks = _kicks(model, task, gram, near) * jnp.square(rule.label_noise)
         # Both per step; learning time passes at eta per step.
         bare = jnp.square(eta / (1 - mu)) * kicks
-        settled = _settled(near.curvatures, kicks, flat, rule)
+        settled = _settled(jnp.where(near.is_curved(flat), near.curvatures, 0.0), kicks, rule)
         noise, fluctuations = (seen(moment) / eta for moment in (bare, settled - bare))
     if batch_size is None:
         minibatches = jnp.zeros_like(charges.values)
@@ -239,7 +239,7 @@ def _kicks(model: Model, task: Task, gram: jax.Array, near: Linearisation) -> ja
     return kick @ kick.T
 
 
-def _settled(curvatures: jax.Array, kicks: jax.Array, flat: float, rule: _Settings) -> jax.Array:
+def _settled(h: jax.Array, kicks: jax.Array, rule: _Settings) -> jax.Array:
     """The second moments of the displacement that changes Q per step, once fluctuations have settled.
 
     Along each axis the state is the gradient that displacement causes, `s = h x`, and the velocity m of the last step::
@@ -248,10 +248,13 @@ def _settled(curvatures: jax.Array, kicks: jax.Array, flat: float, rule: _Settin
 
     V and g drop out of Q together (`tr(L V R g^T) = 0`), so `D = 2 E[tr(L V R m^T)]` obeys
     `D = mu (D + 2 E[tr(L dx R m^T)])`, and Q changes by `-eta smooth D + E[tr(L dx R dx^T)]`.
+
+    Args:
+        h: curvatures; 0 along flat axes, where displacement causes no gradient.
+        kicks: the covariance of the gradient that label noise draws, along the axes.
+        rule: of learning.
     """
     eta, mu = jnp.asarray(rule.eta), jnp.asarray(rule.momentum)
-    # Along flat axes displacement causes no gradient.
-    h = jnp.where(curvatures > flat * curvatures[-1], curvatures, 0.0)
     one = jnp.ones_like(h)
     # g, m and dx as rows of coefficients of (s, m of the last step, xi).
     gradient = jnp.stack([one, 0 * one, one])

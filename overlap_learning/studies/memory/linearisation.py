@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from overlap_learning.checks import refuse_traced, require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
@@ -17,6 +18,8 @@ from overlap_learning.tasks.task import Task, check_task
 
 #: Curvatures of the loss below this share of the largest count as flat directions.
 FLAT = 1e-9
+#: How many times as curved a direction must be as what is left of the gradient can make a flat one.
+BEYOND = 4.0
 
 
 class Linearisation(eqx.Module):
@@ -34,6 +37,8 @@ class Linearisation(eqx.Module):
         speed: P^(1/2), shape [d].
         curvatures: eigenvalues of h in ascending order, shape [d^2].
         axes: their eigenvectors as columns, shape [d^2, d^2], in the coordinates x.
+        excess: the curvature that flat directions may have because S0 is not quite 0, shape []. Along a curve of equal
+            loss `h x' x' = -x0 x''`, and `|x''| <= |x'|^2 / min |G^(1/2)|` where the curve is an orbit `V e^(A t)`.
     """
 
     gram: jax.Array
@@ -42,6 +47,7 @@ class Linearisation(eqx.Module):
     speed: jax.Array
     curvatures: jax.Array
     axes: jax.Array
+    excess: jax.Array
 
     def coordinates(self, slope: jax.Array) -> jax.Array:
         """A gradient S as a change of the coordinates x, `G^(1/2) S P^(1/2)`, shape [d, d]."""
@@ -54,14 +60,20 @@ class Linearisation(eqx.Module):
             source: the gradient S at delta = 0, shape [d, d].
             threshold: curvatures below this share of the largest count as flat.
         """
-        stiff = self.curvatures > threshold * self.curvatures[-1]
+        stiff = self.is_curved(threshold)
         inverse = jnp.where(stiff, 1 / jnp.where(stiff, self.curvatures, 1.0), 0.0)
         x = self.axes @ (inverse * (self.axes.T @ self.coordinates(source).ravel()))
         return -self.inverse_root @ x.reshape(source.shape) * self.speed
 
+    def is_curved(self, threshold: float) -> jax.Array:
+        """Whether the loss is curved along each axis, shape [d^2]: beyond a share of the largest curvature and beyond
+        what learning that has not quite ended leaves of curvature in flat directions.
+        """
+        return self.curvatures > jnp.maximum(threshold * self.curvatures[-1], BEYOND * self.excess)
+
     def rank(self, threshold: float) -> jax.Array:
         """The number of directions in which the loss is curved: by how many the solutions are confined."""
-        return jnp.sum(self.curvatures > threshold * self.curvatures[-1])
+        return jnp.sum(self.is_curved(threshold))
 
 
 def slope_at(model: Model, gram: jax.Array, task: Task) -> Callable[[jax.Array], jax.Array]:
@@ -86,13 +98,16 @@ def linearise(model: Model, gram: jax.Array, task: Task, rates: jax.Array | None
     inverse_root = (vectors * jnp.where(present, 1 / jnp.sqrt(jnp.where(present, values, 1.0)), 0.0)) @ vectors.T
     slope = slope_at(model, gram, task)
 
+    left, change = jax.linearize(slope, jnp.zeros((d, d)))
+
     def column(x: jax.Array) -> jax.Array:
-        _, change = jax.jvp(slope, (jnp.zeros((d, d)),), (inverse_root @ x.reshape(d, d) * speed,))
-        return (root @ change * speed).ravel()
+        return (root @ change(inverse_root @ x.reshape(d, d) * speed) * speed).ravel()
 
     hessian = jax.vmap(column)(jnp.eye(d * d))
     curvatures, axes = jnp.linalg.eigh((hessian + hessian.T) / 2)
-    return Linearisation(gram, root, inverse_root, speed, curvatures, axes)
+    narrowest = jnp.sqrt(jnp.min(jnp.where(present, values, jnp.inf)))
+    excess = lax.stop_gradient(jnp.linalg.norm(root @ left * speed) / narrowest)
+    return Linearisation(gram, root, inverse_root, speed, curvatures, axes, excess)
 
 
 def relaxation_rates(
@@ -130,10 +145,13 @@ def relaxation_rates(
     check_layout(model, overlaps, "relaxation_rates")
     refuse_traced("relaxation_rates", overlaps)
     check_task(model, task, "relaxation_rates")
-    curvatures = np.asarray(_curvatures(model, overlaps.gram, task, model.layout.rates(rates)))
-    return curvatures[curvatures > flat * curvatures[-1]]
+    curvatures, is_curved = map(np.asarray, _curvatures(model, overlaps.gram, task, model.layout.rates(rates), flat))
+    return curvatures[is_curved]
 
 
 @eqx.filter_jit
-def _curvatures(model: Model, gram: jax.Array, task: Task, rates: jax.Array) -> jax.Array:
-    return linearise(model, gram, task, rates).curvatures
+def _curvatures(
+    model: Model, gram: jax.Array, task: Task, rates: jax.Array, flat: float
+) -> tuple[jax.Array, jax.Array]:
+    near = linearise(model, gram, task, rates)
+    return near.curvatures, near.is_curved(flat)
