@@ -117,8 +117,8 @@ def relaxation_rates(
 
     Displacements of the vectors decay as `exp(-kappa tau)`, tau the learning time. The smallest says what slow means: a
     task that changes at a speed theta' is followed adiabatically if theta' / kappa is small beside the range over which
-    theta matters. The largest says which steps are small: descent is stable for `eta kappa < 2`. A gradient that learning
-    has left bends flat directions by about as much; so small a curvature counts as 0.
+    theta matters. The largest says which steps are small: descent is stable for `eta kappa < 2`. A gradient that
+    learning has left bends flat directions by about as much; so small a curvature counts as 0.
 
     Args:
         model: the `Model`.
