@@ -76,7 +76,12 @@ def departure(
     ends = np.linspace(0.0, known[-1], N_CYCLES + 1)
     seen = np.concatenate([ends[:1], (ends[1:] + ends[:-1]) / 2, ends[-1:]])
     size = spanning.shape[-1]
-    way = _interpolated(seen, known, transfer.reshape(-1, len(spanning), size, size))
+    transfer = transfer.reshape(-1, len(spanning), size, size)
+    if known[0] > 0:
+        # Of chosen times, before which learning began with no change.
+        nothing = np.broadcast_to(np.eye(size), transfer[:1].shape)
+        known, transfer = np.append(0.0, known), np.concatenate([nothing, transfer])
+    way = _interpolated(seen, known, transfer)
     # Not drawn in the program, in which that would take a third of what there is to compile.
     drawn = np.random.default_rng(0).standard_normal((spanning.shape[0] * spanning.shape[1], learner.model.layout.size))
     direction = learner.model.free(drawn)

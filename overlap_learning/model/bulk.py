@@ -1,7 +1,6 @@
 """Bulk: random connectivity of full rank, as an ensemble that matrices are drawn from."""
 
 import abc
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import check_key, count, described, is_traced, later, scalar
+from overlap_learning.checks import check_key, count, described, in_numpy, is_traced, later, namespace, scalar
 
 #: The name of the bulk among the rates of a rule.
 BULK = "W"
@@ -82,7 +81,12 @@ class RandomBulk(AbstractBulk):
         self.symmetry = scalar(symmetry, "RandomBulk: symmetry", allowed, -1, 1, open_low=False).astype(float)
 
     def draw(self, n: int, key: jax.Array) -> jax.Array:
-        return _correlated(n, self.g, self.symmetry, key)
+        entries = _normal(n, key)
+        g, symmetry = in_numpy((self.g, self.symmetry))
+        xp = namespace(g, symmetry)
+        even, odd = xp.sqrt((1 + symmetry) / 4), xp.sqrt((1 - symmetry) / 4)
+        # Not in one program, in which products are added without rounding, and W is not quite symmetric.
+        return g / xp.sqrt(n) * ((even + odd) * entries + (even - odd) * entries.T)
 
 
 class SparseBulk(AbstractBulk):
@@ -185,14 +189,6 @@ def bulk_rate(rates: Any) -> tuple[Any, jax.Array | None]:
 
 def _strength(g: ArrayLike, caller: str) -> jax.Array:
     return scalar(g, f"{caller}: g", _STRENGTH, 0, open_low=False).astype(float)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _correlated(n: int, g: jax.Array, symmetry: jax.Array, key: jax.Array) -> jax.Array:
-    """Normal entries of variance `g^2 / N`, of which those across the diagonal have this correlation."""
-    entries = _normal(n, key)
-    even, odd = jnp.sqrt((1 + symmetry) / 4), jnp.sqrt((1 - symmetry) / 4)
-    return g / jnp.sqrt(n) * ((even + odd) * entries + (even - odd) * entries.T)
 
 
 def _normal(n: int, key: jax.Array) -> jax.Array:

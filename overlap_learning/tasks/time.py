@@ -16,4 +16,5 @@ def steps(duration: float, dt: float, caller: str = "Task") -> int:
     scalar(duration, f"{caller}: duration", f"positive and at least one step dt={dt}", dt / 2)
     if duration / dt > MOST_STEPS:
         raise ValueError(f"{caller}: duration must be at most {MOST_STEPS:,} steps dt={dt}, got {duration}.")
-    return round(duration / dt)
+    # A number of Python, also of a duration or a step in jax: programs are made for it.
+    return round(float(duration / dt))

@@ -108,8 +108,9 @@ _TIED = ol.Model(LAYOUT, ol.Erf(), tied={"v": "z"})
         (_TIED, ol.GradientDescent(0.2, 60, save_every=6, rates={"m": 0.5})),
         (ERF, ol.GradientDescent(optax.cosine_decay_schedule(0.3, 60), 60, save_every=6)),
         (ERF, ol.GradientFlow(12.0, save_every=1.2)),
+        (ERF, ol.GradientFlow(12.0, save_at=np.linspace(3.0, 12.0, 10))),
     ],
-    ids=["decay", "tied", "schedule", "flow"],
+    ids=["decay", "tied", "schedule", "flow", "late"],
 )
 def test_long_steps_estimate_what_all_steps_do(monkeypatch, model, rule):
     start = ol.Overlaps(START.gram[jnp.ix_(model.sources, model.sources)], LAYOUT) if model.tied else START

@@ -164,6 +164,26 @@ def test_what_learning_has_left_does_not_make_flat_directions_curved(corner):
         assert np.max(np.abs(found(left) - exact)) < 1.1 * slope * left + 1e-6
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e4])
+def test_relaxation_rates_are_in_units_of_the_rates_of_learning(corner, unit):
+    nudge = jnp.eye(4) + 1e-6 * jax.random.normal(jax.random.key(0), (4, 4))
+    moved = ol.Overlaps(nudge.T @ corner.gram @ nudge, MODEL.layout)
+    found = ol.studies.relaxation_rates(MODEL, A, moved, rates=np.full(4, unit))
+    # What a nudge moves is in both; rounding of the largest is all that differs.
+    np.testing.assert_allclose(found / unit, ol.studies.relaxation_rates(MODEL, A, moved), rtol=1e-9)
+
+
+def test_a_slow_mode_of_a_network_that_began_small_is_no_flat_direction():
+    """Small vectors learn slowly, and what is left of the gradient is far smaller still."""
+    start = ol.Overlaps(ol.Overlaps.random(MODEL.layout, key=jax.random.key(1), scale=0.3).gram / 900, MODEL.layout)
+    task = ol.tasks.exponential_filter(duration=8.0, dt=0.1)
+    learned = ol.integrate(MODEL, task, start, ol.GradientFlow(1000.0, save_at=[0.0, 1000.0])).final
+    found = ol.studies.relaxation_rates(MODEL, task, learned)
+    # The task pins three numbers, zm, zu vm and vu.
+    assert found.shape == (3,)
+    assert found[0] < 1e-3 * found[1]
+
+
 @pytest.mark.parametrize("same_visible", [False, True], ids=["function", "visible overlaps"])
 def test_a_class_of_networks_does_the_same_and_keeps_the_same(same_visible):
     model = ol.Model(ol.Layout(), ol.Erf())

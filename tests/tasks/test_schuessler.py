@@ -1,6 +1,7 @@
 """The tasks of Schuessler et al. 2020: what is shown, what is asked, and what counts, step by step."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -138,6 +139,28 @@ def test_a_reading_follows_the_update_of_its_step():
 def test_settings_without_a_trial_are_refused(make, settings, message):
     with pytest.raises(ValueError, match=message):
         make(key=KEY, **settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (ol.tasks.flip_flop, {"wait_range": (4.0, 9.0)}),
+        (ol.tasks.flip_flop_channels, {"wait_range": (1.0, 9.0), "target_amplitude": 0.5}),
+        (ol.tasks.mante, {"noise": 0.3, "target_amplitude": 0.5}),
+        (ol.tasks.romo, {"delay_range": (2.0, 8.0)}),
+        (ol.tasks.decision_making, {"noise": 0.1}),
+        (ol.tasks.teacher, {"white_noise": 0.5}),
+    ],
+)
+def test_settings_in_jax_and_a_key_that_is_traced_give_the_same_trials(make, settings):
+    expected = make(key=KEY, n_trials=3, dt=0.25, **settings)
+    in_jax = jax.tree.map(jnp.asarray, settings)
+    ranges = {name: jnp.stack(value) for name, value in in_jax.items() if name.endswith("range")}
+    traced = jax.jit(lambda key: make(key=key, n_trials=3, dt=0.25, **settings))(KEY)
+    for found in (make(key=KEY, n_trials=3, dt=jnp.asarray(0.25), **in_jax | ranges), traced):
+        for name in ("inputs", "targets", "weights"):
+            # Within one program XLA adds products without rounding them.
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize("make", [ol.tasks.flip_flop_channels, ol.tasks.mante, ol.tasks.romo])

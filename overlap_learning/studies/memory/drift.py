@@ -177,7 +177,7 @@ def _drift(
     batch_size: int | None,
 ) -> Drift:
     d = len(gram)
-    near = linearise(model, gram, task, rates)
+    near = linearise(model, gram, task, rates, rule.weight_decay)
     charges = law.charges(model.layout, near.root, rates)
     eta, mu = jnp.asarray(rule.eta), jnp.asarray(rule.momentum)
 

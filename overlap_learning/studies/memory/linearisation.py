@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from overlap_learning.checks import refuse_traced, require_float64
 from overlap_learning.dynamics.gradient import gram_loss_gradient
@@ -37,8 +38,9 @@ class Linearisation(eqx.Module):
         speed: P^(1/2), shape [d].
         curvatures: eigenvalues of h in ascending order, shape [d^2].
         axes: their eigenvectors as columns, shape [d^2, d^2], in the coordinates x.
-        excess: the curvature that flat directions may have because S0 is not quite 0, shape []. Along a curve of equal
-            loss `h x' x' = -x0 x''`, and `|x''| <= |x'|^2 / min |G^(1/2)|` where the curve is an orbit `V e^(A t)`.
+        excess: the curvature that flat directions may have because S0 is not quite 0, shape []. By way of
+            `G = (1 + delta)^T G0 (1 + delta)` the loss has a second derivative `x -> x P^(1/2) S0 P^(1/2)`, which is
+            all that there is where G stays as it is; elsewhere what is left of the errors adds as much.
     """
 
     gram: jax.Array
@@ -87,8 +89,13 @@ def slope_at(model: Model, gram: jax.Array, task: Task) -> Callable[[jax.Array],
     return slope
 
 
-def linearise(model: Model, gram: jax.Array, task: Task, rates: jax.Array | None = None) -> Linearisation:
-    """The `Linearisation` of learning at a Gram matrix [d, d], with rates P [d] (None: 1)."""
+def linearise(
+    model: Model, gram: jax.Array, task: Task, rates: jax.Array | None = None, decay: ArrayLike = 0.0
+) -> Linearisation:
+    """The `Linearisation` of learning at a Gram matrix [d, d], with rates P [d] (None: 1).
+
+    Where learning with a `decay` of weights has ended S is `-decay`: that is nothing that it has left.
+    """
     d = len(gram)
     speed = jnp.ones(d) if rates is None else jnp.sqrt(rates)
     values, vectors = jnp.linalg.eigh(gram)
@@ -105,8 +112,8 @@ def linearise(model: Model, gram: jax.Array, task: Task, rates: jax.Array | None
 
     hessian = jax.vmap(column)(jnp.eye(d * d))
     curvatures, axes = jnp.linalg.eigh((hessian + hessian.T) / 2)
-    narrowest = jnp.sqrt(jnp.min(jnp.where(present, values, jnp.inf)))
-    excess = lax.stop_gradient(jnp.linalg.norm(root @ left * speed) / narrowest)
+    pull = lax.stop_gradient(speed[:, None] * (left + decay * jnp.eye(d)) * speed)
+    excess = jnp.max(jnp.abs(jnp.linalg.eigvalsh((pull + pull.T) / 2)))
     return Linearisation(gram, root, inverse_root, speed, curvatures, axes, excess)
 
 
