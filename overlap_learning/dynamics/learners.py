@@ -9,7 +9,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from overlap_learning.checks import assembled, namespace
 from overlap_learning.dynamics.gradient import (
@@ -66,8 +65,7 @@ class AbstractGramLearner(AbstractLearner):
     def stats(self, first: jax.Array, last: jax.Array, task: Task) -> dict[str, jax.Array]:
         if self.model.is_linear:
             return {}
-        # One after the other: each would be compiled on its own.
-        met = lax.map(lambda at: reduced_variance(self.model, self.gram(at), task), jnp.stack([first, last]))
+        met = jnp.stack([reduced_variance(self.model, self.gram(position), task) for position in (first, last)])
         return {"field_variance": jnp.max(met), "gain_error": jnp.max(self.model.activation.gain_error(met))}
 
 

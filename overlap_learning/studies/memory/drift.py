@@ -186,8 +186,7 @@ def _drift(
         full = near.axes @ moment @ near.axes.T
         return charges.moved(full.reshape(d, d, d, d), near.speed)
 
-    _, slope = gram_loss_gradient(model, gram, task)
-    mean = near.coordinates(slope + rule.weight_decay * jnp.eye(d))
+    mean = near.coordinates(near.slope)
     factor = eta * (1 - mu + 2 * mu * rule.smooth) / (1 - mu) ** 3
     steps = factor * charges.moved(jnp.einsum("ia,jb->iajb", mean, mean), near.speed)
     decay = jnp.asarray(rule.weight_decay) / (1 - mu) * charges.shrunk(near.root, rates)

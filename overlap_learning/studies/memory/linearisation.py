@@ -38,9 +38,7 @@ class Linearisation(eqx.Module):
         speed: P^(1/2), shape [d].
         curvatures: eigenvalues of h in ascending order, shape [d^2].
         axes: their eigenvectors as columns, shape [d^2, d^2], in the coordinates x.
-        excess: the curvature that flat directions may have because S0 is not quite 0, shape []. By way of
-            `G = (1 + delta)^T G0 (1 + delta)` the loss has a second derivative `x -> x P^(1/2) S0 P^(1/2)`, which is
-            all that there is where G stays as it is; elsewhere what is left of the errors adds as much.
+        slope: S0, with the decay of weights, shape [d, d].
     """
 
     gram: jax.Array
@@ -49,7 +47,17 @@ class Linearisation(eqx.Module):
     speed: jax.Array
     curvatures: jax.Array
     axes: jax.Array
-    excess: jax.Array
+    slope: jax.Array
+
+    @property
+    def excess(self) -> jax.Array:
+        """The curvature that flat directions may have because S0 is not quite 0, shape [].
+
+        By way of `G = (1 + delta)^T G0 (1 + delta)` the loss has a second derivative `x -> x P^(1/2) S0 P^(1/2)`, which
+        is all that there is where G stays as it is; elsewhere what is left of the errors adds as much.
+        """
+        pull = lax.stop_gradient(self.speed[:, None] * self.slope * self.speed)
+        return jnp.max(jnp.abs(jnp.linalg.eigvalsh((pull + pull.T) / 2)))
 
     def coordinates(self, slope: jax.Array) -> jax.Array:
         """A gradient S as a change of the coordinates x, `G^(1/2) S P^(1/2)`, shape [d, d]."""
@@ -112,9 +120,7 @@ def linearise(
 
     hessian = jax.vmap(column)(jnp.eye(d * d))
     curvatures, axes = jnp.linalg.eigh((hessian + hessian.T) / 2)
-    pull = lax.stop_gradient(speed[:, None] * (left + decay * jnp.eye(d)) * speed)
-    excess = jnp.max(jnp.abs(jnp.linalg.eigvalsh((pull + pull.T) / 2)))
-    return Linearisation(gram, root, inverse_root, speed, curvatures, axes, excess)
+    return Linearisation(gram, root, inverse_root, speed, curvatures, axes, left + decay * jnp.eye(d))
 
 
 def relaxation_rates(
