@@ -13,8 +13,9 @@ from overlap_learning.model.model import Model
 from overlap_learning.model.products import MOST_TERMS
 from overlap_learning.tasks.task import Task
 
-#: Up to so many entries, of N neurons in B trials say, a product of few terms is a sum; of numbers side by side.
-FEW, LANES = 1024, 8
+#: Up to so many entries, of N neurons in B trials say, a product of few terms is a sum; and sums over neurons are sums
+#: of so many numbers side by side, if neurons are few.
+FEW, FEW_IN_LANES, LANES = 1024, 4096, 8
 
 
 def neuron_loss(
@@ -39,7 +40,8 @@ def neuron_loss(
         task: the `Task`, in the dtype of the vectors.
         state_dtype: the dtype of the fields, of phi, of what flows back to each neuron, and of the sums over neurons in
             a time step; k keeps the dtype of the vectors. None: all in that one.
-        in_lanes: whether sums over a few neurons are sums of numbers side by side: quicker, on one device.
+        in_lanes: whether sums over a few neurons are sums of numbers side by side, and those over trials the last to
+            be done: quicker, on one device.
 
     Returns:
         The loss, shape [].
@@ -49,7 +51,7 @@ def neuron_loss(
     # Neurons are the last axis: every loop over them then runs over neighbours in memory.
     spanning = vectors[:, :n_fields].T.astype(dtype)
     readers = (weights[:, None] * vectors[:, n_fields:]).T.astype(dtype)
-    in_lanes = in_lanes and len(task.inputs) * len(vectors) <= FEW and len(vectors) <= (MOST_TERMS - 1) * LANES
+    in_lanes = in_lanes and len(task.inputs) * len(vectors) <= FEW_IN_LANES and len(vectors) <= (MOST_TERMS - 1) * LANES
     if in_lanes:
         # Neurons without a weight, so that sums over them are sums of whole lanes.
         spanning, readers = (jnp.pad(each, ((0, 0), (0, -len(vectors) % LANES))) for each in (spanning, readers))
@@ -76,7 +78,7 @@ def _simulate(
     rank = model.layout.rank
 
     def step(k, x):
-        read = _sums(model.activation(_times(k.astype(spanning.dtype), spanning)), readers, k.dtype, in_lanes)
+        read = _sums(model.activation(_times(k.astype(spanning.dtype), spanning, in_lanes)), readers, k.dtype, in_lanes)
         drive = jnp.concatenate([x, read[:, :rank]], axis=1)
         return k + dt * (drive - k), (read[:, rank:], k)
 
@@ -84,12 +86,12 @@ def _simulate(
     return outputs, k
 
 
-def _times(a: jax.Array, b: jax.Array) -> jax.Array:
+def _times(a: jax.Array, b: jax.Array, in_lanes: bool) -> jax.Array:
     """`a @ b`, as a sum for a few neurons: a call of BLAS takes longer than a loop over so few numbers.
 
     Of terms by name, as a compiler makes no vectors of a loop that sums inside.
     """
-    if a.shape[0] * b.shape[1] > FEW or a.shape[1] > MOST_TERMS:
+    if (not in_lanes and a.shape[0] * b.shape[1] > FEW) or a.shape[1] > MOST_TERMS:
         return a @ b
     return functools.reduce(operator.add, (a[:, i, None] * b[i] for i in range(a.shape[1])))
 
@@ -98,8 +100,12 @@ def _sums(neurons: jax.Array, vectors: jax.Array, dtype: Any, in_lanes: bool) ->
     """Sums over neurons, `neurons [B, N] . vectors [n, N]`, shape [B, n]."""
     if not in_lanes:
         return lax.dot_general(neurons, vectors, (((1,), (1,)), ((), ()))).astype(dtype)
-    terms = (neurons[:, None] * vectors).reshape(len(neurons), len(vectors), -1, LANES)
-    return jnp.sum(functools.reduce(operator.add, jnp.moveaxis(terms, 2, 0)), axis=-1).astype(dtype)
+    terms = neurons[:, None] * vectors
+    lanes = functools.reduce(operator.add, (terms[..., i : i + LANES] for i in range(0, terms.shape[-1], LANES)))
+    while (half := lanes.shape[-1] // 2) > 0:
+        # By name, as in _times: of a sum over an axis a compiler makes no vectors.
+        lanes = lanes[..., :half] + lanes[..., half:]
+    return lanes[..., 0].astype(dtype)
 
 
 @_outputs.def_fwd
@@ -118,12 +124,20 @@ def _backward(course, slope, _perturbed, parts, model, dt, in_lanes):
         k, to_outputs = now
         to_read = jnp.concatenate([dt * later[:, n_in:], to_outputs], axis=1)
         k, to_read = k.astype(dtype), to_read.astype(dtype)
-        field = _times(k, spanning)
+        field = _times(k, spanning, in_lanes)
         phi, gain = jax.jvp(model.activation, (field,), (jnp.ones_like(field),))
-        to_field = gain * _times(to_read, readers)
+        to_field = gain * _times(to_read, readers, in_lanes)
         earlier = (1 - dt) * later + _sums(to_field, spanning, later.dtype, in_lanes)
-        return (earlier, to_spanning + _times(k.T, to_field), to_readers + _times(to_read.T, phi)), dt * later[:, :n_in]
+        moved = to_spanning + _over_trials(k, to_field, in_lanes), to_readers + _over_trials(to_read, phi, in_lanes)
+        return (earlier, *moved), dt * later[:, :n_in]
 
-    start = (jnp.zeros_like(course[0]), jnp.zeros_like(spanning), jnp.zeros_like(readers))
-    (_, to_spanning, to_readers), to_inputs = lax.scan(step, start, (course, slope), reverse=True)
+    apart = [len(slope[0])] if in_lanes else []
+    nothing = (jnp.zeros((*apart, *vectors.shape), dtype) for vectors in (spanning, readers))
+    (_, *moved), to_inputs = lax.scan(step, (jnp.zeros_like(course[0]), *nothing), (course, slope), reverse=True)
+    to_spanning, to_readers = (jnp.sum(each, axis=0) for each in moved) if in_lanes else moved
     return to_spanning, to_readers, to_inputs
+
+
+def _over_trials(a: jax.Array, neurons: jax.Array, in_lanes: bool) -> jax.Array:
+    """`a^T @ neurons`, shape [n, N]; in lanes its terms, of which each trial has its own, shape [B, n, N]."""
+    return a[:, :, None] * neurons[:, None] if in_lanes else _times(a.T, neurons, in_lanes)
