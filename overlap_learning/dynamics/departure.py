@@ -20,8 +20,10 @@ from overlap_learning.neurons.arrays import Neurons
 from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.tasks.task import Task
 
-#: Long steps, in which a departure is followed.
-N_CYCLES = 7
+#: Long steps, in which a departure is followed. Each takes the same share of the time and of the way of the theory
+#: together: of the time alone, few would be where it moves, if it has long been at its end; of its way alone, too few
+#: where neurons still move and it does not.
+N_CYCLES = 12
 #: Damping of the stages of a step. With the usual 0.05 what is stiff falls by a twentieth in one, and the loss, which
 #: is made of that where it is small, is seen too large; with 0.5 it falls by a third, for an eighth more stages.
 DAMPING = 0.5
@@ -73,19 +75,19 @@ def departure(
     time, transfer = in_numpy((record.time, record.saved["transfer"]))
     # Points that were not reached are where it ended.
     known = np.where(np.isfinite(time), time, np.nanmax(time))
-    ends = np.linspace(0.0, known[-1], N_CYCLES + 1)
-    seen = np.concatenate([ends[:1], (ends[1:] + ends[:-1]) / 2, ends[-1:]])
     size = spanning.shape[-1]
     transfer = transfer.reshape(-1, len(spanning), size, size)
     if known[0] > 0:
         # Of chosen times, before which learning began with no change.
         nothing = np.broadcast_to(np.eye(size), transfer[:1].shape)
         known, transfer = np.append(0.0, known), np.concatenate([nothing, transfer])
+    ends = _ends(known, transfer)
+    seen = np.concatenate([ends[:1], (ends[1:] + ends[:-1]) / 2, ends[-1:]])
     way = _interpolated(seen, known, transfer)
     # Not drawn in the program, in which that would take a third of what there is to compile.
     drawn = np.random.default_rng(0).standard_normal((spanning.shape[0] * spanning.shape[1], learner.model.layout.size))
     direction = learner.model.free(drawn)
-    courses = _followed(learner, spanning, cast(Any, rule).weight_decay, task, ends[1], way, direction)
+    courses = _followed(learner, spanning, cast(Any, rule).weight_decay, task, np.diff(ends), way, direction)
     free, closed = (
         {name: _interpolated(time, seen, values) for name, values in zip(BESIDE, course, strict=True)}
         for course in in_numpy(courses)
@@ -99,7 +101,7 @@ def _followed(
     spanning: jax.Array,
     decay: jax.Array,
     task: Task,
-    duration: jax.Array,
+    durations: jax.Array,
     way: jax.Array,
     direction: jax.Array,
 ) -> tuple[tuple[jax.Array, ...], ...]:
@@ -110,7 +112,7 @@ def _followed(
         spanning: what transfer matrices act upon.
         decay: of the weights.
         task: the trials.
-        duration: of a step.
+        durations: of the steps.
         way: the transfer of the theory where it is seen, for each population.
         direction: in which the largest curvature is looked for first.
     """
@@ -131,7 +133,7 @@ def _followed(
 
     def long_step(carry, now):
         delta, direction = carry
-        transfer, n_iterations = now
+        transfer, duration, n_iterations = now
         base = at(transfer)
         step = _long_step(drift, base, delta, direction, duration, n_iterations)
         # Half of the step is done in its middle, which is where the theory is.
@@ -141,7 +143,7 @@ def _followed(
 
     start, end = at(way[0]), at(way[-1])
     n_iterations = jnp.full(N_CYCLES, LATER).at[0].set(FIRST)
-    within = (way[1:-1], n_iterations)
+    within = (way[1:-1], durations, n_iterations)
     (delta, _), within = lax.scan(long_step, (jnp.zeros_like(start), direction), within)
     # One after another: each would be compiled on its own.
     edges = lax.map(seen_at, jnp.stack([start, end + delta, end]))
@@ -252,6 +254,14 @@ def _long_step(
     start = _Step(jnp.zeros((), int), zeros, zeros, zero, zeros, zero, zeros, direction, jnp.full((), STAGES[0]), zeros,
                   zeros, zero, zero)  # fmt: skip
     return lax.while_loop(goes_on, ask, start)
+
+
+def _ends(time: np.ndarray, transfer: np.ndarray) -> np.ndarray:
+    """Where long steps begin and end, of a theory that has this transfer at these times."""
+    moved = np.linalg.norm(np.diff(transfer, axis=0).reshape(len(time) - 1, -1), axis=1)
+    way = np.append(0.0, np.cumsum(moved))
+    shares = time / time[-1] + way / (way[-1] or 1.0)
+    return np.interp(np.linspace(0.0, shares[-1], N_CYCLES + 1), shares, time)
 
 
 def _norm(vectors: jax.Array) -> jax.Array:

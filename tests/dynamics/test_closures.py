@@ -119,13 +119,27 @@ def test_long_steps_estimate_what_all_steps_do(monkeypatch, model, rule):
     monkeypatch.setattr(departure, "N_CYCLES", 1000)
     slow = ol.integrate(model, TASK, start, rule).trust
     assert slow.largest > 0.01
-    # The theory's own way in place of that of the few neurons, and long steps: of first order in a seventh.
+    # The theory's own way in place of that of the few neurons, and long steps: of first order in a twelfth.
     np.testing.assert_allclose(quick.relative, slow.relative, rtol=0, atol=0.25 * slow.largest)
     # Of a loss that is nearly 0, which is of second order in what overlaps are off by: twice as far off; one of 0, of
     # which nothing is left to see, to a hundred thousandth of that of the start.
     assert quick.loss_beside[-1] - quick.loss[-1] == pytest.approx(
         slow.loss_beside[-1] - slow.loss[-1], rel=0.5, abs=1e-5 * float(quick.loss[0])
     )
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [ol.GradientDescent(0.2, 1000), ol.GradientDescent(1.0, 200), ol.GradientDescent(0.2, 200), ol.GradientFlow(60.0)],
+    ids=["a twentieth", "a sixteenth", "a quarter", "a flow"],
+)
+def test_long_steps_are_where_learning_moves_if_it_has_long_been_at_its_end(monkeypatch, rule):
+    """The loss is 1e-6 of the first one after a share of the run; of steps of one duration most see no learning."""
+    quick = ol.integrate(ERF, TASK, START, rule).trust.largest
+    monkeypatch.setattr(departure, "N_CYCLES", 1000)
+    slow = ol.integrate(ERF, TASK, START, rule).trust.largest
+    # The bar of estimates is half of the error; on the safe side as much.
+    assert 0.5 * slow < quick < 2 * slow
 
 
 @pytest.mark.parametrize(
