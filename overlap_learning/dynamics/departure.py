@@ -260,7 +260,7 @@ def _ends(time: np.ndarray, transfer: np.ndarray) -> np.ndarray:
     """Where long steps begin and end, of a theory that has this transfer at these times."""
     moved = np.linalg.norm(np.diff(transfer, axis=0).reshape(len(time) - 1, -1), axis=1)
     way = np.append(0.0, np.cumsum(moved))
-    shares = time / time[-1] + way / (way[-1] or 1.0)
+    shares = time / (time[-1] or 1.0) + way / (way[-1] or 1.0)
     return np.interp(np.linspace(0.0, shares[-1], N_CYCLES + 1), shares, time)
 
 
