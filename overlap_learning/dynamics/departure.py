@@ -1,21 +1,23 @@
 """Departure: how neurons leave a Gaussian theory while it learns, in a few long steps."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from overlap_learning.checks import in_numpy, is_traced
+from overlap_learning.checks import in_numpy, is_traced, namespace
+from overlap_learning.dynamics.learners import AbstractGramLearner, MixtureLearner
 from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.record import Record
-from overlap_learning.learning.rules import AbstractRule
-from overlap_learning.learning.trials import are_drawn
+from overlap_learning.learning.rules import AbstractRule, Drift
 from overlap_learning.learning.trust import BESIDE
+from overlap_learning.module import Module
 from overlap_learning.neurons.arrays import Neurons
 from overlap_learning.neurons.learner import NeuronLearner
 from overlap_learning.tasks.task import Task
@@ -24,6 +26,9 @@ from overlap_learning.tasks.task import Task
 #: together: of the time alone, few would be where it moves, if it has long been at its end; of its way alone, too few
 #: where neurons still move and it does not.
 N_CYCLES = 12
+#: Saved points of the theory along which it is, where fewer than the steps were to be saved: the ends and the middles
+#: of these; and so many times as many of a run that may stop before its end.
+N_POINTS, IF_IT_STOPS = 2 * N_CYCLES + 1, 8
 #: Damping of the stages of a step. With the usual 0.05 what is stiff falls by a twentieth in one, and the loss, which
 #: is made of that where it is small, is seen too large; with 0.5 it falls by a third, for an eighth more stages.
 DAMPING = 0.5
@@ -34,23 +39,40 @@ MARGIN = 1.25
 #: By how much positions are moved to see curvatures, as a part of their size: states are in single precision.
 NEARBY = 1e-2
 #: Stages of a long step, at least and at most.
-STAGES = (3, 1000)
+STAGES = (2, 1000)
 
 
-def can_be_long(rule: AbstractRule, task: Any, record: Record) -> bool:
-    """Whether a departure can be followed in long steps: of a rule that drifts, where the theory's way is known.
+def can_drift(rule: AbstractRule, task: Any) -> bool:
+    """Whether long steps follow neurons under this rule: if it drifts, on trials that are known.
 
-    Not of random draws: what they pull is of the order of the drift where learning has ended.
+    Minibatches drift as all trials do; what noise draws is of the order of the drift where learning has ended.
     """
-    if not rule.drifts or are_drawn(task, rule) or is_traced(record, rule, task):
-        return False
+    fixed = isinstance(task, Task) and task.state_noise is None
+    return fixed and rule.drift is not None and rule.label_noise is None and rule.parameter_noise is None
+
+
+def followed_closely(rule: AbstractRule) -> tuple[AbstractRule, np.ndarray | None]:
+    """The rule with as many saved points as long steps need, and which of them are its own; None: all."""
+    times = 1 if rule.stop_loss is None else IF_IT_STOPS
+    _, own = rule.finer(times * (N_CYCLES + 1))
+    return (rule, None) if own is None else rule.finer(times * N_POINTS)
+
+
+def is_known(record: Record) -> bool:
+    """Whether the way of the theory is known closely enough; inside jit all points count as reached."""
     if "transfer" not in record.saved or record.time.ndim > 1:
         return False
-    return int(np.sum(np.isfinite(np.asarray(record.time)))) > N_CYCLES
+    reached = len(record.time) if is_traced(record.time) else np.sum(np.isfinite(np.asarray(record.time)))
+    return int(reached) > N_CYCLES
 
 
 def departure(
-    learner: NeuronLearner, spanning: Any, rule: AbstractRule, task: Task, record: Record
+    theory: AbstractGramLearner | MixtureLearner,
+    learner: NeuronLearner,
+    spanning: Any,
+    drift: Drift,
+    task: Task,
+    record: Record,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What would be saved of neurons as they learn, and of the same ones in the theory, at its saved points.
 
@@ -58,36 +80,42 @@ def departure(
 
         d delta / dtau = -(g(V M + delta) - P g(V M) + weight_decay delta) rates
 
-    with g the gradient that the neurons have, and P its part that is linear in them. The departure delta is small where
-    M is not, so that M may stay at its middle for a long step, which is one of a Chebyshev method: with s stages it is
-    stable up to a curvature of some `2 s^2` over its duration. How large that is is found by power iteration as it
-    goes.
+    with g the gradient that the neurons have, and P its part that is linear in them. Few neurons have other outputs
+    than the theory has, at which learning would not end where the theory does; so what is missing at `V M` is added to
+    theirs. The departure delta is small where M is not, so that M may stay at its middle for a long step, which is one
+    of a Chebyshev method: with s stages it is stable up to a curvature of some `2 s^2` over its duration. How large
+    that is is found by power iteration as it goes.
 
     Args:
+        theory: which learned.
         learner: the neurons, which knows what is linear in them.
         spanning: what transfer matrices act upon at the start, in each population, shape [P, n, r].
-        rule: of learning.
-        task: the trials, always the same.
+        drift: of the rule of learning.
+        task: the trials.
         record: the course of the theory.
 
     Source: for the method, Verwer, Hundsdorfer & Sommeijer 1990, Numer. Math. 57, 157.
     """
-    time, transfer = in_numpy((record.time, record.saved["transfer"]))
+    time, step, transfer = in_numpy((record.time, record.step, record.saved["transfer"]))
+    xp = namespace(time, transfer)
+    # A flow has no steps, and nothing that it remembers of them.
+    step = xp.zeros_like(time) if step is None else step
     # Points that were not reached are where it ended.
-    known = np.where(np.isfinite(time), time, np.nanmax(time))
-    size = spanning.shape[-1]
-    transfer = transfer.reshape(-1, len(spanning), size, size)
-    if known[0] > 0:
-        # Of chosen times, before which learning began with no change.
-        nothing = np.broadcast_to(np.eye(size), transfer[:1].shape)
-        known, transfer = np.append(0.0, known), np.concatenate([nothing, transfer])
+    last = xp.sum(xp.isfinite(time)) - 1
+    known, step, transfer = (each[xp.minimum(xp.arange(len(time)), last)] for each in (time, step, transfer))
+    # Chosen times may be later ones, before which learning began with no change.
+    nothing = xp.zeros_like(transfer[:1]) + xp.eye(transfer.shape[-1])
+    known, step = (xp.concatenate([xp.zeros(1), each]) for each in (known, step))
+    transfer = xp.concatenate([nothing, transfer])
     ends = _ends(known, transfer)
-    seen = np.concatenate([ends[:1], (ends[1:] + ends[:-1]) / 2, ends[-1:]])
+    seen = xp.concatenate([ends[:1], (ends[1:] + ends[:-1]) / 2, ends[-1:]])
     way = _interpolated(seen, known, transfer)
+    inertia = drift.inertia(xp.diff(xp.interp(ends, known, step)))
     # Not drawn in the program, in which that would take a third of what there is to compile.
     drawn = np.random.default_rng(0).standard_normal((spanning.shape[0] * spanning.shape[1], learner.model.layout.size))
     direction = learner.model.free(drawn)
-    courses = _followed(learner, spanning, cast(Any, rule).weight_decay, task, np.diff(ends), way, direction)
+    beside = _Beside(learner, spanning, drift, task)
+    courses = _followed(theory, beside, xp.diff(ends), inertia, way, direction)
     free, closed = (
         {name: _interpolated(time, seen, values) for name, values in zip(BESIDE, course, strict=True)}
         for course in in_numpy(courses)
@@ -95,64 +123,120 @@ def departure(
     return free, closed
 
 
+#: Inside vmap each small calculation would be a program of its own.
+departure_in_one = compiled(departure)
+
+
+class _Answer(NamedTuple):
+    """What neurons say when they are asked.
+
+    Attributes:
+        loss: at some vectors, if few neurons did what many do.
+        slope: its gradient; where it was asked for first, what of it is linear.
+        velocity: that of the rule.
+        steep: the same, if nothing were clipped: of what is, the curvature is larger where it is not.
+        offset: what was added to what few neurons do.
+    """
+
+    loss: jax.Array
+    slope: jax.Array
+    velocity: jax.Array
+    steep: jax.Array
+    offset: Any
+
+
+class _Beside(Module):
+    """Neurons beside a theory: on what, and how, they learn."""
+
+    learner: NeuronLearner
+    spanning: jax.Array
+    drift: Drift
+    task: Task
+
+    def at(self, position: jax.Array) -> jax.Array:
+        """The vectors, where the theory is."""
+        model = self.learner.model
+        moved = self.spanning @ position.reshape(-1, *position.shape[-2:])
+        return model.free(moved[..., -model.layout.size :].reshape(-1, model.layout.size))
+
+    def gram(self, vectors: jax.Array) -> jax.Array:
+        return self.learner.observe(Neurons(vectors))["gram"]
+
+    def activity(self, vectors: jax.Array) -> Any:
+        return self.learner.activity(Neurons(vectors), self.task)
+
+    def ask(self, known: Any, vectors: jax.Array, offset: Any, is_first: jax.Array) -> _Answer:
+        """What they say, who are at first where the theory is, of which the activity is known."""
+
+        def loss(position):
+            found = self.learner.activity(position, self.task)
+            missing = lax.stop_gradient(_less(known, found))
+            added = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), missing, offset)
+            return self.task.loss(*_plus(found, added)), added
+
+        position = Neurons(vectors)
+        (value, offset), slope = jax.value_and_grad(loss, has_aux=True)(position)
+        slope = dataclasses.replace(self.learner, kept=jnp.where(is_first, 0.0, 1.0)).scaled(slope)
+        unclipped = dataclasses.replace(self.drift, clip_norm=None)
+        velocity, steep = (drift(self.learner, position, slope).vectors for drift in (self.drift, unclipped))
+        return _Answer(value, slope.vectors, velocity, steep, offset)
+
+
 @compiled
 def _followed(
-    learner: NeuronLearner,
-    spanning: jax.Array,
-    decay: jax.Array,
-    task: Task,
+    theory: AbstractGramLearner | MixtureLearner,
+    beside: _Beside,
     durations: jax.Array,
+    inertia: tuple[jax.Array, jax.Array],
     way: jax.Array,
     direction: jax.Array,
 ) -> tuple[tuple[jax.Array, ...], ...]:
     """Overlaps and losses of neurons as they learn, and in the theory: at the start, the middle of each step, the end.
 
     Args:
-        learner: the neurons.
-        spanning: what transfer matrices act upon.
-        decay: of the weights.
-        task: the trials.
+        theory: which learned.
+        beside: the neurons.
         durations: of the steps.
-        way: the transfer of the theory where it is seen, for each population.
+        inertia: what momentum does in them, as parts of a change of velocity.
+        way: the transfer of the theory where it is seen.
         direction: in which the largest curvature is looked for first.
     """
-    size = learner.model.layout.size
-
-    def at(transfer):
-        return learner.model.free((spanning @ transfer)[..., -size:].reshape(-1, size))
-
-    def gram(vectors):
-        return learner.observe(Neurons(vectors))["gram"]
-
-    def seen_at(vectors):
-        return gram(vectors), learner.loss(Neurons(vectors), task)
-
-    def drift(vectors, kept):
-        value, slope = dataclasses.replace(learner, kept=kept).gradient(Neurons(vectors), task)
-        return value, slope.vectors, -(slope.vectors + decay * vectors) * learner.rates.vectors
+    weights = beside.learner.weights[:, None]
 
     def long_step(carry, now):
-        delta, direction = carry
-        transfer, duration, n_iterations = now
-        base = at(transfer)
-        step = _long_step(drift, base, delta, direction, duration, n_iterations)
+        delta, velocity, direction = carry
+        position, known, duration, (behind, left), n_iterations = now
+        base = beside.at(position)
+        # Half of what is remembered of the velocity is gone before the drift, and half after it.
+        rest, drifting = behind * duration * velocity / 2, (1 - behind) * duration
+        step = _long_step(functools.partial(beside.ask, known), base, delta + rest, _less(known, known), direction,
+                          drifting, n_iterations)  # fmt: skip
+        drifted = (step.departure - delta - rest) / jnp.where(drifting > 0, drifting, 1.0)
+        after, velocity = step.departure + rest, drifted + left * (velocity - drifted)
         # Half of the step is done in its middle, which is where the theory is.
-        half = (step.departure - delta) / 2
-        loss = step.loss + jnp.sum(learner.weights[:, None] * step.slope * half)
-        return (step.departure, step.direction), ((gram(base + delta + half), loss), (gram(base), step.loss_there))
+        middle = (delta + after) / 2
+        loss = step.loss + jnp.sum(weights * step.slope * (middle - delta - rest))
+        seen = (beside.gram(base + middle), loss), (beside.gram(base), step.loss_there)
+        return (after, velocity, step.direction), seen
 
-    start, end = at(way[0]), at(way[-1])
+    start, end = beside.at(way[0]), beside.at(way[-1])
+    known = lax.map(lambda position: theory.activity(position, beside.task), way)
     n_iterations = jnp.full(N_CYCLES, LATER).at[0].set(FIRST)
-    within = (way[1:-1], durations, n_iterations)
-    (delta, _), within = lax.scan(long_step, (jnp.zeros_like(start), direction), within)
+    nothing = jnp.zeros_like(start)
+    between = (way[1:-1], _at(known, slice(1, -1)), durations, inertia, n_iterations)
+    (delta, _, _), (free, closed) = lax.scan(long_step, (nothing, nothing, direction), between)
     # One after another: each would be compiled on its own.
-    edges = lax.map(seen_at, jnp.stack([start, end + delta, end]))
+    there, ended = (_at(lax.map(beside.activity, jnp.stack([end, end + delta])), i) for i in (0, 1))
+    ended = _plus(ended, _less(_at(known, -1), there))
+    activities = jax.tree.map(lambda *each: jnp.stack(each), _at(known, 0), ended, _at(known, -1))
+    losses = lax.map(lambda activity: beside.task.loss(*activity), activities)
+    edges = lax.map(beside.gram, jnp.stack([start, end + delta, end])), losses
 
     def course(within: Any, last: int) -> tuple[jax.Array, ...]:
         parts = zip(edges, within, strict=True)
         return tuple(jnp.concatenate([edge[:1], between, edge[last][None]]) for edge, between in parts)
 
-    return course(within[0], 1), course(within[1], 2)
+    return course(free, 1), course(closed, 2)
 
 
 class _Step(NamedTuple):
@@ -164,9 +248,11 @@ class _Step(NamedTuple):
         pulled: the velocity of the theory.
         loss_there: the loss of the theory.
         first: the velocity where the step begins.
+        steep: the same, if nothing were clipped.
         loss: the loss there.
         slope: the gradient there.
         direction: of the largest curvature, as far as it is known.
+        offset: what is added to what few neurons do for what the theory says that many do.
         n_stages: of the step.
         departure: of the last stage.
         older: that before it.
@@ -179,9 +265,11 @@ class _Step(NamedTuple):
     pulled: jax.Array
     loss_there: jax.Array
     first: jax.Array
+    steep: jax.Array
     loss: jax.Array
     slope: jax.Array
     direction: jax.Array
+    offset: Any
     n_stages: jax.Array
     departure: jax.Array
     older: jax.Array
@@ -190,37 +278,38 @@ class _Step(NamedTuple):
 
 
 def _long_step(
-    drift: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]],
+    ask: Callable[[jax.Array, Any, jax.Array], _Answer],
     base: jax.Array,
     delta: jax.Array,
+    offset: Any,
     direction: jax.Array,
     duration: jax.Array,
     n_iterations: jax.Array,
 ) -> _Step:
     """A long step of a departure.
 
-    What asks for the gradient takes turns in one loop: a program has one of it, and it is most of what is compiled.
+    What asks takes turns in one loop: a program has one gradient, and that is most of what is compiled.
 
     Args:
-        drift: the loss, the gradient and the velocity at some vectors, and how much is kept of a gradient that leaves
-            what is linear.
+        ask: what neurons say at some vectors, with an offset, and whether they are where the theory is.
         base: the vectors in the theory.
         delta: the departure at the beginning.
+        offset: of the first answer, which has another one.
         direction: of the largest curvature, as far as it is known.
         duration: of the step.
         n_iterations: for the largest curvature.
     """
     nearby = NEARBY * _norm(base)
 
-    def there(step, value, slope, velocity):
-        return step._replace(at=delta, pulled=velocity, loss_there=value)
+    def there(step, answer):
+        return step._replace(at=delta, pulled=answer.velocity, loss_there=answer.loss, offset=answer.offset)
 
-    def here(step, value, slope, velocity):
+    def here(step, answer):
         aside = delta + nearby * step.direction / _norm(step.direction)
-        return step._replace(at=aside, first=velocity, loss=value, slope=slope)
+        return step._replace(at=aside, first=answer.velocity, steep=answer.steep, loss=answer.loss, slope=answer.slope)
 
-    def turned(step, value, slope, velocity):
-        turn = (velocity - step.first) / nearby
+    def turned(step, answer):
+        turn = (answer.steep - step.steep) / nearby
         curvature = _norm(turn)
         # The polynomials T_1 = w0 and T_0 = 1 at w0.
         n_stages = _n_stages(MARGIN * curvature * duration)
@@ -232,36 +321,53 @@ def _long_step(
             departure=departure, older=delta, t=w0, t_older=jnp.ones(()),
         )  # fmt: skip
 
-    def staged(step, value, slope, velocity):
+    def staged(step, answer):
         w0, ratio = _shape(step.n_stages)
         t = 2 * w0 * step.t - step.t_older
         by_last, by_older, by_moved = 2 * w0 * step.t / t, -step.t_older / t, 2 * ratio * step.t / t
-        moved = duration * (velocity - step.pulled)
+        moved = duration * (answer.velocity - step.pulled)
         departure = by_last * step.departure + by_older * step.older + by_moved * moved
         return step._replace(at=departure, departure=departure, older=step.departure, t=t, t_older=step.t)
 
-    def ask(step):
-        value, slope, velocity = drift(base + step.at, jnp.where(step.n_asked == 0, 0.0, 1.0))
-        turn = jnp.minimum(step.n_asked, jnp.where(step.n_asked < 2 + n_iterations, 2, 3))
-        step = step._replace(n_asked=step.n_asked + 1)
-        return lax.switch(turn, (there, here, turned, staged), step, value, slope, velocity)
+    def turn(step):
+        answer = ask(base + step.at, step.offset, step.n_asked == 0)
+        now = jnp.minimum(step.n_asked, jnp.where(step.n_asked < 2 + n_iterations, 2, 3))
+        return lax.switch(now, (there, here, turned, staged), step._replace(n_asked=step.n_asked + 1), answer)
 
     def goes_on(step):
         # The first stage asks for nothing new.
         return step.n_asked < 2 + n_iterations + step.n_stages - 1
 
     zero, zeros = jnp.zeros(()), jnp.zeros_like(base)
-    start = _Step(jnp.zeros((), int), zeros, zeros, zero, zeros, zero, zeros, direction, jnp.full((), STAGES[0]), zeros,
-                  zeros, zero, zero)  # fmt: skip
-    return lax.while_loop(goes_on, ask, start)
+    start = _Step(
+        n_asked=jnp.zeros((), int), at=zeros, pulled=zeros, loss_there=zero, first=zeros, steep=zeros, loss=zero,
+        slope=zeros, direction=direction, offset=offset, n_stages=jnp.full((), STAGES[0]), departure=zeros,
+        older=zeros, t=zero, t_older=zero,
+    )  # fmt: skip
+    return lax.while_loop(goes_on, turn, start)
 
 
-def _ends(time: np.ndarray, transfer: np.ndarray) -> np.ndarray:
+def _ends(time: Any, transfer: Any) -> Any:
     """Where long steps begin and end, of a theory that has this transfer at these times."""
-    moved = np.linalg.norm(np.diff(transfer, axis=0).reshape(len(time) - 1, -1), axis=1)
-    way = np.append(0.0, np.cumsum(moved))
-    shares = time / (time[-1] or 1.0) + way / (way[-1] or 1.0)
-    return np.interp(np.linspace(0.0, shares[-1], N_CYCLES + 1), shares, time)
+    xp = namespace(time, transfer)
+    moved = xp.linalg.norm(xp.diff(transfer, axis=0).reshape(len(time) - 1, -1), axis=1)
+    way = xp.concatenate([xp.zeros(1), xp.cumsum(moved)])
+    # A run may have no time, or stay where it is.
+    time_share, way_share = (each / xp.where(each[-1] > 0, each[-1], 1.0) for each in (time, way))
+    shares = time_share + way_share
+    return xp.interp(xp.linspace(0.0, 1.0, N_CYCLES + 1) * shares[-1], shares, time)
+
+
+def _plus(one: Any, other: Any) -> Any:
+    return jax.tree.map(jnp.add, one, other)
+
+
+def _less(one: Any, other: Any) -> Any:
+    return jax.tree.map(jnp.subtract, one, other)
+
+
+def _at(tree: Any, where: Any) -> Any:
+    return jax.tree.map(lambda array: array[where], tree)
 
 
 def _norm(vectors: jax.Array) -> jax.Array:
@@ -286,10 +392,11 @@ def _shape(n_stages: jax.Array) -> tuple[jax.Array, jax.Array]:
     return at, jnp.sinh(angle) / (n_stages * jnp.tanh(n_stages * angle))
 
 
-def _interpolated(at: np.ndarray, points: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _interpolated(at: Any, points: Any, values: Any) -> Any:
     """Values at points, between them; not known where it is not known at which."""
-    after = np.clip(np.searchsorted(points, at), 1, len(points) - 1)
+    xp = namespace(at, points, values)
+    after = xp.clip(xp.searchsorted(points, at), 1, len(points) - 1)
     gap = points[after] - points[after - 1]
-    share = (at - points[after - 1]) / np.where(gap > 0, gap, 1.0)
+    share = (at - points[after - 1]) / xp.where(gap > 0, gap, 1.0)
     share = share.reshape(-1, *[1] * (values.ndim - 1))
     return (1 - share) * values[after - 1] + share * values[after]

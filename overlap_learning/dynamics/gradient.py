@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from overlap_learning.dynamics.impulse_loss import impulse_loss, impulse_loss_gradient, not_negative
-from overlap_learning.model.activity import Moments, check_channels, mixture_activity
+from overlap_learning.model.activity import Activity, Moments, check_channels, mixture_activity
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.tasks.task import Task, check_task
@@ -85,14 +85,24 @@ def _summed_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:
     """The loss, summed in closed form where that is known, else step by step."""
     if model.is_linear and task.trials.sums is not None:
         return impulse_loss(model.layout, gram, task.trials.sums)
-    return task.loss(*mixture_activity(model, Moments(gram[None]), task))
+    return task.loss(*gram_activity(model, gram, task))
+
+
+def gram_activity(model: Model, gram: jax.Array, task: Task) -> Activity:
+    """What a task asks for of neurons with a Gram matrix [d, d]."""
+    return mixture_activity(model, Moments(gram[None]), task)
 
 
 def mixture_loss(model: Model, fractions: jax.Array, moments: jax.Array, task: Task) -> jax.Array:
     """`loss` of populations with second moments [P, d + 1, d + 1] of `(1, m, u, v, z)`."""
+    return task.loss(*moments_activity(model, fractions, moments, task))
+
+
+def moments_activity(model: Model, fractions: jax.Array, moments: jax.Array, task: Task) -> Activity:
+    """What a task asks for of populations with second moments [P, d + 1, d + 1] of `(1, m, u, v, z)`."""
     means = moments[:, 0, 1:]
     covariances = moments[:, 1:, 1:] - means[:, :, None] * means[:, None, :]
-    return task.loss(*mixture_activity(model, Moments(covariances, means, fractions), task))
+    return mixture_activity(model, Moments(covariances, means, fractions), task)
 
 
 def mixture_loss_gradient(

@@ -14,7 +14,7 @@ from jax import lax
 
 from overlap_learning.checks import assembled, is_traced, require_float64
 from overlap_learning.dynamics.closures import AbstractClosure, Cheapest, Gaussian, Pair, Start, known_closure
-from overlap_learning.dynamics.departure import can_be_long, departure
+from overlap_learning.dynamics.departure import can_drift, departure, departure_in_one, followed_closely, is_known
 from overlap_learning.dynamics.learners import LEARNERS, learner_of
 from overlap_learning.dynamics.metric import check_layout
 from overlap_learning.guides import guide
@@ -24,7 +24,7 @@ from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.outcomes import RESULTS, is_one_of
 from overlap_learning.learning.pace import Pace, watched
 from overlap_learning.learning.progress import DELAY
-from overlap_learning.learning.record import Outcome
+from overlap_learning.learning.record import Outcome, taken
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution, finish, has_failed
 from overlap_learning.learning.stability import rise
@@ -200,6 +200,29 @@ def _closed(
     checkpoint: Checkpoint | None,
 ) -> Learned:
     """The same in a closure, with what neurons beside it did."""
+    is_alone = model.is_linear or not (trust or isinstance(closure, Cheapest))
+    # What few points are saved of is followed at more, by which it is known what departs from it.
+    own = None
+    if not is_alone and can_drift(rule, task):
+        rule, own = followed_closely(rule)
+    found = _compared(model, task, start, rule, key, closure, trust, progress, checkpoint)
+    if own is None:
+        return found
+    return dataclasses.replace(found[0], record=taken(found[0].record, own)), found[1], found[2]
+
+
+def _compared(
+    model: Model,
+    task: Task | TaskStream,
+    start: Start,
+    rule: AbstractRule,
+    key: jax.Array | None,
+    closure: AbstractClosure,
+    trust: bool,
+    progress: bool | None,
+    checkpoint: Checkpoint | None,
+) -> Learned:
+    """The same at each point that the rule saves."""
     starts = closure.starts(model, task, start, key)
     found = _learned(model, task, cast(Start, next(starts)), rule, key, start, progress, checkpoint, closure)
     tolerance = closure.tolerance if isinstance(closure, Cheapest) else None
@@ -285,13 +308,21 @@ def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Le
     """A run with what it would be without its error, as long steps of neurons say.
 
     None where those are none for this rule, or where they see the theory fail: every step is then worth its time.
+    Inside jit that is not seen, and they have the last word.
     """
     outcome = found[0]
-    if not can_be_long(rule, task, outcome.record) or has_failed(outcome.result):
+    if not can_drift(rule, task) or not is_known(outcome.record):
         return None
-    learner = pair.learner(model, rule.rates, None)
-    free, closed = departure(learner, pair.spanning, rule, task, outcome.record)
+    failed = has_failed(outcome.result)
+    if not is_traced(failed) and failed:
+        return None
+    given = (found[2], pair.learner(model, rule.rates, None), pair.spanning, rule.drift, task, outcome.record)
+    follow = departure_in_one if is_traced(given) else departure
+    free, closed = follow(*cast(Any, jax.tree.map(_constant, given)))
     estimate = corrected(outcome.record, free, closed, pair.inflation)
+    if is_traced(estimate):
+        estimate = jax.tree.map(lambda array: jnp.where(failed, jnp.nan, array), estimate)
+        return _with(found, estimate, pair.network)
     said = compared(outcome.record.time, outcome.record.loss, outcome.record.saved | estimate)
     return _with(found, estimate, pair.network) if said.verdict in (TRUST, DOUBT) else None
 

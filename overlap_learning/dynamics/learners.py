@@ -12,15 +12,17 @@ import numpy as np
 
 from overlap_learning.checks import assembled, namespace
 from overlap_learning.dynamics.gradient import (
+    gram_activity,
     gram_loss,
     gram_loss_gradient,
     mixture_loss,
     mixture_loss_gradient,
+    moments_activity,
 )
 from overlap_learning.guides import guide
 from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.rules import Motion
-from overlap_learning.model.activity import reduced_variance
+from overlap_learning.model.activity import Activity, reduced_variance
 from overlap_learning.model.factor import gram_factor
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import Network
@@ -47,6 +49,10 @@ class AbstractGramLearner(AbstractLearner):
 
     def loss(self, position: jax.Array, task: Task) -> jax.Array:
         return gram_loss(self.model, self.gram(position), task)
+
+    def activity(self, position: jax.Array, task: Task) -> Activity:
+        """What a task asks for of the neurons."""
+        return gram_activity(self.model, self.gram(position), task)
 
     def size(self, position: jax.Array) -> jax.Array:
         # No overlap of two vectors is larger than both of theirs with themselves.
@@ -197,6 +203,10 @@ class MixtureLearner(AbstractLearner):
 
     def loss(self, position: jax.Array, task: Task) -> jax.Array:
         return mixture_loss(self.model, self.populations.fractions, self.moments(position), task)
+
+    def activity(self, position: jax.Array, task: Task) -> Activity:
+        """What a task asks for of the neurons."""
+        return moments_activity(self.model, self.populations.fractions, self.moments(position), task)
 
     def gradient(self, position: jax.Array, task: Task) -> tuple[jax.Array, jax.Array]:
         value, slope = mixture_loss_gradient(self.model, self.populations.fractions, self.moments(position), task)

@@ -63,11 +63,10 @@ def _solve(
 ) -> Outcome:
     dtype = jnp.result_type(*jax.tree.leaves(position))
     task: Task = cast(Task, trials.task).astype(dtype)
-    decay = rule.weight_decay.astype(dtype)
 
     def velocity(time, position, _):
         _, gradient = learner.gradient(position, task)
-        return jax.tree.map(lambda x, g, p: -(g + decay * x) * p.astype(dtype), position, gradient, learner.rates)
+        return rule.drift(learner, position, gradient)
 
     def save(time, position, _):
         return Record(time, None, learner.loss(position, task), learner.observe(position))

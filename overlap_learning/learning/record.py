@@ -75,6 +75,18 @@ def pad(record: Record, n_points: int) -> Record:
     return join([record, eqx.tree_at(lambda r: r.time, again, xp.full_like(again.time, xp.nan))])
 
 
+def taken(record: Record, own: np.ndarray) -> Record:
+    """Some of the points of a run; where it ended between two of them, its end in place of the later one.
+
+    Of a run that was interrupted there are fewer points than it was to have.
+    """
+    record, n_points = in_numpy(record), record.time.shape[0]
+    xp = namespace(record)
+    before, last = np.append(-1, own[:-1]), xp.sum(xp.isfinite(record.time)) - 1
+    places = xp.where((before < last) & (last < own), last, own)[before < n_points - 1]
+    return jax.tree.map(lambda array: in_jax(xp.take(array, places, axis=0)), record)
+
+
 def trim(record: Record) -> Record:
     """The record without the points that were not reached (unchanged in a batch, where shapes are fixed)."""
     if is_traced(record.time) or record.time.ndim > 1:

@@ -11,7 +11,7 @@ from overlap_learning.model.model import Model
 from overlap_learning.tasks.task import Task
 
 
-def bulk_loss(
+def bulk_outputs(
     model: Model,
     vectors: jax.Array,
     weights: jax.Array,
@@ -19,7 +19,7 @@ def bulk_loss(
     task: Task,
     state_dtype: jnp.dtype | None = None,
 ) -> jax.Array:
-    """The loss of a network of N neurons with a bulk W, dense or a BCOO.
+    """Outputs of a network of N neurons with a bulk W, dense or a BCOO.
 
     States are in no small space, so for gradients phi of all neurons at all times is kept, and what flows back: 2 T B N
     numbers, and as many states again for a phi whose slope is computed of them. The gradient of W is then one product
@@ -34,7 +34,7 @@ def bulk_loss(
         state_dtype: the dtype of states, rates and products; None: that of the vectors.
 
     Returns:
-        The loss, shape [].
+        Outputs, shape [B, T, n_out].
     """
     n_fields = model.layout.n_fields
     dtype = vectors.dtype if state_dtype is None else state_dtype
@@ -43,7 +43,7 @@ def bulk_loss(
     inputs = jnp.transpose(task.inputs, (1, 2, 0)).astype(dtype)
     with jax.default_matmul_precision("highest"):
         outputs = _outputs((spanning, readers, inputs, bulk.astype(dtype)), model, task.dt.astype(dtype))
-        return task.loss(jnp.transpose(outputs, (2, 0, 1)).astype(vectors.dtype))
+    return jnp.transpose(outputs, (2, 0, 1)).astype(vectors.dtype)
 
 
 # Trials are columns, of states [N, B] and of what is kept of all times [N, T B]: products are then of W and of rows as
@@ -86,7 +86,7 @@ def _backward(kept, slope, perturbed, parts, model, dt):
     states, rates, read = kept
     spanning, readers, inputs, bulk = parts
     n_steps, n_in, n_trials = inputs.shape
-    # A gradient is traced after `bulk_loss` has left its precision.
+    # A gradient is traced after `bulk_outputs` has left its precision.
     with jax.default_matmul_precision("highest"):
         to_fields = spanning.T
         # A product with a W that is transposed in each step takes several times as long.

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from overlap_learning.learning.learner import AbstractLearner
+from overlap_learning.model.activity import Activity
 from overlap_learning.model.bulk_network import bulk_network_of
 from overlap_learning.model.model import Model
 from overlap_learning.model.network import AbstractNetwork, network_of, weighted_gram
 from overlap_learning.neurons.arrays import Neurons
-from overlap_learning.neurons.states import network_loss
+from overlap_learning.neurons.states import network_activity
 from overlap_learning.tasks.task import Task
 
 
@@ -45,21 +46,31 @@ class NeuronLearner(AbstractLearner):
         return learner, Neurons(model.free(start.vectors))
 
     def loss(self, position: Neurons, task: Task) -> jax.Array:
+        # A loss that somebody wrote may have products of matrices.
+        with jax.default_matmul_precision("highest"):
+            return task.loss(*self.activity(position, task))
+
+    def activity(self, position: Neurons, task: Task) -> Activity:
+        """What a task asks for of the neurons."""
         vectors, bulk = self._vectors(position), self._bulk(position)
         # Neurons beside a theory are few, on one device.
         beside = self.basis is not None
-        return network_loss(self.model, vectors, self.weights, bulk, task, self.state_dtype, beside)
+        return network_activity(self.model, vectors, self.weights, bulk, task, self.state_dtype, beside)
 
     def gradient(self, position: Neurons, task: Task) -> tuple[jax.Array, Neurons]:
         value, slope = jax.value_and_grad(lambda at: self.loss(at, task))(position)
+        return value, self.scaled(slope)
+
+    def scaled(self, slope: Neurons) -> Neurons:
+        """The gradient `dL/dV_i / w_i` from `dL/dV_i`, or, of what is linear in a basis alone, its part there."""
         if not self.per_neuron:
-            return value, slope
+            return slope
         # A neuron of weight 0 fills up a smaller network of a batch: nothing depends on it, and it stays where it is.
         scaled = slope.vectors / jnp.where(self.weights > 0, self.weights, 1)[:, None]
         if self.basis is not None and self.kept is not None:
             within = self.basis @ (self.basis.T @ slope.vectors)
             scaled = within + self.kept * (scaled - within)
-        return value, Neurons(scaled, slope.bulk)
+        return Neurons(scaled, slope.bulk)
 
     def observe(self, position: Neurons) -> dict[str, jax.Array]:
         # Of N neurons their overlaps are saved, and all of them for those who ask.

@@ -19,6 +19,13 @@ FEW, FEW_IN_LANES, LANES = 1024, 4096, 8
 
 
 def neuron_loss(
+    model: Model, vectors: jax.Array, weights: jax.Array, task: Task, state_dtype: jnp.dtype | None = None
+) -> jax.Array:
+    """The loss of a network of N neurons, shape [], from its `neuron_outputs`."""
+    return task.loss(neuron_outputs(model, vectors, weights, task, state_dtype))
+
+
+def neuron_outputs(
     model: Model,
     vectors: jax.Array,
     weights: jax.Array,
@@ -26,7 +33,7 @@ def neuron_loss(
     state_dtype: jnp.dtype | None = None,
     in_lanes: bool = False,
 ) -> jax.Array:
-    """The loss of a network of N neurons, of which reverse-mode differentiation needs O(N d + B N + B T d) memory.
+    """Outputs of a network of N neurons, of which reverse-mode differentiation needs O(N d + B N + B T d) memory.
 
     Eq. (1) from h(0) = 0 keeps every neuron's field in the span of its input and recurrent vectors, `h_i = B_i . k`,
     whatever phi is: k(t) filters the inputs and the recurrent currents `v^T phi(h) / N`. So each step stores k
@@ -44,7 +51,7 @@ def neuron_loss(
             be done: quicker, on one device.
 
     Returns:
-        The loss, shape [].
+        Outputs, shape [B, T, n_out].
     """
     n_fields = model.layout.n_fields
     dtype = vectors.dtype if state_dtype is None else state_dtype
@@ -58,7 +65,7 @@ def neuron_loss(
     inputs = jnp.moveaxis(task.inputs, 0, 1)
     with jax.default_matmul_precision("highest"):
         outputs = _outputs((spanning, readers, inputs), model, task.dt, in_lanes)
-        return task.loss(jnp.moveaxis(outputs, 0, 1))
+    return jnp.moveaxis(outputs, 0, 1)
 
 
 # The backward pass is written by hand, step for step that of the loop in _simulate: what automatic differentiation

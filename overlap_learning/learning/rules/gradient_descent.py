@@ -1,14 +1,16 @@
 """Gradient descent in steps, with what closes in overlap space."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import count, is_zero, scalar
+from overlap_learning.checks import assembled, count, is_zero, scalar
 from overlap_learning.learning.rules.arguments import (
     as_arrays,
     learning_rate_of,
@@ -17,10 +19,14 @@ from overlap_learning.learning.rules.arguments import (
     rate_at,
     stride,
 )
+from overlap_learning.learning.rules.drift import Drift
 from overlap_learning.learning.rules.rule import AbstractDescent, Motion
 
 if TYPE_CHECKING:
     from overlap_learning.learning.learner import AbstractLearner
+
+#: Of what a person wants few saved points, at most so many times as many as are needed are saved on the way.
+MOST_TIMES = 20
 
 
 class GradientDescent(AbstractDescent):
@@ -120,9 +126,20 @@ class GradientDescent(AbstractDescent):
         return Motion.DIFFUSING if self.momentum is None else Motion.COUPLED
 
     @property
-    def drifts(self) -> bool:
-        # A velocity that is remembered may carry neurons past a plateau; and what is clipped is not pulled back as far.
-        return self.momentum is None and self.clip_norm is None
+    def drift(self) -> Drift:
+        return Drift(self.weight_decay, self.clip_norm, self.momentum, self.nesterov)
+
+    def finer(self, n_points: int) -> tuple["GradientDescent", np.ndarray | None]:
+        every = self.save_every
+        # Points that are saved stay so where a part of the stride divides it; of a stride that few numbers divide there
+        # may be many more points than are needed.
+        enough = (q for q in range(1, every) if every % q == 0 and self.n_steps * q > every * (n_points - 2))
+        parts = next(enough, every)
+        if parts == 1 or self.n_steps * parts > every * MOST_TIMES * n_points:
+            return self, None
+        finer = assembled(type(self), **(vars(self) | {"save_every": every // parts}))
+        last = math.ceil(self.n_steps / finer.save_every)
+        return finer, np.unique([*range(0, last, parts), last])
 
     def init(self, position: Any) -> Any:
         return None if self.momentum is None else jax.tree.map(jnp.zeros_like, position)
@@ -130,17 +147,11 @@ class GradientDescent(AbstractDescent):
     def update(
         self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array, loss: jax.Array
     ) -> tuple[Any, Any]:
-        if self.clip_norm is not None:
-            moving = jax.tree.map(lambda g, p: g * (p > 0), gradient, learner.rates)
-            square, limit = learner.square(moving), self.clip_norm
-            # Not the root of the square, whose derivative is infinite where nothing is to be clipped at 0.
-            excess = jnp.sqrt(jnp.maximum(square, limit**2)) / limit
-            gradient = jax.tree.map(lambda g: g / excess.astype(g.dtype), gradient)
 
         def cast(number, array):
             return number.astype(array.dtype)
 
-        gradient = jax.tree.map(lambda g, x: g + cast(self.weight_decay, x) * x, gradient, position)
+        gradient = self.drift.direction(learner, position, gradient)
         if self.momentum is not None:
             momentum = self.momentum
             memory = jax.tree.map(lambda m, g: cast(momentum, g) * m + g, memory, gradient)

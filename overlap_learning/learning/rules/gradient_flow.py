@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from overlap_learning.checks import count, floating, is_traced, later, scalar
+from overlap_learning.checks import assembled, count, floating, in_jax, is_traced, later, scalar
 from overlap_learning.learning.rules.arguments import DEFAULT_SAVES, as_arrays, optional_positive
+from overlap_learning.learning.rules.drift import Drift
 from overlap_learning.learning.rules.rule import AbstractRule, Motion
 
 if TYPE_CHECKING:
@@ -113,8 +114,16 @@ class GradientFlow(AbstractRule):
         return Motion.LINEAR
 
     @property
-    def drifts(self) -> bool:
-        return True
+    def drift(self) -> Drift:
+        return Drift(self.weight_decay)
+
+    def finer(self, n_points: int) -> tuple["GradientFlow", np.ndarray | None]:
+        if is_traced(self.save_at, self.duration) or len(self.save_at) >= n_points:
+            return self, None
+        own = np.asarray(self.save_at)
+        times = np.union1d(own, np.linspace(0.0, float(self.duration), n_points))
+        finer = assembled(type(self), **(vars(self) | {"save_at": in_jax(times)}))
+        return finer, np.searchsorted(times, own)
 
     def error(self, size: float) -> float:
         return float(self.rtol) * size + float(self.atol)

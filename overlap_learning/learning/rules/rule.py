@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from overlap_learning.checks import described
+from overlap_learning.learning.rules.drift import Drift
 from overlap_learning.module import Module
 
 if TYPE_CHECKING:
@@ -58,9 +60,13 @@ class AbstractRule(Module):
         """How it moves vectors."""
 
     @property
-    def drifts(self) -> bool:
-        """Whether it moves a position by `-(gradient + weight_decay position) rates` per learning time, and no more."""
-        return False
+    def drift(self) -> Drift | None:
+        """The velocity that it moves a position with on average, if its steps are small; None: it has none."""
+        return None
+
+    def finer(self, n_points: int) -> tuple["AbstractRule", np.ndarray | None]:
+        """The same rule with at least so many saved points, if it can have them; and which are its own, None: all."""
+        return self, None
 
     @abc.abstractmethod
     def error(self, size: float) -> float:
