@@ -21,7 +21,7 @@ def draw_costs(ax: "Axes", closures: Sequence[Closure], known: float, name: str)
                     markersize=6, color=COLOURS[i], markerfacecolor="none", label=kind)  # fmt: skip
     ax.axhline(known, color="0.4", linewidth=0.8, linestyle=(0, (4, 2)), label="limit known to")
     _scale(ax)
-    ax.set(xlabel="time / time of the Gaussian theory", ylabel=f"largest error / change, {name}")
+    ax.set(xlabel=f"{name}: time / time of the Gaussian theory", ylabel="largest error / change")
     legend_above(ax, ncols=2)
 
 

@@ -172,7 +172,7 @@ def figure_drift(settings: Settings = STANDARD, *, progress: bool | None = None)
     ):
         _draw_lines(ax, time, lines)
         # Above the legend.
-        ax.set_title(title, fontsize=10, pad=20)
+        ax.set_title(title, fontsize=10, pad=26)
     _draw_adam(panels[5], settings, element)
     panels[5].set_title("element-wise rule", fontsize=10)
     label = r"effective learning rate $\eta/(1-\mu)$"
