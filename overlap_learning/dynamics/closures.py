@@ -29,8 +29,9 @@ from overlap_learning.tasks.task import Task
 Start = Overlaps | Populations | Network
 #: Numbers of weighted neurons (as if folded), from the fewest.
 SIZES = (64, 256, 1024)
-#: The fewest of them beside the Gaussian theory, and the fewest for each vector.
-N_BESIDE, PER_VECTOR = 48, 6
+#: The fewest of them beside the Gaussian theory, and the fewest for each vector; and how many times as many where phi
+#: has a kink, of which an average over few neurons is less well known.
+N_BESIDE, PER_VECTOR, IF_KINKED = 48, 6, 2
 
 
 class Pair(Module):
@@ -239,7 +240,9 @@ def _neurons(model: Model, start: Overlaps | Populations, size: int) -> Network:
 
 def pair_of(model: Model, start: Overlaps | Populations, size: int | None = None) -> Pair:
     """About `size` neurons (as if folded), those that an estimate takes if None, and what is linear in them."""
-    network = _neurons(model, start, size or max(N_BESIDE, PER_VECTOR * model.layout.size))
+    if size is None:
+        size = max(N_BESIDE, PER_VECTOR * model.layout.size) * (IF_KINKED if model.activation.has_kink else 1)
+    network = _neurons(model, start, size)
     n_populations = 1 if isinstance(start, Overlaps) else start.n_populations
     vectors, weights = in_numpy((network.vectors, network.weights))
     xp = namespace(vectors)
