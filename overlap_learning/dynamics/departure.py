@@ -54,8 +54,9 @@ def can_drift(rule: AbstractRule, task: Any) -> bool:
 def followed_closely(rule: AbstractRule) -> tuple[AbstractRule, np.ndarray | None]:
     """The rule with as many saved points as long steps need, and which of them are its own; None: all."""
     times = 1 if rule.stop_loss is None else IF_IT_STOPS
-    _, own = rule.finer(times * (N_CYCLES + 1))
-    return (rule, None) if own is None else rule.finer(times * N_POINTS)
+    some = rule.finer(times * (N_CYCLES + 1))
+    more = rule.finer(times * N_POINTS)
+    return some if some[1] is None or more[1] is None else more
 
 
 def is_known(record: Record) -> bool:
@@ -82,7 +83,7 @@ def departure(
 
     with g the gradient that the neurons have, and P its part that is linear in them. Few neurons have other outputs
     than the theory has, at which learning would not end where the theory does; so what is missing at `V M` is added to
-    theirs. The departure delta is small where M is not, so that M may stay at its middle for a long step, which is one
+    theirs. The departure delta is small where M is not, so that M may stay at its mean for a long step, which is one
     of a Chebyshev method: with s stages it is stable up to a curvature of some `2 s^2` over its duration. How large
     that is is found by power iteration as it goes.
 
@@ -109,7 +110,9 @@ def departure(
     transfer = xp.concatenate([nothing, transfer])
     ends = _ends(known, transfer)
     seen = xp.concatenate([ends[:1], (ends[1:] + ends[:-1]) / 2, ends[-1:]])
-    way = _interpolated(seen, known, transfer)
+    # Means, as what draws of minibatches do to M would pull on the neurons.
+    between = _means(ends, known, transfer)
+    way = xp.concatenate([transfer[:1], between, transfer[-1:]])
     inertia = drift.inertia(xp.diff(xp.interp(ends, known, step)))
     # Not drawn in the program, in which that would take a third of what there is to compile.
     drawn = np.random.default_rng(0).standard_normal((spanning.shape[0] * spanning.shape[1], learner.model.layout.size))
@@ -390,6 +393,17 @@ def _shape(n_stages: jax.Array) -> tuple[jax.Array, jax.Array]:
     angle = jnp.arccosh(at)
     # T_s / T_s' at w0.
     return at, jnp.sinh(angle) / (n_stages * jnp.tanh(n_stages * angle))
+
+
+def _means(ends: Any, points: Any, values: Any) -> Any:
+    """Means of values that are known at points, from each end to the next."""
+    xp = namespace(ends, points, values)
+    fine = xp.sort(xp.concatenate([points, ends]))
+    known = _interpolated(fine, points, values)
+    gaps, durations = (xp.diff(each).reshape(-1, *[1] * (values.ndim - 1)) for each in (fine, ends))
+    areas = xp.concatenate([0 * known[:1], xp.cumsum(gaps * (known[1:] + known[:-1]) / 2, axis=0)])
+    means = xp.diff(_interpolated(ends, fine, areas), axis=0) / xp.where(durations > 0, durations, 1.0)
+    return xp.where(durations > 0, means, _interpolated(ends[1:], points, values))
 
 
 def _interpolated(at: Any, points: Any, values: Any) -> Any:

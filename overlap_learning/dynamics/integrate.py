@@ -201,9 +201,10 @@ def _closed(
 ) -> Learned:
     """The same in a closure, with what neurons beside it did."""
     is_alone = model.is_linear or not (trust or isinstance(closure, Cheapest))
-    # What few points are saved of is followed at more, by which it is known what departs from it.
+    # What few points are saved of is followed at more, by which it is known what departs from it. A checkpoint holds
+    # what is saved, and is that of the rule which a person gave.
     own = None
-    if not is_alone and can_drift(rule, task):
+    if not is_alone and can_drift(rule, task) and checkpoint is None:
         rule, own = followed_closely(rule)
     found = _compared(model, task, start, rule, key, closure, trust, progress, checkpoint)
     if own is None:
@@ -317,8 +318,9 @@ def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Le
     if not is_traced(failed) and failed:
         return None
     given = (found[2], pair.learner(model, rule.rates, None), pair.spanning, rule.drift, task, outcome.record)
+    given = cast(Any, jax.tree.map(_constant, given))
     follow = departure_in_one if is_traced(given) else departure
-    free, closed = follow(*cast(Any, jax.tree.map(_constant, given)))
+    free, closed = follow(*given)
     estimate = corrected(outcome.record, free, closed, pair.inflation)
     if is_traced(estimate):
         estimate = jax.tree.map(lambda array: jnp.where(failed, jnp.nan, array), estimate)
