@@ -152,7 +152,15 @@ def integrate(
         # What is exact needs no closure, and nothing beside it.
         found = _learned(model, task, overlaps, rule, key, overlaps, progress, checkpoint)
     else:
-        found = _closed(model, task, overlaps, rule, key, known_closure(closure), trust, progress, checkpoint)
+        closure, closely, own = known_closure(closure), rule, None
+        # What few points are saved of is followed at more, by which it is known what departs from it. A checkpoint
+        # holds what is saved, and is that of the rule which a person gave.
+        is_beside = not model.is_linear and (trust or isinstance(closure, Cheapest))
+        if is_beside and can_drift(rule, task) and checkpoint is None:
+            closely, own = followed_closely(rule)
+        found = _closed(model, task, overlaps, closely, key, closure, trust, progress, checkpoint)
+        if own is not None:
+            found = dataclasses.replace(found[0], record=taken(found[0].record, own)), found[1], found[2]
     outcome, final, learner = found
     return finish(model, outcome, final, "integrate", throw=throw, look=lambda: rise(outcome, learner, rule, task))
 
@@ -200,30 +208,6 @@ def _closed(
     checkpoint: Checkpoint | None,
 ) -> Learned:
     """The same in a closure, with what neurons beside it did."""
-    is_alone = model.is_linear or not (trust or isinstance(closure, Cheapest))
-    # What few points are saved of is followed at more, by which it is known what departs from it. A checkpoint holds
-    # what is saved, and is that of the rule which a person gave.
-    own = None
-    if not is_alone and can_drift(rule, task) and checkpoint is None:
-        rule, own = followed_closely(rule)
-    found = _compared(model, task, start, rule, key, closure, trust, progress, checkpoint)
-    if own is None:
-        return found
-    return dataclasses.replace(found[0], record=taken(found[0].record, own)), found[1], found[2]
-
-
-def _compared(
-    model: Model,
-    task: Task | TaskStream,
-    start: Start,
-    rule: AbstractRule,
-    key: jax.Array | None,
-    closure: AbstractClosure,
-    trust: bool,
-    progress: bool | None,
-    checkpoint: Checkpoint | None,
-) -> Learned:
-    """The same at each point that the rule saves."""
     starts = closure.starts(model, task, start, key)
     found = _learned(model, task, cast(Start, next(starts)), rule, key, start, progress, checkpoint, closure)
     tolerance = closure.tolerance if isinstance(closure, Cheapest) else None

@@ -147,7 +147,6 @@ class GradientDescent(AbstractDescent):
     def update(
         self, learner: "AbstractLearner", position: Any, gradient: Any, memory: Any, rate: jax.Array, loss: jax.Array
     ) -> tuple[Any, Any]:
-
         def cast(number, array):
             return number.astype(array.dtype)
 
