@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,12 @@ from overlap_learning.dynamics.learners import AbstractGramLearner, MixtureLearn
 from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.record import Record
 from overlap_learning.learning.rules import AbstractRule, Drift
+from overlap_learning.learning.trials import Trials
 from overlap_learning.learning.trust import BESIDE
 from overlap_learning.module import Module
 from overlap_learning.neurons.arrays import Neurons
 from overlap_learning.neurons.learner import NeuronLearner
+from overlap_learning.tasks.stream import TaskStream
 from overlap_learning.tasks.task import Task
 
 #: Long steps, in which a departure is followed. Each takes the same share of the time and of the way of the theory
@@ -40,15 +42,21 @@ MARGIN = 1.25
 NEARBY = 1e-2
 #: Stages of a long step, at least and at most.
 STAGES = (2, 1000)
+#: Where each step draws its trials, a long one stands for at least so many steps; and it sees so many trials, the
+#: second number in long runs.
+IF_DRAWN, DRAWN = 4, (32, 64)
 
 
-def can_drift(rule: AbstractRule, task: Any) -> bool:
-    """Whether long steps follow neurons under this rule: if it drifts, on trials that are known.
+def can_drift(rule: AbstractRule, task: Task | TaskStream) -> bool:
+    """Whether long steps follow neurons under this rule: if it drifts.
 
-    Minibatches drift as all trials do; what noise draws is of the order of the drift where learning has ended.
+    Minibatches drift as all trials do, a stream as a few of its steps. What noise draws is of the order of the drift
+    where learning has ended.
     """
-    fixed = isinstance(task, Task) and task.state_noise is None
-    return fixed and rule.drift is not None and rule.label_noise is None and rule.parameter_noise is None
+    is_noisy = rule.label_noise is not None or rule.parameter_noise is not None
+    if rule.drift is None or is_noisy or task.outline.state_noise is not None:
+        return False
+    return not isinstance(task, TaskStream) or cast(int, rule.n_steps) >= IF_DRAWN * N_CYCLES
 
 
 def followed_closely(rule: AbstractRule) -> tuple[AbstractRule, np.ndarray | None]:
@@ -71,8 +79,8 @@ def departure(
     theory: AbstractGramLearner | MixtureLearner,
     learner: NeuronLearner,
     spanning: Any,
-    drift: Drift,
-    task: Task,
+    rule: AbstractRule,
+    trials: Trials,
     record: Record,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What would be saved of neurons as they learn, and of the same ones in the theory, at its saved points.
@@ -91,8 +99,8 @@ def departure(
         theory: which learned.
         learner: the neurons, which knows what is linear in them.
         spanning: what transfer matrices act upon at the start, in each population, shape [P, n, r].
-        drift: of the rule of learning.
-        task: the trials.
+        rule: of learning.
+        trials: what its steps draw.
         record: the course of the theory.
 
     Source: for the method, Verwer, Hundsdorfer & Sommeijer 1990, Numer. Math. 57, 157.
@@ -113,12 +121,15 @@ def departure(
     # Means, as what draws of minibatches do to M would pull on the neurons.
     between = _means(ends, known, transfer)
     way = xp.concatenate([transfer[:1], between, transfer[-1:]])
-    inertia = drift.inertia(xp.diff(xp.interp(ends, known, step)))
+    drift = cast(Drift, rule.drift)
+    passed = xp.interp(ends, known, step)
+    inertia = drift.inertia(xp.diff(passed))
     # Not drawn in the program, in which that would take a third of what there is to compile.
     drawn = np.random.default_rng(0).standard_normal((spanning.shape[0] * spanning.shape[1], learner.model.layout.size))
     direction = learner.model.free(drawn)
-    beside = _Beside(learner, spanning, drift, task)
-    courses = _followed(theory, beside, xp.diff(ends), inertia, way, direction)
+    beside = _Beside(learner, spanning, drift, trials)
+    steps = _drawn(trials.task, rule, passed)
+    courses = _followed(theory, beside, xp.diff(ends), inertia, way, steps, direction)
     free, closed = (
         {name: _interpolated(time, seen, values) for name, values in zip(BESIDE, course, strict=True)}
         for course in in_numpy(courses)
@@ -148,13 +159,25 @@ class _Answer(NamedTuple):
     offset: Any
 
 
+class _There(NamedTuple):
+    """What is known where the theory is.
+
+    Attributes:
+        trials: of a stream, a task of which every array has the draws as its first axis; None: they are fixed.
+        activity: of the theory on them.
+    """
+
+    trials: Task | None
+    activity: Any
+
+
 class _Beside(Module):
     """Neurons beside a theory: on what, and how, they learn."""
 
     learner: NeuronLearner
     spanning: jax.Array
     drift: Drift
-    task: Task
+    trials: Trials
 
     def at(self, position: jax.Array) -> jax.Array:
         """The vectors, where the theory is."""
@@ -165,17 +188,30 @@ class _Beside(Module):
     def gram(self, vectors: jax.Array) -> jax.Array:
         return self.learner.observe(Neurons(vectors))["gram"]
 
-    def activity(self, vectors: jax.Array) -> Any:
-        return self.learner.activity(Neurons(vectors), self.task)
+    def activity(self, trials: Task | None, vectors: jax.Array) -> Any:
+        return self.each(trials, lambda task: self.learner.activity(Neurons(vectors), task))
 
-    def ask(self, known: Any, vectors: jax.Array, offset: Any, is_first: jax.Array) -> _Answer:
+    def loss(self, trials: Task | None, activity: Any) -> jax.Array:
+        """The mean over draws."""
+        return jnp.mean(self.each(trials, lambda task, activity: task.loss(*activity), activity))
+
+    def each(self, trials: Task | None, function: Callable[..., Any], *arguments: Any) -> Any:
+        """A function of each draw of the trials, and of the arguments of each; fixed trials are one draw."""
+        n_drawn = 1 if trials is None else None
+
+        def one(task, *rest):
+            return function(self.trials.task if task is None else task, *rest)
+
+        return jax.vmap(one, axis_size=n_drawn)(trials, *arguments)
+
+    def ask(self, there: _There, vectors: jax.Array, offset: Any, is_first: jax.Array) -> _Answer:
         """What they say, who are at first where the theory is, of which the activity is known."""
 
         def loss(position):
-            found = self.learner.activity(position, self.task)
-            missing = lax.stop_gradient(_less(known, found))
+            found = self.activity(there.trials, position.vectors)
+            missing = lax.stop_gradient(_less(there.activity, found))
             added = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), missing, offset)
-            return self.task.loss(*_plus(found, added)), added
+            return self.loss(there.trials, _plus(found, added)), added
 
         position = Neurons(vectors)
         (value, offset), slope = jax.value_and_grad(loss, has_aux=True)(position)
@@ -192,6 +228,7 @@ def _followed(
     durations: jax.Array,
     inertia: tuple[jax.Array, jax.Array],
     way: jax.Array,
+    steps: jax.Array,
     direction: jax.Array,
 ) -> tuple[tuple[jax.Array, ...], ...]:
     """Overlaps and losses of neurons as they learn, and in the theory: at the start, the middle of each step, the end.
@@ -202,18 +239,19 @@ def _followed(
         durations: of the steps.
         inertia: what momentum does in them, as parts of a change of velocity.
         way: the transfer of the theory where it is seen.
+        steps: those whose trials are looked at there, shape [., n].
         direction: in which the largest curvature is looked for first.
     """
     weights = beside.learner.weights[:, None]
 
     def long_step(carry, now):
         delta, velocity, direction = carry
-        position, known, duration, (behind, left), n_iterations = now
+        position, there, duration, (behind, left), n_iterations = now
         base = beside.at(position)
         # Half of what is remembered of the velocity is gone before the drift, and half after it.
         rest, drifting = behind * duration * velocity / 2, (1 - behind) * duration
-        step = _long_step(functools.partial(beside.ask, known), base, delta + rest, _less(known, known), direction,
-                          drifting, n_iterations)  # fmt: skip
+        step = _long_step(functools.partial(beside.ask, there), base, delta + rest, _nothing(there.activity),
+                          direction, drifting, n_iterations)  # fmt: skip
         drifted = (step.departure - delta - rest) / jnp.where(drifting > 0, drifting, 1.0)
         after, velocity = step.departure + rest, drifted + left * (velocity - drifted)
         # Half of the step is done in its middle, which is where the theory is.
@@ -223,16 +261,19 @@ def _followed(
         return (after, velocity, step.direction), seen
 
     start, end = beside.at(way[0]), beside.at(way[-1])
-    known = lax.map(lambda position: theory.activity(position, beside.task), way)
+    # Drawn here and nowhere else, as that is a long program.
+    trials = lax.map(jax.vmap(beside.trials.sample), steps) if isinstance(beside.trials.task, TaskStream) else None
+    known = lax.map(lambda at: beside.each(at[0], functools.partial(theory.activity, at[1])), (trials, way))
     n_iterations = jnp.full(N_CYCLES, LATER).at[0].set(FIRST)
     nothing = jnp.zeros_like(start)
-    between = (way[1:-1], _at(known, slice(1, -1)), durations, inertia, n_iterations)
+    there = _at(_There(trials, known), slice(1, -1))
+    between = (way[1:-1], there, durations, inertia, n_iterations)
     (delta, _, _), (free, closed) = lax.scan(long_step, (nothing, nothing, direction), between)
     # One after another: each would be compiled on its own.
-    there, ended = (_at(lax.map(beside.activity, jnp.stack([end, end + delta])), i) for i in (0, 1))
-    ended = _plus(ended, _less(_at(known, -1), there))
+    found = lax.map(functools.partial(beside.activity, _at(trials, -1)), jnp.stack([end, end + delta]))
+    ended = _plus(_at(found, 1), _less(_at(known, -1), _at(found, 0)))
     activities = jax.tree.map(lambda *each: jnp.stack(each), _at(known, 0), ended, _at(known, -1))
-    losses = lax.map(lambda activity: beside.task.loss(*activity), activities)
+    losses = lax.map(lambda at: beside.loss(*at), (_at(trials, jnp.array([0, -1, -1])), activities))
     edges = lax.map(beside.gram, jnp.stack([start, end + delta, end])), losses
 
     def course(within: Any, last: int) -> tuple[jax.Array, ...]:
@@ -361,8 +402,26 @@ def _ends(time: Any, transfer: Any) -> Any:
     return xp.interp(xp.linspace(0.0, 1.0, N_CYCLES + 1) * shares[-1], shares, time)
 
 
+def _drawn(task: Task | TaskStream, rule: AbstractRule, ends: Any) -> Any:
+    """The steps whose trials are looked at: at the start, in each long step between these ends, and at the end."""
+    xp = namespace(ends)
+    n_drawn = 1
+    if isinstance(task, TaskStream):
+        n_steps = cast(int, rule.n_steps) // N_CYCLES
+        few, many = (max(1, round(n_trials / task.outline.n_trials)) for n_trials in DRAWN)
+        n_drawn = min(max(few, n_steps // IF_DRAWN), many, n_steps)
+    shares = (xp.arange(n_drawn) + 0.5) / n_drawn
+    within = ends[:-1, None] + xp.diff(ends)[:, None] * shares
+    edges = xp.zeros((1, n_drawn)) + ends[:1], xp.zeros((1, n_drawn)) + ends[-1:]
+    return xp.floor(xp.concatenate([edges[0], within, edges[1]])).astype(int)
+
+
 def _plus(one: Any, other: Any) -> Any:
     return jax.tree.map(jnp.add, one, other)
+
+
+def _nothing(like: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, like)
 
 
 def _less(one: Any, other: Any) -> Any:

@@ -28,6 +28,7 @@ from overlap_learning.learning.record import Outcome, taken
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution, finish, has_failed
 from overlap_learning.learning.stability import rise
+from overlap_learning.learning.trials import Trials
 from overlap_learning.learning.trust import DOUBT, TRUST, beside, compared, corrected
 from overlap_learning.model.activity import check_channels
 from overlap_learning.model.bulk import bulk_rate
@@ -95,8 +96,8 @@ def integrate(
         trust: whether `Solution.trust` estimates what a nonlinear closure is off by, from weighted neurons that learn
             beside it: beside a Gaussian one some 50, in single precision. How they leave the theory is followed in
             twelve long steps, and in all steps only if it is then off by a half or more (not inside jit or vmap). With
-            streams and label noise they learn twice by the rule itself, at several times the cost. Not with direct
-            descent, nor with noise on parameters or states.
+            label noise they learn twice by the rule itself, at several times the cost. Not with direct descent, nor
+            with noise on parameters or states.
         depth: with a bulk, how far into it the theory looks; None: `ol.random_connectivity.Depth()`, for errors of
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.
@@ -222,7 +223,7 @@ def _closed(
         if _is_interrupted(found[0]):
             return found
         others: list[Learned] = []
-        estimated = _departed(model, task, rule, finer, found) if isinstance(finer, Pair) else None
+        estimated = _departed(model, task, rule, key, finer, found) if isinstance(finer, Pair) else None
         if estimated is None:
             given = (model, task, alone, key, start, finer)
             *given, finer = jax.tree.map(_constant, given) if is_traced(given) else given
@@ -289,7 +290,9 @@ def _beside(
     return [learned(finer.network, name, keeping(share)) for name, share in (("beside", 1.0), ("gaussian", 0.0))]
 
 
-def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Learned) -> Learned | None:
+def _departed(
+    model: Model, task: Task | TaskStream, rule: AbstractRule, key: jax.Array | None, pair: Pair, found: Learned
+) -> Learned | None:
     """A run with what it would be without its error, as long steps of neurons say.
 
     None where those are none for this rule, or where they see the theory fail: every step is then worth its time.
@@ -301,7 +304,10 @@ def _departed(model: Model, task: Any, rule: AbstractRule, pair: Pair, found: Le
     failed = has_failed(outcome.result)
     if not is_traced(failed) and failed:
         return None
-    given = (found[2], pair.learner(model, rule.rates, None), pair.spanning, rule.drift, task, outcome.record)
+    learner = pair.learner(model, rule.rates, None)
+    # With a key of which nothing is drawn, the same would be another program.
+    trials = Trials(task, key if isinstance(task, TaskStream) else None)
+    given = (found[2], learner, pair.spanning, rule, trials, outcome.record)
     given = cast(Any, jax.tree.map(_constant, given))
     follow = departure_in_one if is_traced(given) else departure
     free, closed = follow(*given)

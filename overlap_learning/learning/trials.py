@@ -36,6 +36,10 @@ class Trials(Module):
         noisy = batch.replace(targets=batch.targets + noise.astype(batch.targets.dtype))
         return batch, noisy if batch.noise_key is None else noisy.with_noise_from(batch.noise_key)
 
+    def sample(self, step: jax.Array) -> Task:
+        """The trials of a step before some are chosen, without noise."""
+        return self.task.sample(jax.random.split(self._key_of(step), 3)[0])
+
     def parameter_key(self, step: jax.Array) -> jax.Array:
         """The key of the parameter noise of a step, beyond the three of its trials."""
         return jax.random.fold_in(self._key_of(step), 3)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import overlap_learning as ol
 from overlap_learning.dynamics import departure
 from overlap_learning.learning.record import Record, taken
+from overlap_learning.learning.trials import Trials
 from overlap_learning.learning.trust import beside, compared
 from overlap_learning.model.nodes import sized_nodes
 
@@ -172,6 +173,37 @@ def test_what_minibatches_draw_of_trials_that_conflict_does_not_pull_on_neurons(
     assert 0.5 * slow < quick < 2 * slow
 
 
+def _sums(key, n_trials):
+    inputs = jax.random.normal(key, (n_trials, 20, 1))
+    return ol.Task(inputs, 0.3 * jnp.cumsum(inputs, 1), jnp.full_like(inputs, 1 / (20 * n_trials)), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "rule"),
+    [(1, ol.GradientDescent(0.1, 400, save_every=10)), (6, ol.GradientDescent(0.01, 200, momentum=0.9, save_every=5))],
+)
+def test_long_steps_see_the_trials_of_some_steps_of_a_stream(monkeypatch, n_trials, rule):
+    trials = ol.tasks.stream(_sums, n_trials=n_trials)
+    quick = ol.integrate(ERF, trials, START, rule, KEY).trust.largest
+    _take_all_steps(monkeypatch)
+    slow = ol.integrate(ERF, trials, START, rule, KEY).trust.largest
+    # The bar of estimates is half of the error; on the safe side as much.
+    assert 0.5 * slow < quick < 2 * slow
+
+
+def test_steps_whose_trials_long_steps_see_are_those_of_the_stream():
+    trials, ends = ol.tasks.stream(_sums, n_trials=8), np.linspace(0.0, 96.0, departure.N_CYCLES + 1)
+    steps = departure._drawn(trials, ol.GradientDescent(0.1, 96), ends)
+    # Long steps of eight steps; four times eight trials.
+    assert steps.tolist() == [[0] * 4, *([i + 1, i + 3, i + 5, i + 7] for i in range(0, 96, 8)), [96] * 4]
+    assert departure._drawn(trials, ol.GradientDescent(0.1, 960), ends).shape[1] == 8
+    assert departure._drawn(TASK, ol.GradientDescent(0.1, 96), ends).shape == (departure.N_CYCLES + 2, 1)
+    drawn, rule = Trials(trials, KEY), ol.GradientDescent(0.1, 96)
+    for step in (0, 7):
+        same, _ = drawn.draw(rule, jnp.asarray(step), float)
+        np.testing.assert_array_equal(drawn.sample(jnp.asarray(step)).inputs, same.inputs)
+
+
 @pytest.mark.parametrize(
     "rule",
     [ol.GradientDescent(0.2, 1000), ol.GradientDescent(1.0, 200), ol.GradientDescent(0.2, 200), ol.GradientFlow(60.0)],
@@ -196,11 +228,13 @@ def test_long_steps_are_where_learning_moves_if_it_has_long_been_at_its_end(monk
         (ol.GradientDescent(0.1, 20, label_noise=0.1), TASK, False),
         (ol.GradientDescent(0.1, 20, parameter_noise=0.1), TASK, False),
         (ol.GradientDescent(0.1, 20), TASK.replace(state_noise=0.1), False),
-        (ol.GradientDescent(0.1, 20), ol.tasks.stream(_trials), False),
+        (ol.GradientDescent(0.1, 40), ol.tasks.stream(_trials), False),
+        (ol.GradientDescent(0.1, 50), ol.tasks.stream(_trials), True),
+        (ol.GradientDescent(0.1, 50, label_noise=0.1), ol.tasks.stream(_trials), False),
         (ol.Optimiser(optax.adam(0.1), 20), TASK, False),
     ],
 )
-def test_long_steps_are_those_of_a_rule_that_drifts_on_trials_that_are_known(rule, task, expected):
+def test_long_steps_are_those_of_a_rule_that_drifts_without_noise(rule, task, expected):
     assert departure.can_drift(rule, task) is expected
 
 
