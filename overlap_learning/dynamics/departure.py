@@ -42,21 +42,24 @@ MARGIN = 1.25
 NEARBY = 1e-2
 #: Stages of a long step, at least and at most.
 STAGES = (2, 1000)
-#: Where each step draws its trials, a long one stands for at least so many steps; and it sees so many trials, the
-#: second number in long runs.
+#: Where each step draws its trials, a long one stands for at least so many steps; and it sees about so many trials,
+#: the second number in long runs.
 IF_DRAWN, DRAWN = 4, (32, 64)
 
 
 def can_drift(rule: AbstractRule, task: Task | TaskStream) -> bool:
     """Whether long steps follow neurons under this rule: if it drifts.
 
-    Minibatches drift as all trials do, a stream as a few of its steps. What noise draws is of the order of the drift
-    where learning has ended.
+    Minibatches drift as all trials do, a stream as a few of its steps; not if each is clipped, as what steps have that
+    conflict cancels before clipping and not after it. What noise draws is of the order of the drift where learning has
+    ended.
     """
     is_noisy = rule.label_noise is not None or rule.parameter_noise is not None
     if rule.drift is None or is_noisy or task.outline.state_noise is not None:
         return False
-    return not isinstance(task, TaskStream) or cast(int, rule.n_steps) >= IF_DRAWN * N_CYCLES
+    if not isinstance(task, TaskStream):
+        return True
+    return rule.drift.clip_norm is None and cast(int, rule.n_steps) >= IF_DRAWN * N_CYCLES
 
 
 def followed_closely(rule: AbstractRule) -> tuple[AbstractRule, np.ndarray | None]:

@@ -96,8 +96,8 @@ def integrate(
         trust: whether `Solution.trust` estimates what a nonlinear closure is off by, from weighted neurons that learn
             beside it: beside a Gaussian one some 50, in single precision. How they leave the theory is followed in
             twelve long steps, and in all steps only if it is then off by a half or more (not inside jit or vmap). With
-            label noise they learn twice by the rule itself, at several times the cost. Not with direct descent, nor
-            with noise on parameters or states.
+            label noise, and on a stream that is clipped or short, they learn twice by the rule itself, at several times
+            the cost. Not with direct descent, nor with noise on parameters or states.
         depth: with a bulk, how far into it the theory looks; None: `ol.random_connectivity.Depth()`, for errors of
             overlaps of at most 1e-3. `stats["bulk_error"]` has the estimate.
         throw: raise an error if learning ends badly; False: return the solution up to there, with its result code.

@@ -230,6 +230,7 @@ def test_long_steps_are_where_learning_moves_if_it_has_long_been_at_its_end(monk
         (ol.GradientDescent(0.1, 20), TASK.replace(state_noise=0.1), False),
         (ol.GradientDescent(0.1, 40), ol.tasks.stream(_trials), False),
         (ol.GradientDescent(0.1, 50), ol.tasks.stream(_trials), True),
+        (ol.GradientDescent(0.1, 50, clip_norm=0.5), ol.tasks.stream(_trials), False),
         (ol.GradientDescent(0.1, 50, label_noise=0.1), ol.tasks.stream(_trials), False),
         (ol.Optimiser(optax.adam(0.1), 20), TASK, False),
     ],
