@@ -137,6 +137,12 @@ def departure(
         {name: _interpolated(time, seen, values) for name, values in zip(BESIDE, course, strict=True)}
         for course in in_numpy(courses)
     )
+    if isinstance(trials.task, TaskStream):
+        # On other trials than those on which the loss was saved, which may be many times as large: as a part of it.
+        _, on_these = BESIDE
+        there = closed[on_these]
+        share = in_numpy(record.loss) / xp.where(there > 0, there, 1.0)
+        free, closed = (course | {on_these: share * course[on_these]} for course in (free, closed))
     return free, closed
 
 

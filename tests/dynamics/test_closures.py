@@ -191,6 +191,23 @@ def test_long_steps_see_the_trials_of_some_steps_of_a_stream(monkeypatch, n_tria
     assert 0.5 * slow < quick < 2 * slow
 
 
+def _rare(key):
+    """One trial in ten has a large input."""
+    is_large = jax.random.bernoulli(key, 0.1, (4, 1, 1))
+    inputs = jnp.where(is_large, 5.0, 0.3) * jax.random.normal(jax.random.fold_in(key, 1), (4, 16, 1))
+    return ol.Task(inputs, 0.3 * jnp.cumsum(inputs, 1), jnp.full_like(inputs, 1 / 64), 0.2)
+
+
+def test_losses_of_other_trials_of_a_stream_are_not_taken_for_those_of_the_run(monkeypatch):
+    """Some of its losses are a hundred times as large as others; nothing falls back on all steps here."""
+    monkeypatch.setattr(integrating, "_beside", None)
+    rule = ol.GradientDescent(0.03, 240, save_every=10)
+    solution = ol.integrate(ERF, ol.tasks.stream(_rare), START, rule, KEY)
+    assert solution.loss.max() > 100 * solution.loss.min()
+    # The theory's overlaps are off by a tenth: so its losses are not off by a half.
+    assert solution.trust.loss_parted < 0.5
+
+
 def test_steps_whose_trials_long_steps_see_are_those_of_the_stream():
     trials, ends = ol.tasks.stream(_sums, n_trials=8), np.linspace(0.0, 96.0, departure.N_CYCLES + 1)
     steps = departure._drawn(trials, ol.GradientDescent(0.1, 96), ends)
