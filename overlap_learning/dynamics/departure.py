@@ -50,16 +50,17 @@ IF_DRAWN, DRAWN = 4, (32, 64)
 def can_drift(rule: AbstractRule, task: Task | TaskStream) -> bool:
     """Whether long steps follow neurons under this rule: if it drifts.
 
-    Minibatches drift as all trials do, a stream as a few of its steps; not if each is clipped, as what steps have that
-    conflict cancels before clipping and not after it. What noise draws is of the order of the drift where learning has
-    ended.
+    Minibatches drift as all trials do, a stream as some of its steps; not if each of them is clipped: where they
+    conflict, the mean of what was clipped is smaller than the clipped mean. What noise draws is of the order of the
+    drift where learning has ended.
     """
-    is_noisy = rule.label_noise is not None or rule.parameter_noise is not None
-    if rule.drift is None or is_noisy or task.outline.state_noise is not None:
+    if rule.drift is None or rule.label_noise is not None or rule.parameter_noise is not None:
         return False
-    if not isinstance(task, TaskStream):
-        return True
-    return rule.drift.clip_norm is None and cast(int, rule.n_steps) >= IF_DRAWN * N_CYCLES
+    if isinstance(task, TaskStream) and (
+        rule.drift.clip_norm is not None or cast(int, rule.n_steps) < IF_DRAWN * N_CYCLES
+    ):
+        return False
+    return task.outline.state_noise is None
 
 
 def followed_closely(rule: AbstractRule) -> tuple[AbstractRule, np.ndarray | None]:
@@ -416,8 +417,8 @@ def _drawn(task: Task | TaskStream, rule: AbstractRule, ends: Any) -> Any:
     xp = namespace(ends)
     n_drawn = 1
     if isinstance(task, TaskStream):
-        n_steps = cast(int, rule.n_steps) // N_CYCLES
-        few, many = (max(1, round(n_trials / task.outline.n_trials)) for n_trials in DRAWN)
+        n_steps, n_trials = cast(int, rule.n_steps) // N_CYCLES, task.outline.n_trials
+        few, many = (max(1, round(n_seen / n_trials)) for n_seen in DRAWN)
         n_drawn = min(max(few, n_steps // IF_DRAWN), many, n_steps)
     shares = (xp.arange(n_drawn) + 0.5) / n_drawn
     within = ends[:-1, None] + xp.diff(ends)[:, None] * shares

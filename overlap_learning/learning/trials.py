@@ -19,7 +19,7 @@ class Trials(Module):
     def draw(self, rule: AbstractRule, step: jax.Array, dtype: Any) -> tuple[Task, Task]:
         """The trials of a step, and the same with noise on the targets."""
         key = self._key_of(step)
-        trial_key, choice_key, noise_key = jax.random.split(key, 3)
+        trial_key, choice_key, noise_key = self._keys_of(key)
         batch = self.task.sample(trial_key)
         if rule.batch_size is not None:
             chosen = jax.random.choice(choice_key, batch.n_trials, (rule.batch_size,), replace=False)
@@ -38,11 +38,16 @@ class Trials(Module):
 
     def sample(self, step: jax.Array) -> Task:
         """The trials of a step before some are chosen, without noise."""
-        return self.task.sample(jax.random.split(self._key_of(step), 3)[0])
+        trial_key, _, _ = self._keys_of(self._key_of(step))
+        return self.task.sample(trial_key)
 
     def parameter_key(self, step: jax.Array) -> jax.Array:
         """The key of the parameter noise of a step, beyond the three of its trials."""
         return jax.random.fold_in(self._key_of(step), 3)
+
+    def _keys_of(self, key: jax.Array) -> jax.Array:
+        """The keys of a step's trials, of the choice among them, and of the noise on their targets."""
+        return jax.random.split(key, 3)
 
     def _key_of(self, step: jax.Array) -> jax.Array:
         return jax.random.fold_in(jax.random.key(0) if self.key is None else self.key, step)

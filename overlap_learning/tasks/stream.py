@@ -1,6 +1,7 @@
 """Streams: a fresh batch of trials at every learning step."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,13 @@ class TaskStream:
     @property
     def outline(self) -> Task:
         """A batch of which only shapes are known."""
-        return jax.eval_shape(self.sample, jax.random.key(0))
+        return jax.eval_shape(functools.partial(_sample, self), jax.random.key(0))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sample(trials: TaskStream, key: jax.Array) -> Task:
+    """Its batch: jax traces a function that it compiles once, and a method at each call."""
+    return trials.sample(key)
 
 
 def stream(generator: Callable[..., Task], **settings: Any) -> TaskStream:
