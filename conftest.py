@@ -28,6 +28,7 @@ import jax  # noqa: E402
 # Theory is float64. Before any jax call.
 jax.config.update("jax_enable_x64", True)
 
+import hypothesis  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -35,6 +36,10 @@ import pytest  # noqa: E402
 # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them raise.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A first example compiles, and a machine may have other work: no test ends by the clock.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 #: A worker that uses more than this part of the machine's memory forgets its compiled programs after a module.
 ENOUGH = 1 / 6

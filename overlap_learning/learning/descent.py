@@ -1,5 +1,6 @@
 """Descent: the loop of every rule that learns in steps."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.members import per_member
 from overlap_learning.learning.outcomes import RESULTS, is_one_of
 from overlap_learning.learning.pace import Pace
-from overlap_learning.learning.record import Outcome, Record, join, pad
+from overlap_learning.learning.record import Outcome, Record, join, last, pad
 from overlap_learning.learning.rules import AbstractDescent
 from overlap_learning.learning.trials import Trials, are_drawn
 from overlap_learning.memory import refuse_too_large
@@ -38,7 +39,8 @@ class State(Module):
         slope: the gradient here, on the trials of this step.
         loss: the loss here, on the same.
         lowest: the lowest loss met so far.
-        step: steps done.
+        first_loss: the loss at the start.
+        step: steps done; -1 before the start is looked at.
         time: learning time.
         result: whether and how the run has ended.
     """
@@ -48,6 +50,7 @@ class State(Module):
     slope: Any
     loss: jax.Array
     lowest: jax.Array
+    first_loss: jax.Array
     step: jax.Array
     time: jax.Array
     result: RESULTS
@@ -58,23 +61,27 @@ class Limits(Module):
 
     Attributes:
         size: of a position.
-        first_loss: the loss at the start.
-        silent_loss: that of a silent output; None: it differs from step to step.
+        silent_loss: the loss of a silent output; None: it differs from step to step.
     """
 
     size: jax.Array
-    first_loss: jax.Array
     silent_loss: jax.Array | None
 
-    def admit(self, learner: AbstractLearner, position: Any, loss: jax.Array, task: Task) -> jax.Array:
+    def admit(
+        self, learner: AbstractLearner, position: Any, loss: jax.Array, first_loss: jax.Array, task: Task
+    ) -> jax.Array:
         """Whether a position and its loss are those of learning. Comparisons with NaN are false, so NaN is not."""
         silent_loss = task.silent_loss() if self.silent_loss is None else self.silent_loss
-        most = GROWTH_LIMIT * (self.first_loss + silent_loss)
+        most = GROWTH_LIMIT * (first_loss + silent_loss)
         return (loss <= most) & (learner.size(position) <= self.size)
 
 
 #: Of more saved points it is looked at first whether they fit into memory.
 MANY = 100_000
+#: The steps of a long stride are taken in blocks of about so many, each of which is skipped at once.
+BLOCK = 128
+#: What is no step, as all before it: the first one, which moves nothing, is -1.
+NO_STEP = -2
 
 
 class Call(NamedTuple):
@@ -126,20 +133,27 @@ def descend(
             with what was saved.
     """
     run = Run(learner, rule, trials, fields)
+    state, record, limits = _unlearned(run, position)
     if (n_points := rule.n_steps // rule.save_every + 1) > MANY:
-        points = eqx.filter_eval_shape(_start, run, position)[1]
-        size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(points))
+        size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(record))
         what = f"{type(rule).__name__}: save_every must be larger or n_steps smaller: {n_points:,} saved points"
         refuse_too_large(size * n_points, what, "save fewer")
     plan = _plan(rule.n_steps, rule.save_every, pace.steps_per_call)
+    # The loss and the gradient of the start are those of step -1, which moves nothing, so that they are no program of
+    # their own: the only step that is not skipped of a call before the first, or, in one program, of a first point.
+    if is_traced(state):
+        plan[0] = plan[0]._replace(n_points=plan[0].n_points + 1)
+        begin, n_points = -plan[0].n_steps, 1 + sum(call.n_points for call in plan[1:]) + plan[0].n_points - 1
+    else:
+        plan = [next(call for call in plan if call.n_points), *plan]
+        begin, n_points = -plan[0].length, 1 + sum(call.n_points for call in plan[1:])
     # The step at which each call begins, and the last one ends.
-    begins = [0, *itertools.accumulate(call.length for call in plan)]
+    begins = [*itertools.accumulate((call.length for call in plan), initial=begin)]
     # The step of the last saved point before each call.
     ends = zip(plan, begins[1:], strict=True)
-    since = [*itertools.accumulate(ends, lambda at, call: call[1] if call[0].n_points else at, initial=0)]
-    state, record, limits = _start(run, position)
+    since = [*itertools.accumulate(ends, lambda at, call: call[1] if call[0].n_points else at, initial=begin)]
     found = None if pace.store is None else pace.store.load((state, record))
-    records, n_done = [record], 0
+    records, n_done = [], 0
     if found is not None:
         (state, record), n_done = found
         records = [record]
@@ -149,28 +163,33 @@ def descend(
         while n_done < len(plan):
             where: Any = np.asarray([begins[n_done], since[n_done]])
             now, record = _advance(run, limits, state, where, *plan[n_done])
+            if begins[n_done + 1] == 0:
+                record = last(record)
             # One assignment: Ctrl-C finds all of them as they were before the call, or as they are after it.
             state, records, n_done = now, records if record is None else [*records, record], n_done + 1
             if not is_traced(state) and not np.any(is_one_of(state.result, RESULTS.successful)):
                 # Where it ended is a saved point: if this call had none, the next one that has is run.
                 ahead = (i for i in range(n_done, len(plan)) if plan[i].n_points)
                 n_done = len(plan) if record is not None else next(ahead)
-            pace.after_call(state)
+            if begins[n_done] > 0:
+                pace.after_call(state)
             if pace.store is not None:
                 pace.store.keep(begins[n_done], state, records, n_done, ended=n_done == len(plan))
     except KeyboardInterrupt:
-        if is_traced(state):
-            # What is being compiled is a whole run, or nothing.
+        if not records or is_traced(state):
+            # What is being compiled is a whole run, or nothing was learned.
             raise
         interrupted = True
         if pace.store is not None:
             pace.store.write(begins[n_done], state, records, n_done)
-    named = _interrupt if interrupted else _named
-    result = (named if fields is None else jax.vmap(named))(state)
+    result = state.result
+    if interrupted or is_traced(state) or np.any(is_one_of(result, RESULTS.diverged)):
+        named = _interrupt if interrupted else _named
+        result = (named if fields is None else jax.vmap(named))(state)
     position = (rule.chosen if fields is None else jax.vmap(rule.chosen))(state.position, state.memory)
     record = join(records)
     if not interrupted:
-        record = pad(record, 1 + sum(call.n_points for call in plan))
+        record = pad(record, n_points)
     return Outcome(record, position, result, {"n_steps": state.step})
 
 
@@ -210,22 +229,21 @@ def _named(state: State) -> RESULTS:
 
 
 @eqx.filter_jit
-def _start(run: Run, position: Any) -> tuple[State, Record, Limits]:
-    """The state before the first step, its record, and what the run may not outgrow."""
+def _unlearned(run: Run, position: Any) -> tuple[State, Record, Limits]:
+    """The state before the start is looked at, a saved point like those to come, and what the run may not outgrow."""
 
     def one(learner, position):
-        rule, zero = run.rule, jnp.zeros((), int)
-        clean, noisy = run.trials.draw(rule, zero, _dtype(position))
-        loss, slope = learner.gradient(position, noisy)
-        shown = loss if rule.label_noise is None else learner.loss(position, clean)
-        silent_loss = None if are_drawn(run.trials.task, rule) else noisy.silent_loss()
-        limits = Limits(GROWTH_LIMIT * learner.size(position), shown, silent_loss)
-        good = limits.admit(learner, position, loss, noisy)
-        result = RESULTS.where(good, _reached(rule, loss), RESULTS.diverged)
-        time = jnp.zeros(())
-        state = State(position, rule.init(position), slope, loss, loss, zero, time, result)
-        first = jax.tree.map(lambda a: a[None], _point(learner, state, time, shown))
-        return state, _points(learner, state, first), limits
+        zero, one = jnp.zeros((), int), jnp.ones((), _dtype(position))
+        # What a rule makes of these is not used, but derivatives of it are taken: they are finite at 1, not all at 0.
+        slope = jax.tree.map(lambda array: 0 * array + 1, position)
+        result = RESULTS.where(zero == 0, RESULTS.successful, RESULTS.diverged)
+        state = State(position, run.rule.init(position), slope, one, one, one, zero - 1, jnp.zeros(()), result)
+        silent_loss = None
+        if not are_drawn(run.trials.task, run.rule):
+            silent_loss = run.trials.draw(run.rule, zero, _dtype(position))[1].silent_loss()
+        limits = Limits(GROWTH_LIMIT * learner.size(position), silent_loss)
+        point = _point(learner, state, state.time, state.loss)[None]
+        return state, _points(learner, state, point), limits
 
     return per_member(run.fields, one, run.learner, position)
 
@@ -256,18 +274,33 @@ def _advance(
             # A step is a branch of its own, though it is always taken where nothing is skipped: on a CPU, XLA runs the
             # small kernels of a branch one after another, but those of a loop that saves as a graph, which takes longer
             # than they do. Steps are the same for all members of a batch, so that under vmap it remains one branch.
-            goes_on = unpacked(packed).result == RESULTS.successful if learner.skips else step >= 0
+            is_one = step > NO_STEP
+            goes_on = is_one & (unpacked(packed).result == RESULTS.successful) if learner.skips else is_one
             return lax.cond(goes_on, move, lambda packed: packed, packed), None
+
+        def steps(packed, begin):
+            n_blocks = math.ceil(n_steps / BLOCK)
+            if n_blocks == 1:
+                return lax.scan(one_step, packed, begin + jnp.arange(n_steps))[0]
+            block = math.ceil(n_steps / n_blocks)
+            places = jnp.arange(n_steps - n_blocks * block, n_steps)
+            numbers = jnp.where(places < 0, NO_STEP, begin + places)
+
+            def one_block(packed, numbers):
+                taken = functools.partial(lax.scan, one_step)
+                return lax.cond(numbers[-1] > NO_STEP, taken, lambda packed, _: (packed, None), packed, numbers)
+
+            return lax.scan(one_block, packed, numbers.reshape(n_blocks, block))[0]
 
         def one_point(packed, at):
             # Of the call and not of the state: a batch then draws its trials once for all members.
-            packed, _ = lax.scan(one_step, packed, at[0] + jnp.arange(n_steps))
+            packed = steps(packed, at[0])
             if run.rule.reviews:
                 packed, _ = _packed(_reviewed(learner, run, unpacked(packed)))
             return packed, _save(learner, run, unpacked(packed), at[1])
 
         if n_points == 0:
-            return unpacked(lax.scan(one_step, packed, begin + jnp.arange(n_steps))[0]), None
+            return unpacked(steps(packed, begin)), None
         # A call of several points begins at one.
         points = n_steps * jnp.arange(n_points)
         packed, kept = lax.scan(one_point, packed, jnp.stack([begin + points, since + points], axis=1))
@@ -280,35 +313,45 @@ def _packed(state: State) -> tuple[Any, Callable[[Any], State]]:
     """A state with its numbers in one array, each of which would be a kernel of its own in a loop; and the way back."""
 
     def numbers(state):
-        return state.loss, state.lowest, state.step, state.time, state.result
+        return state.loss, state.lowest, state.first_loss, state.step, state.time, state.result
 
     one, separate = ravel_pytree(numbers(state))
-    packed = (eqx.tree_at(numbers, state, (None,) * 5), one)
+    packed = (eqx.tree_at(numbers, state, (None,) * 6), one)
     return packed, lambda packed: eqx.tree_at(numbers, packed[0], separate(packed[1]), is_leaf=lambda x: x is None)
 
 
 def _step(learner: AbstractLearner, run: Run, limits: Limits, state: State, step: jax.Array) -> State:
-    """A step, and the loss and the gradient where it led to; or the same state, if that is beyond learning."""
-    rule = run.rule
+    """A step, and the loss and the gradient where it led to; or the same state, if that is beyond learning.
+
+    Step -1 leads to the start.
+    """
+    # Not the number of the step, which few rules ask for: that would be one more kernel.
+    rule, is_start = run.rule, state.step < 0
     rate = rule.rate(step, state.lowest)
     position, memory = rule.update(learner, state.position, state.slope, state.memory, rate, state.loss)
     if rule.parameter_noise is not None:
         position = learner.diffuse(position, 2 * rule.parameter_noise * rate, run.trials.parameter_key(step))
+    old, new = (state.position, state.memory, state.time), (position, memory, state.time + rate)
+    position, memory, time = jax.tree.map(functools.partial(jnp.where, is_start), old, new)
     _, noisy = run.trials.draw(rule, step + 1, _dtype(position))
     loss, slope = learner.gradient(position, noisy)
+    loss = loss.astype(state.loss.dtype)
+    first_loss = jnp.where(is_start, loss, state.first_loss)
+    lowest = jnp.where(is_start, loss, jnp.minimum(state.lowest, loss))
+    good = limits.admit(learner, position, loss, first_loss, noisy)
+    result = RESULTS.where(good, _reached(rule, loss), RESULTS.diverged)
+    moved = State(position, memory, slope, loss, lowest, first_loss, state.step + 1, time, result)
     running = state.result == RESULTS.successful
-    good = limits.admit(learner, position, loss, noisy)
-    lowest, result = jnp.minimum(state.lowest, loss), _reached(rule, loss)
-    moved = State(position, memory, slope, loss, lowest, state.step + 1, state.time + rate, result)
     stayed = eqx.tree_at(lambda s: s.result, state, RESULTS.where(running, RESULTS.diverged, state.result))
-    return jax.tree.map(lambda new, old: jnp.where(running & good, new, old), moved, stayed)
+    # Also a start that is not good is where the run is.
+    return jax.tree.map(functools.partial(jnp.where, running & (good | is_start)), moved, stayed)
 
 
 def _reviewed(learner: AbstractLearner, run: Run, state: State) -> State:
     """The state at a saved point, after the rule has looked at it."""
     batch, _ = run.trials.draw(run.rule, state.step, _dtype(state.position))
     reviewed, is_over = run.rule.review(learner, state.position, state.memory, batch)
-    running = state.result == RESULTS.successful
+    running = (state.result == RESULTS.successful) & (state.step > 0)
     memory = jax.tree.map(lambda new, old: jnp.where(running, new, old), reviewed, state.memory)
     result = RESULTS.where(running & is_over, RESULTS.stalled, state.result)
     return eqx.tree_at(lambda s: (s.memory, s.result), state, (memory, result))

@@ -75,6 +75,12 @@ def pad(record: Record, n_points: int) -> Record:
     return join([record, eqx.tree_at(lambda r: r.time, again, xp.full_like(again.time, xp.nan))])
 
 
+def last(record: Record) -> Record:
+    """The last saved point of a record, of which the values are known."""
+    axis, record = record.time.ndim - 1, in_numpy(record)
+    return jax.tree.map(lambda array: in_jax(np.take(array, [-1], axis=axis)), record)
+
+
 def taken(record: Record, own: np.ndarray) -> Record:
     """Some of the points of a run; where it ended between two of them, its end in place of the later one.
 
