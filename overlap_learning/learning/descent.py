@@ -163,7 +163,7 @@ def descend(
         while n_done < len(plan):
             where: Any = np.asarray([begins[n_done], since[n_done]])
             now, record = _advance(run, limits, state, where, *plan[n_done])
-            if begins[n_done + 1] == 0:
+            if begins[n_done + 1] == 0 and record is not None:
                 record = last(record)
             # One assignment: Ctrl-C finds all of them as they were before the call, or as they are after it.
             state, records, n_done = now, records if record is None else [*records, record], n_done + 1
