@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from overlap_learning.dynamics.impulse_loss import impulse_loss, impulse_loss_gradient, not_negative
+from overlap_learning.learning.compiled import compiled
 from overlap_learning.model.activity import Activity, Moments, check_channels, mixture_activity
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
@@ -30,7 +31,7 @@ def loss(model: Model, task: Task, overlaps: Overlaps) -> jax.Array:
     """
     check_task(model, task, "loss")
     check_channels(model.layout, task, "loss", overlaps=overlaps)
-    return gram_loss(model, overlaps.gram, task)
+    return _gram_loss(model, overlaps.gram, task)
 
 
 def loss_gradient(model: Model, task: Task, overlaps: Overlaps) -> tuple[jax.Array, jax.Array]:
@@ -62,7 +63,7 @@ def loss_gradient(model: Model, task: Task, overlaps: Overlaps) -> tuple[jax.Arr
     """
     check_task(model, task, "loss_gradient")
     check_channels(model.layout, task, "loss_gradient", overlaps=overlaps)
-    return gram_loss_gradient(model, overlaps.gram, task)
+    return _gram_loss_gradient(model, overlaps.gram, task)
 
 
 def gram_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:
@@ -79,6 +80,10 @@ def gram_loss_gradient(model: Model, gram: jax.Array, task: Task) -> tuple[jax.A
     else:
         value, gamma = jax.value_and_grad(_summed_loss, argnums=1)(model, gram, task)
     return not_negative(value), gamma + gamma.T
+
+
+#: As people call them, each is one program.
+_gram_loss, _gram_loss_gradient = compiled(gram_loss), compiled(gram_loss_gradient)
 
 
 def _summed_loss(model: Model, gram: jax.Array, task: Task) -> jax.Array:

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from overlap_learning.checks import require_float64
 from overlap_learning.dynamics.laws import Gauge, conserved_matrix
 from overlap_learning.dynamics.metric import check_layout
+from overlap_learning.learning.compiled import compiled
 from overlap_learning.model.factor import square_root
+from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
 
@@ -55,7 +57,12 @@ def invariants(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array
     """
     require_float64("ol.invariants", model=model, overlaps=overlaps)
     layout = check_layout(model, overlaps, "invariants")
-    root, rates = square_root(overlaps.gram), layout.rates(rates)
+    return _invariants(model, layout, overlaps.gram, layout.rates(rates))
+
+
+@compiled
+def _invariants(model: Model, layout: Layout, gram: jax.Array, rates: jax.Array) -> jax.Array:
+    root = square_root(gram)
     if model.is_linear:
         return jnp.linalg.eigvalsh(conserved_matrix(layout, root, rates))
     return Gauge().charges(layout, root, rates).values

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from overlap_learning.checks import require_float64
+from overlap_learning.learning.compiled import compiled
 from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model, check_model, refuse_ties, refuse_time_constants
 from overlap_learning.model.overlaps import Overlaps, what_has_overlaps
@@ -39,13 +40,18 @@ def metric(model: Model, overlaps: Overlaps, rates: Any = None) -> jax.Array:
     """
     require_float64("ol.metric", model=model, overlaps=overlaps)
     layout = check_layout(model, overlaps, "metric")
+    return _metric(layout, overlaps.gram, layout.rates(rates))
+
+
+@compiled
+def _metric(layout: Layout, gram: jax.Array, rates: jax.Array) -> jax.Array:
     rows, columns = layout.entry_indices
     p = len(rows)
     # S for a unit derivative with respect to overlap e: 1 on an off-diagonal pair, 2 on a diagonal entry.
     units = np.zeros((p, layout.size, layout.size))
     units[np.arange(p), rows, columns] += 1
     units[np.arange(p), columns, rows] += 1
-    half = jnp.asarray(units) @ overlaps.gram * layout.rates(rates)[:, None]
+    half = jnp.asarray(units) @ gram * rates[:, None]
     change = half + jnp.swapaxes(half, -1, -2)
     return change[:, rows, columns].T
 

@@ -1,6 +1,7 @@
 """Network: the vectors of every neuron."""
 
 import abc
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
@@ -450,6 +451,7 @@ def low_rank(network: AbstractNetwork) -> jax.Array:
     return network.u @ jnp.swapaxes(network.weights[..., None] * network.v, -1, -2)
 
 
+@functools.partial(jax.jit, inline=True)
 def weighted_gram(vectors: jax.Array, weights: jax.Array) -> jax.Array:
     """`sum_i w_i V_i V_i^T`, shape [..., d, d], of vectors [..., N, d] and weights [..., N]."""
     with jax.default_matmul_precision("highest"):

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -12,6 +11,7 @@ from overlap_learning.checks import MOST_NAMES, in_jax, in_numpy, namespace, req
 from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.metric import check_layout, metric
+from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.result import AbstractResult, labelled
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution
@@ -60,16 +60,17 @@ class Comparison(AbstractResult):
 
         With a bulk the loss comes to see more than overlaps: `ol.model.visible_moments` of each `final`.
         """
-        visible = jnp.asarray(self.model.visible)
-        first = self.solutions[0].overlaps.gram
-        return jnp.stack([jnp.max(jnp.abs(s.overlaps.gram - first) * visible, axis=(1, 2)) for s in self.solutions])
+        grams = in_numpy([s.overlaps.gram for s in self.solutions])
+        xp = namespace(grams)
+        return in_jax(xp.max(xp.abs(xp.stack(grams) - grams[0]) * self.model.visible, axis=(2, 3)))
 
     @property
     def direction(self) -> dict[str, jax.Array]:
         """Along which visible overlaps learning first tells the members apart: velocity minus the first's, by name."""
         names = self.model.layout.entry_names
-        excess = self.velocity - self.velocity[0]
-        return {name: excess[:, names.index(name)] for name in self.model.visible_names}
+        velocity = in_numpy(self.velocity)
+        excess = velocity - velocity[0]
+        return {name: in_jax(excess[:, names.index(name)]) for name in self.model.visible_names}
 
     def told_apart(self, tolerance: ArrayLike) -> jax.Array:
         """Learning time of the first saved point at which a member's visible overlaps differ from the first member's.
@@ -90,18 +91,18 @@ class Comparison(AbstractResult):
         rows = [f"Comparison of {n} networks, {self.model.layout}, {type(self.model.activation).__name__}"]
         rows.append(f"  {'':<24}" + "".join(f"{f'network {i}':>14}" for i in range(n)))
 
-        def row(name: str, values: Iterable[jax.Array]) -> None:
+        def row(name: str, values: Iterable[Any]) -> None:
             rows.append(f"  {name:<24}" + "".join(f"{float(value):>14.6g}" for value in values))
 
         row("loss before", self.loss)
-        row("loss after", [s.loss[-1] for s in self.solutions])
-        apart = jnp.max(jnp.abs(self.outputs - self.outputs[0]), axis=(1, 2, 3))
-        row("output off first, before", apart)
-        row("output off first, after", jnp.max(jnp.abs(self.outputs_after - self.outputs_after[0]), axis=(1, 2, 3)))
+        row("loss after", [np.asarray(s.loss)[-1] for s in self.solutions])
+        for when, outputs in (("before", self.outputs), ("after", self.outputs_after)):
+            apart = np.asarray(outputs) - np.asarray(outputs)[0]
+            row(f"output off first, {when}", np.max(np.abs(apart), axis=(1, 2, 3)))
         for kind, names in (("visible", self.model.visible_names), ("invisible", self.model.invisible_names)):
             for name in names[:MOST_NAMES]:
                 entry = self.model.layout.locate(name)
-                series = [s.overlaps.gram[:, *entry].ravel() for s in self.solutions]
+                series = [np.asarray(s.overlaps.gram)[:, *entry].ravel() for s in self.solutions]
                 row(f"{name} before ({kind})", [v[0] for v in series])
                 row(f"{name} after", [v[-1] for v in series])
             if len(names) > MOST_NAMES:
@@ -176,26 +177,43 @@ def compare(
     if len({s.time.shape for s in solutions}) > 1:
         raise ValueError("compare: the members stopped at different times; use a rule without stop_loss.")
     starts = [_start(model, task, member, rule, s) for member, s in zip(overlaps, solutions, strict=True)]
-    outputs, losses, velocities = (jnp.stack(arrays) for arrays in zip(*starts, strict=True))
+    outputs, losses, velocities = map(_stacked, zip(*starts, strict=True))
     return Comparison(
         solutions=solutions,
         outputs=outputs,
-        outputs_after=jnp.stack([rollout(model, cast(Any, s.final), task) for s in solutions]),
+        outputs_after=_stacked([rollout(model, cast(Any, s.final), task) for s in solutions]),
         loss=losses,
         velocity=velocities,
     )
+
+
+def _stacked(arrays: Iterable[jax.Array]) -> jax.Array:
+    known = in_numpy(list(arrays))
+    return in_jax(namespace(known).stack(known))
 
 
 def _start(
     model: Model, task: Task, member: Any, rule: AbstractRule, solution: Solution
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Outputs, loss and velocity of a member before learning."""
-    rows, columns = model.layout.entry_indices
     if model.bulk is None:
-        loss, slope = gram_loss_gradient(model, member.gram, task)
-        per_overlap = slope[rows, columns] * np.where(rows == columns, 0.5, 1.0)
-        return rollout(model, member, task), loss, -metric(model, member, rule.rates) @ per_overlap
+        return rollout(model, member, task), *_slope(model, task, member, rule.rates)
     learner, position = learner_at_start(model, member, rule, int(solution.stats["directions"]))
+    return rollout(model, learner.final(position), task), *_slope_with_bulk(learner, position, task)
+
+
+@compiled
+def _slope(model: Model, task: Task, member: Overlaps, rates: Any) -> tuple[jax.Array, jax.Array]:
+    """Loss and velocity."""
+    rows, columns = model.layout.entry_indices
+    loss, slope = gram_loss_gradient(model, member.gram, task)
+    per_overlap = slope[rows, columns] * np.where(rows == columns, 0.5, 1.0)
+    return loss, -metric(model, member, rates) @ per_overlap
+
+
+@compiled
+def _slope_with_bulk(learner: Any, position: Any, task: Task) -> tuple[jax.Array, jax.Array]:
+    """Loss and velocity."""
     loss, slope = learner.gradient(position, task)
     half = -position[VECTORS].T @ (slope[VECTORS] * learner.rates[VECTORS])
-    return rollout(model, learner.final(position), task), loss, (half + half.T)[rows, columns]
+    return loss, (half + half.T)[learner.model.layout.entry_indices]
