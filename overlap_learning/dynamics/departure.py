@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -13,6 +12,7 @@ from jax import lax
 
 from overlap_learning.checks import in_numpy, is_traced, namespace
 from overlap_learning.dynamics.learners import AbstractGramLearner, MixtureLearner
+from overlap_learning.dynamics.long_step import Answer, long_step
 from overlap_learning.learning.compiled import compiled
 from overlap_learning.learning.record import Record
 from overlap_learning.learning.rules import AbstractRule, Drift
@@ -31,17 +31,8 @@ N_CYCLES = 12
 #: Saved points of the theory along which it is, where fewer than the steps were to be saved: the ends and the middles
 #: of these; and so many times as many of a run that may stop before its end.
 N_POINTS, IF_IT_STOPS = 2 * N_CYCLES + 1, 8
-#: Damping of the stages of a step. With the usual 0.05 what is stiff falls by a twentieth in one, and the loss, which
-#: is made of that where it is small, is seen too large; with 0.5 it falls by a third, for an eighth more stages.
-DAMPING = 0.5
 #: Iterations for the largest curvature: before the first long step, and, from where they ended, before each other one.
 FIRST, LATER = 3, 1
-#: A curvature may be this many times as large as what they find, or as it was when a long step began.
-MARGIN = 1.25
-#: By how much positions are moved to see curvatures, as a part of their size: states are in single precision.
-NEARBY = 1e-2
-#: Stages of a long step, at least and at most.
-STAGES = (2, 1000)
 #: Where each step draws its trials, a long one stands for at least so many steps; and it sees about so many trials,
 #: the second number in long runs.
 IF_DRAWN, DRAWN = 4, (32, 64)
@@ -151,24 +142,6 @@ def departure(
 departure_in_one = compiled(departure)
 
 
-class _Answer(NamedTuple):
-    """What neurons say when they are asked.
-
-    Attributes:
-        loss: at some vectors, if few neurons did what many do.
-        slope: its gradient; where it was asked for first, what of it is linear.
-        velocity: that of the rule.
-        steep: the same, if nothing were clipped: of what is, the curvature is larger where it is not.
-        offset: what was added to what few neurons do.
-    """
-
-    loss: jax.Array
-    slope: jax.Array
-    velocity: jax.Array
-    steep: jax.Array
-    offset: Any
-
-
 class _There(NamedTuple):
     """What is known where the theory is.
 
@@ -214,7 +187,7 @@ class _Beside(Module):
 
         return jax.vmap(one, axis_size=n_drawn)(trials, *arguments)
 
-    def ask(self, there: _There, vectors: jax.Array, offset: Any, is_first: jax.Array) -> _Answer:
+    def ask(self, there: _There, vectors: jax.Array, offset: Any, is_first: jax.Array) -> Answer:
         """What they say, who are at first where the theory is, of which the activity is known."""
 
         def loss(position):
@@ -228,7 +201,7 @@ class _Beside(Module):
         slope = dataclasses.replace(self.learner, kept=jnp.where(is_first, 0.0, 1.0)).scaled(slope)
         unclipped = dataclasses.replace(self.drift, clip_norm=None)
         velocity, steep = (drift(self.learner, position, slope).vectors for drift in (self.drift, unclipped))
-        return _Answer(value, slope.vectors, velocity, steep, offset)
+        return Answer(value, slope.vectors, velocity, steep, offset)
 
 
 @compiled
@@ -254,13 +227,13 @@ def _followed(
     """
     weights = beside.learner.weights[:, None]
 
-    def long_step(carry, now):
+    def followed(carry, now):
         delta, velocity, direction = carry
         position, there, duration, (behind, left), n_iterations = now
         base = beside.at(position)
         # Half of what is remembered of the velocity is gone before the drift, and half after it.
         rest, drifting = behind * duration * velocity / 2, (1 - behind) * duration
-        step = _long_step(functools.partial(beside.ask, there), base, delta + rest, _nothing(there.activity),
+        step = long_step(functools.partial(beside.ask, there), base, delta + rest, _nothing(there.activity),
                           direction, drifting, n_iterations)  # fmt: skip
         drifted = (step.departure - delta - rest) / jnp.where(drifting > 0, drifting, 1.0)
         after, velocity = step.departure + rest, drifted + left * (velocity - drifted)
@@ -278,7 +251,7 @@ def _followed(
     nothing = jnp.zeros_like(start)
     there = _at(_There(trials, known), slice(1, -1))
     between = (way[1:-1], there, durations, inertia, n_iterations)
-    (delta, _, _), (free, closed) = lax.scan(long_step, (nothing, nothing, direction), between)
+    (delta, _, _), (free, closed) = lax.scan(followed, (nothing, nothing, direction), between)
     # One after another: each would be compiled on its own.
     found = lax.map(functools.partial(beside.activity, _at(trials, -1)), jnp.stack([end, end + delta]))
     ended = _plus(_at(found, 1), _less(_at(known, -1), _at(found, 0)))
@@ -291,114 +264,6 @@ def _followed(
         return tuple(jnp.concatenate([edge[:1], between, edge[last][None]]) for edge, between in parts)
 
     return course(free, 1), course(closed, 2)
-
-
-class _Step(NamedTuple):
-    """A long step, as far as it is done.
-
-    Attributes:
-        n_asked: how many times the gradient was asked for.
-        at: the departure at which it is asked for next.
-        pulled: the velocity of the theory.
-        loss_there: the loss of the theory.
-        first: the velocity where the step begins.
-        steep: the same, if nothing were clipped.
-        loss: the loss there.
-        slope: the gradient there.
-        direction: of the largest curvature, as far as it is known.
-        offset: what is added to what few neurons do for what the theory says that many do.
-        n_stages: of the step.
-        departure: of the last stage.
-        older: that before it.
-        t: the polynomial of the last stage at w0, by which it is divided.
-        t_older: that before it.
-    """
-
-    n_asked: jax.Array
-    at: jax.Array
-    pulled: jax.Array
-    loss_there: jax.Array
-    first: jax.Array
-    steep: jax.Array
-    loss: jax.Array
-    slope: jax.Array
-    direction: jax.Array
-    offset: Any
-    n_stages: jax.Array
-    departure: jax.Array
-    older: jax.Array
-    t: jax.Array
-    t_older: jax.Array
-
-
-def _long_step(
-    ask: Callable[[jax.Array, Any, jax.Array], _Answer],
-    base: jax.Array,
-    delta: jax.Array,
-    offset: Any,
-    direction: jax.Array,
-    duration: jax.Array,
-    n_iterations: jax.Array,
-) -> _Step:
-    """A long step of a departure.
-
-    What asks takes turns in one loop: a program has one gradient, and that is most of what is compiled.
-
-    Args:
-        ask: what neurons say at some vectors, with an offset, and whether they are where the theory is.
-        base: the vectors in the theory.
-        delta: the departure at the beginning.
-        offset: of the first answer, which has another one.
-        direction: of the largest curvature, as far as it is known.
-        duration: of the step.
-        n_iterations: for the largest curvature.
-    """
-    nearby = NEARBY * _norm(base)
-
-    def there(step, answer):
-        return step._replace(at=delta, pulled=answer.velocity, loss_there=answer.loss, offset=answer.offset)
-
-    def here(step, answer):
-        aside = delta + nearby * step.direction / _norm(step.direction)
-        return step._replace(at=aside, first=answer.velocity, steep=answer.steep, loss=answer.loss, slope=answer.slope)
-
-    def turned(step, answer):
-        turn = (answer.steep - step.steep) / nearby
-        curvature = _norm(turn)
-        # The polynomials T_1 = w0 and T_0 = 1 at w0.
-        n_stages = _n_stages(MARGIN * curvature * duration)
-        w0, ratio = _shape(n_stages)
-        departure = delta + ratio / w0 * duration * (step.first - step.pulled)
-        is_last = step.n_asked == 2 + n_iterations
-        return step._replace(
-            at=jnp.where(is_last, departure, delta + nearby * turn / curvature), direction=turn, n_stages=n_stages,
-            departure=departure, older=delta, t=w0, t_older=jnp.ones(()),
-        )  # fmt: skip
-
-    def staged(step, answer):
-        w0, ratio = _shape(step.n_stages)
-        t = 2 * w0 * step.t - step.t_older
-        by_last, by_older, by_moved = 2 * w0 * step.t / t, -step.t_older / t, 2 * ratio * step.t / t
-        moved = duration * (answer.velocity - step.pulled)
-        departure = by_last * step.departure + by_older * step.older + by_moved * moved
-        return step._replace(at=departure, departure=departure, older=step.departure, t=t, t_older=step.t)
-
-    def turn(step):
-        answer = ask(base + step.at, step.offset, step.n_asked == 0)
-        now = jnp.minimum(step.n_asked, jnp.where(step.n_asked < 2 + n_iterations, 2, 3))
-        return lax.switch(now, (there, here, turned, staged), step._replace(n_asked=step.n_asked + 1), answer)
-
-    def goes_on(step):
-        # The first stage asks for nothing new.
-        return step.n_asked < 2 + n_iterations + step.n_stages - 1
-
-    zero, zeros = jnp.zeros(()), jnp.zeros_like(base)
-    start = _Step(
-        n_asked=jnp.zeros((), int), at=zeros, pulled=zeros, loss_there=zero, first=zeros, steep=zeros, loss=zero,
-        slope=zeros, direction=direction, offset=offset, n_stages=jnp.full((), STAGES[0]), departure=zeros,
-        older=zeros, t=zero, t_older=zero,
-    )  # fmt: skip
-    return lax.while_loop(goes_on, turn, start)
 
 
 def _ends(time: Any, transfer: Any) -> Any:
@@ -440,28 +305,6 @@ def _less(one: Any, other: Any) -> Any:
 
 def _at(tree: Any, where: Any) -> Any:
     return jax.tree.map(lambda array: array[where], tree)
-
-
-def _norm(vectors: jax.Array) -> jax.Array:
-    """The norm, and 1 of what is 0."""
-    norm = jnp.linalg.norm(vectors)
-    return jnp.where(norm > 0, norm, 1.0)
-
-
-def _n_stages(reach: jax.Array) -> jax.Array:
-    """The stages of a long step that is stable up to this curvature over its duration."""
-    # By `_shape`, s stages reach (1 + w0) / w1, which is at least 2 s^2 tanh(x) / x with x = sqrt(2 DAMPING).
-    x = math.sqrt(2 * DAMPING)
-    least = jnp.sqrt(reach * x / (2 * math.tanh(x)))
-    return jnp.clip(jnp.ceil(jnp.where(jnp.isfinite(least), least, 0.0)), *STAGES).astype(int)
-
-
-def _shape(n_stages: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`w0` and `w1` of the polynomial `T_s(w0 + w1 x) / T_s(w0)` that a long step multiplies a mode by."""
-    at = 1 + DAMPING / n_stages**2
-    angle = jnp.arccosh(at)
-    # T_s / T_s' at w0.
-    return at, jnp.sinh(angle) / (n_stages * jnp.tanh(n_stages * angle))
 
 
 def _means(ends: Any, points: Any, values: Any) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import overlap_learning as ol
-from overlap_learning.dynamics import departure
+from overlap_learning.dynamics import departure, long_step
 from overlap_learning.learning.record import Record, taken
 from overlap_learning.learning.trials import Trials
 from overlap_learning.learning.trust import beside, compared
@@ -91,23 +91,23 @@ def test_a_long_step_is_a_chebyshev_polynomial_that_is_stable_up_to_its_reach():
 
     def asked(at, offset, is_first):
         velocity = jnp.where(is_first, 0.0, x * at)
-        return departure._Answer(jnp.sum(at), at, velocity, velocity, offset)
+        return long_step.Answer(jnp.sum(at), at, velocity, velocity, offset)
 
-    step = departure._long_step(asked, 0 * x, ones, None, ones, jnp.ones(()), jnp.asarray(n_iterations))
+    step = long_step.long_step(asked, 0 * x, ones, None, ones, jnp.ones(()), jnp.asarray(n_iterations))
     by, n_stages = step.departure, step.n_stages
     assert step.n_asked == 2 + n_iterations + n_stages - 1
     assert (step.loss_there, step.loss) == (0, 2001)
     # The curvature is found to a hundredth, from below, and taken a quarter larger.
-    assert departure._n_stages(jnp.asarray(1.2 * reach)) <= n_stages <= departure._n_stages(jnp.asarray(1.25 * reach))
-    at, slope = map(float, departure._shape(n_stages))
+    assert long_step.n_stages_of(jnp.asarray(1.2 * reach)) <= n_stages <= long_step.n_stages_of(jnp.asarray(1.25 * reach))
+    at, slope = map(float, long_step.shape(n_stages))
     polynomial = np.polynomial.Chebyshev.basis(int(n_stages))
     np.testing.assert_allclose(by, polynomial(at + slope * x) / polynomial(at), rtol=0, atol=1e-12)
     assert jnp.abs(by).max() <= 1
     # To first order a mode is multiplied as by the flow: what is left out is of second order in 0.04.
     assert by[1] - 1 == pytest.approx(float(x[1]), rel=0.5 * abs(float(x[1])))
     # Of as many as are needed for that reach, with a stage less it would not be: the number grows as a root.
-    n_stages = departure._n_stages(jnp.asarray(reach))
-    at, slope = map(float, departure._shape(n_stages - 1))
+    n_stages = long_step.n_stages_of(jnp.asarray(reach))
+    at, slope = map(float, long_step.shape(n_stages - 1))
     assert (1 + at) / slope < reach < 2 * n_stages**2
 
 
