@@ -130,17 +130,23 @@ SYSTEMS = [
 
 def every(tree, index=None):
     """A batch of two of a pytree, or one of its members."""
-    return jax.tree.map(lambda a: jnp.stack([jnp.asarray(a)] * 2) if index is None else a[index], tree)
+    return jax.tree.map(lambda a: jnp.asarray(np.stack([a] * 2) if index is None else np.asarray(a)[index]), tree)
 
 
-def moved(position, direction, size, rates):
-    return jax.tree.map(lambda x, g, p: x + size * g * (p > 0), position, direction, rates)
+def moved(position, direction, size, rates, *, scaled=False):
+    """Along a direction all that learns, or each array at its rate."""
+
+    def move(x, g, p):
+        x, g, p = (np.asarray(array) for array in (x, g, p))
+        return jnp.asarray(x + size * g * (p if scaled else p > 0))
+
+    return jax.tree.map(move, position, direction, rates)
 
 
 def batch_of(system):
     """Two members: as made, and from a start that is a little larger."""
     learner, position, task = system.make()
-    both = jax.tree.map(lambda a: jnp.stack([jnp.asarray(a), 1.01 * jnp.asarray(a)]), position)
+    both = jax.tree.map(lambda a: jnp.asarray(np.stack([a, 1.01 * np.asarray(a)])), position)
     own = [getattr(learner, name) for name in system.per_member]
     learners = eqx.tree_at(lambda t: [getattr(t, name) for name in system.per_member], learner, every(own))
     return learners, both, task

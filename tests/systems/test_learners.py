@@ -1,5 +1,6 @@
 """Every learner of the package, and one that it has never heard of, held by the same tests."""
 
+import functools
 import tempfile
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import pytest
 from systems import SYSTEMS, batch_of, every, moved
 
 import overlap_learning as ol
+from overlap_learning.learning import checkpoint
 from overlap_learning.learning.driver import learn
 
 EPS = np.finfo(float).eps
@@ -20,6 +22,10 @@ SYSTEM = pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.na
 
 def rule(**settings):
     return ol.GradientDescent(0.05, N_STEPS, save_every=2, **settings)
+
+
+# Each kind of run of a learner compiles its programs: all tests share the learner, this rule and its runs.
+HEAVY_BALL = rule(momentum=0.5)
 
 
 def leaves(tree):
@@ -32,67 +38,89 @@ def assert_close(a, b, tolerance):
         assert np.max(np.abs(x - y), initial=0.0) <= tolerance * max(1.0, np.max(np.abs(y), initial=0.0))
 
 
+@functools.cache
+def made(system):
+    """The learner, two positions, and the task; and what a learner says of a position, in one program."""
+    learners, positions, task = batch_of(system)
+
+    def say(learner, position):
+        loss, gradient = learner.gradient(position, task)
+        square = learner.square(jax.tree.map(lambda g, p: g * (p > 0), gradient, learner.rates))
+        return {
+            "loss of gradient": loss, "loss": learner.loss(position, task), "gradient": gradient, "square": square,
+            "observed": learner.observe(position), "final": learner.final(position),
+        }  # fmt: skip
+
+    one = every(tuple(getattr(learners, name) for name in system.per_member), 0)
+    learner = eqx.tree_at(lambda t: [getattr(t, name) for name in system.per_member], learners, list(one))
+    return learner, [every(positions, i) for i in range(2)], task, functools.partial(eqx.filter_jit(say), learner)
+
+
+def learned(system, i, folder):
+    """What the learner learns from one of the two positions, written down every two steps."""
+    learner, positions, task, _ = made(system)
+    return learn(learner, task, positions[i], HEAVY_BALL, progress=False, checkpoint=ol.Checkpoint(folder, every=2))
+
+
+@functools.cache
+def alone(system, i):
+    with tempfile.TemporaryDirectory() as folder:
+        return learned(system, i, folder)
+
+
 @SYSTEM
 def test_the_gradient_is_that_of_the_loss(system):
     """Along its own gradient the loss rises by the squared norm of the gradient, whatever that is for a learner."""
-    learner, position, task = system.make()
-    loss, gradient = jax.jit(lambda position: learner.gradient(position, task))(position)
-    assert abs(float(loss) - float(learner.loss(position, task))) <= 100 * EPS * float(loss)
-    expected = float(learner.square(jax.tree.map(lambda g, p: g * (p > 0), gradient, learner.rates)))
+    learner, (position, _), _, say = made(system)
+    said = say(position)
+    loss, gradient, expected = float(said["loss of gradient"]), said["gradient"], float(said["square"])
+    assert abs(loss - float(said["loss"])) <= 100 * EPS * loss
     assert expected > 1e-6
 
     def along(size):
-        return float(learner.loss(moved(position, gradient, size, learner.rates), task))
+        return float(say(moved(position, gradient, size, learner.rates))["loss"])
 
     # Central differences of fourth order: the error of step s is c s^4, so that halving s tells 15/16 of it.
     def slope(s):
         return (8 * (along(s) - along(-s)) - (along(2 * s) - along(-2 * s))) / (12 * s)
 
     fine, coarse = slope(1e-3), slope(2e-3)
-    rounding = 1000 * EPS * float(loss) / 1e-3
+    rounding = 1000 * EPS * loss / 1e-3
     assert abs(fine - expected) <= abs(fine - coarse) + rounding
 
 
 @SYSTEM
 def test_a_run_learns_and_what_it_saves_and_ends_with_are_of_its_position(system):
-    learner, position, task = system.make()
-    solution = learn(learner, task, position, rule(), progress=False)
+    learner, (position, _), _, say = made(system)
+    solution = alone(system, 0)
     assert solution.result == ol.RESULTS.successful
     assert float(solution.loss[-1]) < float(solution.loss[0])
     assert solution.step.tolist() == [0, 2, 4, 6]
-    assert_close(jax.tree.map(lambda a: a[0], solution.saved), learner.observe(position), 20 * EPS)
+    assert_close(jax.tree.map(lambda a: np.asarray(a)[0], solution.saved), say(position)["observed"], 20 * EPS)
     for leaf in jax.tree.leaves(solution.saved):
         assert len(leaf) == 4
-    # A plain step by hand: position minus rate times gradient, for each leaf.
-    by_hand = position
+    # Steps by hand: position minus rate times gradient and half of what moved it before, for each leaf.
+    by_hand, memory = position, jax.tree.map(lambda x: np.zeros(x.shape), position)
     for _ in range(N_STEPS):
-        _, gradient = learner.gradient(by_hand, task)
-        by_hand = jax.tree.map(lambda x, g, p: x - 0.05 * g * p, by_hand, gradient, learner.rates)
-    assert_close(solution.final, learner.final(by_hand), N_STEPS * 100 * EPS)
+        gradient = say(by_hand)["gradient"]
+        memory = jax.tree.map(lambda q, g: 0.5 * q + np.asarray(g), memory, gradient)
+        by_hand = moved(by_hand, memory, -0.05, learner.rates, scaled=True)
+    assert_close(solution.final, say(by_hand)["final"], N_STEPS * 100 * EPS)
 
 
 @SYSTEM
 def test_members_of_a_batch_are_runs_alone(system):
     learners, positions, task = batch_of(system)
-    batch = learn(learners, task, positions, rule(momentum=0.5), fields=system.per_member, progress=False)
+    batch = learn(learners, task, positions, HEAVY_BALL, fields=system.per_member, progress=False)
     for i in range(2):
-        own = [every(getattr(learners, name), i) for name in system.per_member]
-        alone = eqx.tree_at(lambda t: [getattr(t, name) for name in system.per_member], learners, own)
-        single = learn(alone, task, every(positions, i), rule(momentum=0.5), progress=False)
+        single = alone(system, i)
         assert_close(every((batch.loss, batch.saved, batch.final), i), (single.loss, single.saved, single.final),
                      N_STEPS * 200 * EPS)  # fmt: skip
 
 
 @SYSTEM
 def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(system, tmp_path, monkeypatch):
-    learner, position, task = system.make()
-    settings = {"rule": rule(momentum=0.5, label_noise=0.1), "key": jax.random.key(3), "progress": False}
-    if task.trials.sums is not None and task.n_steps == 0:
-        pytest.skip("label noise needs steps")
-    whole = learn(learner, task, position, checkpoint=ol.Checkpoint(tmp_path / "whole", every=2), **settings)
-    from overlap_learning.learning import checkpoint
-
-    kept = checkpoint.Store.write
+    whole, kept = alone(system, 0), checkpoint.Store.write
 
     def killed(self, step, *rest):
         kept(self, step, *rest)
@@ -102,8 +130,8 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(system, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Store, "write", killed)
         with pytest.raises(SystemExit):
-            learn(learner, task, position, checkpoint=ol.Checkpoint(tmp_path / "cut", every=2), **settings)
-    resumed = learn(learner, task, position, checkpoint=ol.Checkpoint(tmp_path / "cut", every=2), **settings)
+            learned(system, 0, tmp_path)
+    resumed = learned(system, 0, tmp_path)
     for a, b in zip(leaves((whole.saved, whole.final)), leaves((resumed.saved, resumed.final)), strict=True):
         assert a.tobytes() == b.tobytes()
 
@@ -191,10 +219,15 @@ class TestAPlainPytree:
         learner, position, task = made
         solution = learn(learner, task, position, RULES["adam"], progress=False)
         adam = optax.adam(0.05)
+
+        @jax.jit
+        def step(x, memory):
+            updates, memory = adam.update(jax.grad(learner.loss)(x, task), memory, x)
+            return optax.apply_updates(x, updates), memory
+
         x, memory = position, adam.init(position)
         for _ in range(N_STEPS):
-            updates, memory = adam.update(jax.grad(learner.loss)(x, task), memory, x)
-            x = optax.apply_updates(x, updates)
+            x, memory = step(x, memory)
         np.testing.assert_allclose(self.flat(solution.final), self.flat(x), atol=N_STEPS * 100 * EPS)
 
     def test_rates_are_of_each_leaf(self, made):
@@ -209,5 +242,5 @@ class TestAPlainPytree:
     def test_divergence_is_told_with_the_last_good_state(self, made):
         learner, position, task = made
         with pytest.raises(ol.LearningError, match="diverged") as caught:
-            learn(learner, task, position, ol.GradientDescent(1e3, 50), progress=False)
+            learn(learner, task, position, ol.GradientDescent(1e3, 50, save_every=50), progress=False)
         assert all(np.all(np.isfinite(leaf)) for leaf in leaves(caught.value.solution.final))
