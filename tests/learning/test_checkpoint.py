@@ -1,6 +1,7 @@
 """Checkpoints: a run that was cut off goes on to the same numbers, and nothing else is ever picked up."""
 
 import errno
+import functools
 import gc
 import os
 import resource
@@ -26,13 +27,15 @@ KEY = jax.random.key(3)
 N_STEPS = 80
 
 
+@functools.cache
 def network(*batch):
     overlaps = ol.Overlaps(jnp.broadcast_to(START.gram, (*batch, 4, 4)), RANK_1)
     return ol.Network.sample(overlaps, 12, key=jax.random.key(1))
 
 
 def rule(learning_rate=0.02, **settings):
-    return ol.GradientDescent(learning_rate, N_STEPS, save_every=10, label_noise=0.1, **settings)
+    settings = {"momentum": 0.5, "label_noise": 0.1} | settings
+    return ol.GradientDescent(learning_rate, N_STEPS, save_every=10, **settings)
 
 
 def run(folder, *, start=None, by=None, key=KEY, every=20, **arguments):
@@ -72,17 +75,35 @@ def cut_off(folder, after, monkeypatch, **arguments):
     return caught.value.solution
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder and the solution of a run that nothing ended."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(whole):
+    return whole[0]
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A folder of that run, to do something to."""
+    return shutil.copytree(finished, tmp_path / "copied")
+
+
 class TestResumption:
     @pytest.mark.parametrize(
         ("batch", "by"),
         [
-            ((), rule(momentum=0.5)),
+            ((), rule()),
             ((2,), ol.Optimiser(optax.adam(1e-2), N_STEPS, save_every=10, label_noise=0.1)),
         ],
         ids=["one network, momentum", "two networks, adam"],
     )
     def test_a_run_that_was_cut_off_goes_on_to_the_same_numbers_to_the_last_bit(self, batch, by, tmp_path, monkeypatch):
-        whole = run(tmp_path / "whole", start=network(*batch), by=by)
+        expected = run(tmp_path / "whole", start=network(*batch), by=by)
         partial = cut_off(tmp_path / "cut", 3, monkeypatch, start=network(*batch), by=by)
         assert np.all(partial.stats["n_steps"] == 40)
         assert steps_in(tmp_path / "cut") == [20, 40]
@@ -90,25 +111,25 @@ class TestResumption:
         for i, file in enumerate(sorted((tmp_path / "cut").rglob("*"), reverse=True)):
             os.utime(file, (i, i))
         resumed = run(tmp_path / "cut", start=network(*batch), by=by)
-        assert same(resumed, whole)
-        assert float(jnp.max(jnp.abs(whole.overlaps.gram[..., -1, :, :] - START.gram))) > 0.01
+        assert same(resumed, expected)
+        assert float(jnp.max(jnp.abs(expected.overlaps.gram[..., -1, :, :] - START.gram))) > 0.01
 
-    def test_checkpoints_change_no_number(self, tmp_path):
-        with_them, without = run(tmp_path), run(None)
+    def test_checkpoints_change_no_number(self, whole):
+        with_them, without = whole[1], run(None)
         # The same steps in compiled calls of other lengths.
         np.testing.assert_allclose(with_them.overlaps.gram, without.overlaps.gram, atol=1e-13)
         assert np.array_equal(with_them.step, without.step)
 
-    def test_a_finished_run_is_returned_at_once_without_compiling_or_writing(self, tmp_path):
-        first = run(tmp_path)
-        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    def test_a_finished_run_is_returned_at_once_without_compiling_or_writing(self, whole):
+        folder, first = whole
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
         with compilations() as compiled:
-            again = run(tmp_path)
+            again = run(folder)
         assert same(first, again)
         assert not [name for name in compiled if "_advance" in name]
-        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
-    def test_ctrl_c_while_a_checkpoint_is_written_is_heard_when_it_is_whole(self, tmp_path, monkeypatch):
+    def test_ctrl_c_while_a_checkpoint_is_written_is_heard_when_it_is_whole(self, whole, tmp_path, monkeypatch):
         import orbax.checkpoint
 
         real, saved = orbax.checkpoint.CheckpointManager.save, []
@@ -127,7 +148,7 @@ class TestResumption:
         assert saved == [20, 40] == steps_in(tmp_path / "cut")
         assert int(caught.value.solution.stats["n_steps"]) == 40
         assert signal.getsignal(signal.SIGINT) is handler
-        assert same(run(tmp_path / "cut"), run(tmp_path / "whole"))
+        assert same(run(tmp_path / "cut"), whole[1])
 
     def test_a_second_ctrl_c_is_not_kept_waiting(self, tmp_path, monkeypatch):
         import orbax.checkpoint
@@ -141,9 +162,8 @@ class TestResumption:
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
 
-    def test_the_last_two_checkpoints_are_kept(self, tmp_path):
-        run(tmp_path)
-        assert steps_in(tmp_path) == [60, 80]
+    def test_the_last_two_checkpoints_are_kept(self, finished):
+        assert steps_in(finished) == [60, 80]
 
     def test_steps_between_checkpoints_are_at_most_what_was_asked_for_also_between_saved_points(self, tmp_path):
         by = ol.GradientDescent(0.02, N_STEPS, save_every=N_STEPS)
@@ -165,20 +185,16 @@ class TestResumption:
             assert same(first, run(tmp_path / name, by=by, throw=False))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    run(folder)
-    return folder
-
-
 class TestOtherRuns:
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
             ({"by": rule(0.03)}, r"rule\.learning_rate was float64 0\.02 and is float64 0\.03"),
             ({"by": rule(weight_decay=0.1)}, r"rule\.weight_decay was float64 0\.0 and is float64 0\.1"),
-            ({"by": ol.GradientDescent(0.02, 90, save_every=10, label_noise=0.1)}, r"rule\.n_steps was 80 and is 90"),
+            (
+                {"by": ol.GradientDescent(0.02, 90, save_every=10, momentum=0.5, label_noise=0.1)},
+                r"rule\.n_steps was 80 and is 90",
+            ),
             ({"key": jax.random.key(4)}, r"key was threefry2x32 \[0, 3\] and is threefry2x32 \[0, 4\]"),
             ({"start": network(2)}, r"network\.vectors was float64 \[12, 4\] \w+ and is float64 \[2, 12, 4\]"),
             ({"every": 40}, r"checkpoint\.every was 20 and is 40"),
@@ -218,17 +234,15 @@ class TestDamage:
         content[len(content) // 2] ^= 0xFF
         file.write_bytes(content)
 
-    def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(self, tmp_path):
-        whole = run(tmp_path)
-        self.damage(tmp_path, 80)
-        assert same(run(tmp_path), whole)
+    def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(self, whole, copied):
+        self.damage(copied, 80)
+        assert same(run(copied), whole[1])
 
-    def test_if_none_is_whole_that_is_said(self, tmp_path):
-        run(tmp_path)
+    def test_if_none_is_whole_that_is_said(self, copied):
         for step in (60, 80):
-            self.damage(tmp_path, step)
+            self.damage(copied, step)
         with pytest.raises(ValueError, match=r"train: no checkpoint in .* can be read \(step 80: .*step 60: .*Delete"):
-            run(tmp_path)
+            run(copied)
 
     def test_a_folder_that_can_not_be_made_is_refused_before_anything_is_learned(self, tmp_path):
         (tmp_path / "file").write_text("")
@@ -252,10 +266,9 @@ class TestDamage:
             run(finished)
         shutil.rmtree(finished / "2024")
 
-    def test_a_program_killed_while_an_old_checkpoint_is_deleted_goes_on(self, tmp_path):
-        whole = run(tmp_path)
-        shutil.rmtree(tmp_path / "60" / "arrays")
-        assert same(run(tmp_path), whole)
+    def test_a_program_killed_while_an_old_checkpoint_is_deleted_goes_on(self, whole, copied):
+        shutil.rmtree(copied / "60" / "arrays")
+        assert same(run(copied), whole[1])
 
     def test_while_one_program_runs_another_is_told_who_it_is(self, finished):
         with held(finished, "train"), pytest.raises(ValueError, match=f"train: .* in use by process {os.getpid()} on "):
@@ -269,8 +282,7 @@ class TestDamage:
         with pytest.raises(ValueError, match=r"train: the checkpoint's folder .* can't be used .*No space left"):
             run(tmp_path)
 
-    def test_a_full_disk_is_an_error_that_leaves_the_last_checkpoint_intact(self, tmp_path, monkeypatch):
-        whole = run(tmp_path / "whole")
+    def test_a_full_disk_is_an_error_that_leaves_the_last_checkpoint_intact(self, whole, tmp_path, monkeypatch):
         real = Store.write
 
         def write(self, step, *arguments):
@@ -289,7 +301,7 @@ class TestDamage:
             with pytest.raises(OSError, match=r"checkpoint of step 60 could not be .*of step 40, is intact.*Make room"):
                 run(tmp_path / "full")
         assert steps_in(tmp_path / "full") == [20, 40]
-        assert same(run(tmp_path / "full"), whole)
+        assert same(run(tmp_path / "full"), whole[1])
 
 
 class TestRefusals:

@@ -189,13 +189,13 @@ class TestCompilation:
         assert largest(first.final.gram - second.final.gram) > 1e-6
 
 
-@pytest.mark.parametrize("ending", [{"stop_loss": 0.2}, {}])
-def test_where_a_run_ended_early_is_saved_though_saved_points_are_far_apart(ending, monkeypatch):
+@pytest.mark.parametrize(("learning_rate", "stop_loss"), [(5e-3, 0.2), (5.0, 1e-300)], ids=["loss reached", "diverged"])
+def test_where_a_run_ended_early_is_saved_though_saved_points_are_far_apart(learning_rate, stop_loss, monkeypatch):
     """Compiled calls shorter than the steps between saved points: the one in which the run ends saves nothing."""
     module = importlib.import_module("overlap_learning.dynamics.integrate")
     model = ol.Model(ol.Layout(), ol.Linear())
     task, start = ol.tasks.exponential_filter(duration=5.0), ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
-    rule = ol.GradientDescent(5e-3 if ending else 5.0, 400, save_every=200, **ending)
+    rule = ol.GradientDescent(learning_rate, 400, save_every=200, stop_loss=stop_loss)
 
     def run():
         return ol.integrate(model, task, start, rule, throw=False)

@@ -1,5 +1,7 @@
 """Gradient flow: against scipy, between solvers, as the limit of small steps, what it saves, and how it stops."""
 
+import functools
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -44,10 +46,14 @@ def tolerance(solution, growth=2.0):
     return growth * int(solution.stats["accepted"]) * 2 * start * norm * step_error
 
 
+@functools.cache
+def slope_of(model):
+    return jax.jit(lambda gram: ol.loss_gradient(model, TASK, ol.Overlaps(gram, RANK_1))[1])
+
+
 def referee(model, times, *, rates=None, decay=0.0, start=START):
     """The overlaps by scipy, from `dG/dtau = -(P S G + G S P) - lambda (P G + G P)`: neither M nor diffrax enter."""
-    P = np.diag(RANK_1.rates(rates))
-    slope = jax.jit(lambda gram: ol.loss_gradient(model, TASK, ol.Overlaps(gram, RANK_1))[1])
+    P, slope = np.diag(RANK_1.rates(rates)), slope_of(model)
 
     def velocity(_, y):
         gram = y.reshape(4, 4)
@@ -72,8 +78,8 @@ def test_flow_amplifies_no_error_by_more_than_two():
     ("model", "settings"),
     [
         (LINEAR, {}),
-        (LINEAR, {"rates": {"m": 0.0, "u": 0.5, "z": 2.0}}),
-        (LINEAR, {"weight_decay": 0.2, "rates": {"v": 0.5}}),
+        (LINEAR, {"rates": {"m": 0.0, "u": 0.5, "v": 1.0, "z": 2.0}}),
+        (LINEAR, {"weight_decay": 0.2, "rates": {"m": 1.0, "u": 1.0, "v": 0.5, "z": 1.0}}),
         (ERF, {}),
         (ERF, {"weight_decay": 0.1}),
     ],
@@ -236,8 +242,9 @@ class TestBatches:
 
     def test_a_second_flow_with_other_numbers_compiles_nothing(self):
         def run(scale):
+            rates = dict.fromkeys("muvz", scale)
             rule = ol.GradientFlow(
-                scale * DURATION, rtol=RTOL * scale, atol=ATOL, weight_decay=scale * 0.1, rates={"m": scale}
+                scale * DURATION, rtol=RTOL * scale, atol=ATOL, weight_decay=scale * 0.1, rates=rates
             )
             return ol.integrate(LINEAR, TASK, START, rule).final.gram
 

@@ -226,13 +226,20 @@ def test_a_minibatch_is_some_of_the_trials_without_replacement_weighted_to_the_m
 def test_label_noise_is_on_the_targets_fresh_in_each_step_and_of_this_standard_deviation():
     noise = 0.3
     # Sums over 10 steps each. Noise that stayed the same would make them vary 10 times as much as fresh noise.
-    sums = np.concatenate([drawn_slopes(descent(TINY, label_noise=noise), seed) for seed in range(40)])
+    runs = jax.vmap(
+        lambda seed: (
+            ol.integrate(
+                MODEL, TASK, START, descent(TINY, label_noise=noise), key=jax.random.key(seed), throw=False
+            ).transfer
+        )
+    )
+    sums = np.concatenate(-np.diff(np.asarray(runs(np.arange(40))), axis=1) / TINY)
 
     def with_targets(targets):
         return ol.loss_gradient(MODEL, ol.Task(TASK.inputs, targets, TASK.weights, TASK.dt), START)[1]
 
     # S is linear in the targets: its covariance follows from its derivative.
-    J = np.asarray(jax.jacobian(with_targets)(TASK.targets)).reshape(4, 4, -1)
+    J = np.asarray(jax.jit(jax.jacobian(with_targets))(TASK.targets)).reshape(4, 4, -1)
     deviation = noise * np.sqrt(SAVE_EVERY * (J**2).sum(-1))
     expected = SAVE_EVERY * slope(MODEL, TASK, START.gram)
     visible, n = MODEL.visible, len(sums)

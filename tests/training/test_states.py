@@ -14,8 +14,8 @@ START, TASK = make_overlaps(RANK_1), make_task(RANK_1, n_times=20)
 N_STEPS = 50
 
 
-def rule(learning_rate=0.02):
-    return ol.GradientDescent(learning_rate, N_STEPS, save_every=10)
+def rule(learning_rate=0.02, **settings):
+    return ol.GradientDescent(learning_rate, N_STEPS, save_every=10, **settings)
 
 
 def test_a_penalty_on_activity_of_linear_networks_is_known_exactly():
@@ -50,12 +50,13 @@ def test_activity_with_noise_is_that_of_many_neurons():
 def test_noise_in_learning_slows_a_nonlinear_network_as_theory_says():
     task, n = TASK.replace(state_noise=1.0), 500
     theory = ol.integrate(TANH, task, START, rule())
-    full = ol.train(TANH, task, make_network(START, n), rule(), key=jax.random.key(0))
+    # Of rates that are numbers, so that what learns and what does not are one program.
+    learns, frozen = (rule(rates=dict.fromkeys("muvz", rate)) for rate in (1.0, 0.0))
+    full = ol.train(TANH, task, make_network(START, n), learns, key=jax.random.key(0))
     # Overlaps of n neurons that begin with those of theory, with noise of their own in each gradient.
     assert largest(theory.overlaps.gram[-1] - full.overlaps.gram[-1]) < 1 / np.sqrt(n)
     assert largest(theory.overlaps.gram[-1] - ol.integrate(TANH, TASK, START, rule()).overlaps.gram[-1]) > 0.2
     # Drawn anew at each step of learning: the same loss is never met twice where nothing learns.
-    frozen = ol.GradientDescent(0.02, N_STEPS, save_every=10, rates=dict.fromkeys("muvz", 0.0))
     losses = ol.train(TANH, task, make_network(START, n), frozen, key=jax.random.key(0)).loss
     assert len(set(losses.tolist())) == len(losses)
 

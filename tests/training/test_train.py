@@ -43,6 +43,11 @@ TASK = make_task(RANK_1)
 START = ol.Overlaps.random(RANK_1, key=jax.random.key(0), scale=0.2)
 
 
+def noisy(*, key):
+    """Trials that compile faster than published ones: those of this file with fresh noise on their inputs."""
+    return TASK.replace(inputs=TASK.inputs + 0.3 * jax.random.normal(key, TASK.inputs.shape))
+
+
 def make_network(n_neurons=12, *, layout=RANK_1, seed=1):
     start = START if layout == RANK_1 else ol.Overlaps.random(layout, key=jax.random.key(0), scale=0.2)
     return ol.Network.sample(start, n_neurons, key=jax.random.key(seed))
@@ -83,9 +88,10 @@ RULES = {
     },
 }
 HARD = ["momentum", "momentum, clipping, frozen"]
+# Label noise is also in the last of the rules.
 GRID = [
-    *((RANK_1, 12, name) for name in RULES),
-    *((layout, n, name) for layout, n in ((RANK_2, 50), (TWO_BY_TWO, 12)) for name in HARD),
+    *((RANK_1, 12, name) for name in RULES if name != "label noise"),
+    *((TWO_BY_TWO, 50, name) for name in HARD),
 ]
 
 
@@ -115,14 +121,14 @@ def test_the_rules_of_the_grid_differ_from_each_other():
 
 
 def test_theory_and_all_neurons_draw_the_same_trials_from_a_stream():
-    trials = ol.tasks.stream(ol.tasks.decision_making, n_trials=4, dt=0.25, noise=0.3)
+    trials, rule = ol.tasks.stream(noisy), descent()
     network, key = make_network(), jax.random.key(5)
-    full = ol.train(LINEAR, trials, network, descent(), key=key)
-    theory = ol.integrate(LINEAR, trials, START, descent(), key=key)
+    full = ol.train(LINEAR, trials, network, rule, key=key)
+    theory = ol.integrate(LINEAR, trials, START, rule, key=key)
     assert largest(full.overlaps.gram - theory.overlaps.gram) <= PROMISED
     # The trials were not the same in each step.
     assert len(set(np.asarray(theory.loss).tolist())) == len(theory.loss)
-    other = ol.integrate(LINEAR, trials, START, descent(), key=jax.random.key(6))
+    other = ol.integrate(LINEAR, trials, START, rule, key=jax.random.key(6))
     assert largest(other.overlaps.gram - theory.overlaps.gram) > 1e-4
 
 
@@ -452,11 +458,6 @@ def three_networks():
 
 def member(networks, i):
     return jax.tree.map(lambda array: array[i], networks)
-
-
-def noisy(*, key):
-    """Trials that compile faster than published ones: those of this file with fresh noise on their inputs."""
-    return TASK.replace(inputs=TASK.inputs + 0.3 * jax.random.normal(key, TASK.inputs.shape))
 
 
 class TestBatches:
