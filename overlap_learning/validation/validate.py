@@ -313,6 +313,8 @@ def validate(
     if isinstance(task, (Task, TaskStream)):
         # Networks with noise differ from theory by chance in each step, which is no deviation of the theory.
         check_plain(task.outline, "validate", ("state_noise",))
+        # Neurons take steps. A task in continuous time says here, before theory has learned, that it has none.
+        _ = task.outline.weights
     sizes, n_seeds = check_sizes(n_neurons, "validate"), count(n_seeds, "validate: n_seeds")
     if not 0 < early <= 1:
         raise ValueError(f"validate: early must be a fraction in (0, 1], got {early}.")

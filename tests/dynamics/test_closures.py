@@ -98,7 +98,8 @@ def test_a_long_step_is_a_chebyshev_polynomial_that_is_stable_up_to_its_reach():
     assert step.n_asked == 2 + n_iterations + n_stages - 1
     assert (step.loss_there, step.loss) == (0, 2001)
     # The curvature is found to a hundredth, from below, and taken a quarter larger.
-    assert long_step.n_stages_of(jnp.asarray(1.2 * reach)) <= n_stages <= long_step.n_stages_of(jnp.asarray(1.25 * reach))
+    low, high = (long_step.n_stages_of(jnp.asarray(factor * reach)) for factor in (1.2, 1.25))
+    assert low <= n_stages <= high
     at, slope = map(float, long_step.shape(n_stages))
     polynomial = np.polynomial.Chebyshev.basis(int(n_stages))
     np.testing.assert_allclose(by, polynomial(at + slope * x) / polynomial(at), rtol=0, atol=1e-12)
