@@ -8,7 +8,7 @@ from overlap_learning.gallery.pellegrino import washout
 def test_the_tensor_of_a_reach_learned_and_washed_out():
     # Phases of one length share their programs.
     settings = washout.Settings(
-        duration=3.0, dt=0.3, n_steps=(100, 100, 100, 100), n_neurons=24, n_terms=2, n_restarts=0, learning_rate=2e-2
+        duration=3.0, dt=0.3, n_steps=(60, 60, 60, 60), n_neurons=16, n_terms=2, n_restarts=0, learning_rate=3e-2
     )
     result = washout.figure_washout(settings, progress=False)
     numbers = {number.name: number for number in result.numbers}
