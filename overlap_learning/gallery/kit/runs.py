@@ -1,5 +1,6 @@
 """Runs: what the experiments of the gallery have in common."""
 
+import functools
 from typing import Any
 
 import jax
@@ -40,13 +41,19 @@ def adam(learning_rate: float, n_steps: int, save_every: int | None = None, rate
     Raises:
         ModuleNotFoundError: without optax.
     """
+    return Optimiser(_adam(learning_rate), n_steps, save_every=save_every, rates=rates)
+
+
+@functools.cache
+def _adam(learning_rate: float) -> Any:
+    """That of optax, once for each rate: with another one, though equal, a run would be another program."""
     try:
         import optax
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             'Adam is optax\'s, which is not installed: pip install "overlap_learning[gallery]".', name="optax"
         ) from error
-    return Optimiser(optax.adam(learning_rate), n_steps, save_every=save_every, rates=rates)
+    return optax.adam(learning_rate)
 
 
 def learn_bulk(
