@@ -41,19 +41,19 @@ def adam(learning_rate: float, n_steps: int, save_every: int | None = None, rate
     Raises:
         ModuleNotFoundError: without optax.
     """
-    return Optimiser(_adam(learning_rate), n_steps, save_every=save_every, rates=rates)
-
-
-@functools.cache
-def _adam(learning_rate: float) -> Any:
-    """That of optax, once for each rate: with another one, though equal, a run would be another program."""
     try:
         import optax
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             'Adam is optax\'s, which is not installed: pip install "overlap_learning[gallery]".', name="optax"
         ) from error
-    return optax.adam(learning_rate)
+    return Optimiser(_of_rate(optax.adam, learning_rate), n_steps, save_every=save_every, rates=rates)
+
+
+@functools.cache
+def _of_rate(optimiser: Any, learning_rate: float) -> Any:
+    """An optimiser, made once for each rate: with another one, though equal, a run would be another program."""
+    return optimiser(learning_rate)
 
 
 def learn_bulk(
