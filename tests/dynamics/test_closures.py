@@ -25,6 +25,8 @@ START = ol.Overlaps.from_entries(LAYOUT, zm=0.3, zu=0.4, vm=0.4, vu=0.4)
 TASK = ol.tasks.flip_flop(key=jax.random.key(0), n_trials=2, duration=3.0, dt=0.2)
 RULE = ol.GradientDescent(0.2, 20, save_every=5)
 KEY = jax.random.key(3)
+#: From 0 to 1, where most flows are saved, and a loss at which none stops, so that they share their programs.
+POINTS, NO_LOSS = np.linspace(0.0, 1.0, 200), 1e-300
 
 
 def _trials(key):
@@ -51,9 +53,9 @@ def test_where_the_gaussian_theory_fails_it_is_said_and_the_chosen_closure_learn
     layout = ol.Layout(4, 2, 1)
     model = ol.Model(layout, ol.Tanh(ol.model.Trapezoid(32)))
     start = ol.Overlaps.random(layout, key=jax.random.key(0), scale=0.3)
-    task, rule = context(), ol.GradientDescent(0.02, 500, save_every=25)
+    task, rule = context(), ol.GradientDescent(0.025, 400, save_every=20)
     theory = ol.integrate(model, task, start, rule)
-    network = ol.Network.sample(start, 500, key=jax.random.key(5))
+    network = ol.Network.sample(start, 300, key=jax.random.key(5))
     full = np.asarray(ol.train(model, task, network, rule, progress=False).loss)
     assert theory.loss[-1] > 100 * full[-1]
     assert theory.trust.verdict == "the theory fails here"
@@ -120,17 +122,21 @@ def _take_all_steps(monkeypatch):
 _TIED = ol.Model(LAYOUT, ol.Erf(), tied={"v": "z"})
 
 
+#: Settings with an effect and without one, so that rules that differ in numbers share their programs.
+_ALL = {"momentum": 0.5, "clip_norm": 1e3, "weight_decay": 0.0, "rates": {"m": 1.0}, "save_every": 2}
+
+
 @pytest.mark.parametrize(
     ("model", "rule"),
     [
-        (ERF, ol.GradientDescent(0.2, 60, save_every=6, weight_decay=0.01, rates={"m": 0.5})),
-        (_TIED, ol.GradientDescent(0.2, 60, save_every=6, rates={"m": 0.5})),
-        (ERF, ol.GradientDescent(optax.cosine_decay_schedule(0.3, 60), 60, save_every=6)),
-        (ERF, ol.GradientDescent(0.02, 45, momentum=0.9)),
-        (ERF, ol.GradientDescent(0.1, 60, momentum=0.5, nesterov=True, clip_norm=0.3)),
-        (ERF, ol.GradientDescent(0.2, 50, clip_norm=0.15)),
-        (ERF, ol.GradientFlow(12.0, save_every=1.2)),
-        (ERF, ol.GradientFlow(12.0, save_at=np.linspace(3.0, 12.0, 10))),
+        (ERF, ol.GradientDescent(0.1, 60, **_ALL | {"weight_decay": 0.01, "rates": {"m": 0.5}})),
+        (_TIED, ol.GradientDescent(0.2, 60, save_every=2, rates={"m": 0.5})),
+        (ERF, ol.GradientDescent(optax.cosine_decay_schedule(0.3, 60), 60, save_every=2)),
+        (ERF, ol.GradientDescent(0.015, 60, **_ALL | {"momentum": 0.9})),
+        (ERF, ol.GradientDescent(0.1, 60, **_ALL | {"clip_norm": 0.3}, nesterov=True)),
+        (ERF, ol.GradientDescent(0.1, 60, **_ALL | {"clip_norm": 0.15})),
+        (ERF, ol.GradientFlow(12.0, save_at=12.0 * POINTS, stop_loss=NO_LOSS)),
+        (ERF, ol.GradientFlow(12.0, save_at=3.0 + 9.0 * POINTS, stop_loss=NO_LOSS)),
     ],
     ids=["decay", "tied", "schedule", "momentum", "Nesterov", "clipped", "flow", "late"],
 )
@@ -150,7 +156,7 @@ def test_long_steps_estimate_what_all_steps_do(monkeypatch, model, rule):
 
 
 def test_long_steps_take_minibatches_for_all_trials(monkeypatch):
-    task = ol.tasks.decision_making(key=jax.random.key(1), n_trials=16)
+    task = ol.tasks.decision_making(key=jax.random.key(1), n_trials=16, dt=0.2)
     rule = ol.GradientDescent(0.02, 200, batch_size=4)
     quick = ol.integrate(ERF, task, START, rule, KEY).trust.relative
     _take_all_steps(monkeypatch)
@@ -179,12 +185,8 @@ def _sums(key, n_trials):
     return ol.Task(inputs, 0.3 * jnp.cumsum(inputs, 1), jnp.full_like(inputs, 1 / (20 * n_trials)), 0.2)
 
 
-@pytest.mark.parametrize(
-    ("n_trials", "rule"),
-    [(1, ol.GradientDescent(0.1, 400, save_every=10)), (6, ol.GradientDescent(0.01, 200, momentum=0.9, save_every=5))],
-)
-def test_long_steps_see_the_trials_of_some_steps_of_a_stream(monkeypatch, n_trials, rule):
-    trials = ol.tasks.stream(_sums, n_trials=n_trials)
+def test_long_steps_see_the_trials_of_some_steps_of_a_stream(monkeypatch):
+    trials, rule = ol.tasks.stream(_sums, n_trials=2), ol.GradientDescent(0.01, 300, momentum=0.9, save_every=10)
     quick = ol.integrate(ERF, trials, START, rule, KEY).trust.largest
     _take_all_steps(monkeypatch)
     slow = ol.integrate(ERF, trials, START, rule, KEY).trust.largest
@@ -224,8 +226,11 @@ def test_steps_whose_trials_long_steps_see_are_those_of_the_stream():
 
 @pytest.mark.parametrize(
     "rule",
-    [ol.GradientDescent(0.2, 1000), ol.GradientDescent(1.0, 200), ol.GradientDescent(0.2, 200), ol.GradientFlow(60.0)],
-    ids=["many steps", "large steps", "fewer steps", "flow"],
+    [
+        *(ol.GradientDescent(learning_rate, 1000) for learning_rate in (0.2, 1.0, 0.04)),
+        ol.GradientFlow(60.0, save_at=60.0 * POINTS, stop_loss=NO_LOSS),
+    ],
+    ids=["many steps", "large steps", "small steps", "flow"],
 )
 def test_long_steps_are_where_learning_moves_if_it_has_long_been_at_its_end(monkeypatch, rule):
     """Learning is over early in these runs; of long steps of one duration most would see none of it."""
@@ -279,7 +284,10 @@ def test_long_steps_go_along_a_way_that_is_known():
     ids=["end", "descent", "flow", "late", "stopped", "stopped flow"],
 )
 def test_of_few_saved_points_the_same_is_estimated_in_long_steps(monkeypatch, rule):
-    every = {"save_every": 1} if isinstance(rule, ol.GradientDescent) else {"save_at": None, "save_every": 0.1}
+    every = {"save_every": 1}
+    if isinstance(rule, ol.GradientFlow):
+        # Closest at the start, and not where points are taken by themselves.
+        every = {"save_at": 12.0 * POINTS**1.5, "stop_loss": rule.stop_loss or NO_LOSS}
     all_points = ol.integrate(ERF, TASK, START, type(rule)(**_settings(rule) | every))
     monkeypatch.setattr(integrating, "_beside", None)
     found, alone = (ol.integrate(ERF, TASK, START, rule, trust=trust) for trust in (True, False))
@@ -345,20 +353,19 @@ def test_the_same_is_taken_inside_jit():
         jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-@pytest.mark.parametrize("save_every", [3, 60])
-def test_inside_jit_and_vmap_the_same_is_estimated_in_long_steps(monkeypatch, save_every):
+def test_inside_jit_and_vmap_the_same_is_estimated_in_long_steps(monkeypatch):
+    """Of few saved points, for which more are followed."""
     monkeypatch.setattr(integrating, "_beside", None)
 
     def relative(scale, momentum):
-        rule = ol.GradientDescent(0.02, 60, momentum=momentum, save_every=save_every)
+        rule = ol.GradientDescent(0.02, 60, **_ALL | {"momentum": momentum, "save_every": 20})
         return ol.integrate(ERF, TASK, ol.Overlaps(scale * START.gram, LAYOUT), rule).trust.relative
 
     # Nothing is an argument of the program but what the rule remembers; or all is.
     closed_over = jax.jit(lambda momentum: relative(1.0, momentum))(0.9)
     batch = jax.jit(jax.vmap(relative, in_axes=(0, None)))(jnp.asarray([1.0, 1.5]), 0.9)
-    for found, expected in zip(
-        (closed_over, *batch), (relative(1.0, 0.9), relative(1.0, 0.9), relative(1.5, 0.9)), strict=True
-    ):
+    first, second = relative(1.0, 0.9), relative(1.5, 0.9)
+    for found, expected in zip((closed_over, *batch), (first, first, second), strict=True):
         # Neurons are simulated in single precision.
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
@@ -413,7 +420,7 @@ def test_a_resumed_run_and_a_flow_are_estimated_too(tmp_path):
     first, again = (ol.integrate(ERF, TASK, START, RULE, checkpoint=where) for _ in range(2))
     assert np.all(np.isfinite(first.trust.relative))
     np.testing.assert_array_equal(first.trust.relative, again.trust.relative)
-    flow = ol.integrate(ERF, TASK, START, ol.GradientFlow(4.0, save_every=1.0))
+    flow = ol.integrate(ERF, TASK, START, ol.GradientFlow(4.0, save_at=np.linspace(0.0, 4.0, 5)))
     # The same learning in the limit of small steps: the estimate differs by the first order of the step.
     np.testing.assert_allclose(flow.trust.relative, first.trust.relative, rtol=0, atol=0.02)
 

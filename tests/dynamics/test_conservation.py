@@ -40,7 +40,8 @@ def gauge_matrix(gram, layout):
 
 def learned(activation, rank, **settings):
     layout = layout_of(rank)
-    return ol.integrate(ol.Model(layout, activation), task_of(layout), make_overlaps(layout), flow(layout, **settings))
+    model, rule = ol.Model(layout, activation), flow(layout, **settings)
+    return ol.integrate(model, task_of(layout), make_overlaps(layout), rule, trust=False)
 
 
 def drift(run):
@@ -103,7 +104,7 @@ def test_populations_keep_it_summed_and_balance_one_by_one():
     start = ol.Populations(
         jnp.array([0.3, 0.7]), 0.4 * random.standard_normal((2, 4)), jnp.stack([gram, 0.5 * gram]), layout
     )
-    run = ol.integrate(model, task_of(layout), start, flow(layout))
+    run = ol.integrate(model, task_of(layout), start, flow(layout), trust=False)
     kept = [conserved(model, state) for state in (start, run.final)]
     assert largest(kept[1].gauge - kept[0].gauge) < 1e-9
     assert largest(run.final.overlaps.gram - start.overlaps.gram) > 1e-2

@@ -20,6 +20,12 @@ LINEAR = ol.Model(ol.Layout(), ol.Linear())
 FILTER = ol.tasks.exponential_filter(decay=0.2, duration=5.0, dt=0)
 START = ol.Overlaps.from_entries(LINEAR.layout, zu=0.1, vm=0.1)
 
+
+def descent(learning_rate):
+    """Of one length and with the same saved points, so that the same task is learned by one program."""
+    return ol.GradientDescent(learning_rate, 20, save_every=10)
+
+
 #: n_in, rank, n_out, trials, terms, oscillates, duration: written out and as matrices, no recurrence, an interval
 #: shorter than the first one.
 CASES = [
@@ -144,7 +150,7 @@ def test_tasks_of_small_steps_come_to_it():
 
 
 def test_learning_is_the_limit_of_that_in_small_steps():
-    rule = ol.GradientDescent(1e-2, 50, save_every=50)
+    rule = descent(2.5e-2)
     limit = ol.integrate(LINEAR, FILTER, START, rule).overlaps.gram
     errors = []
     for dt in (0.02, 0.01):
@@ -156,7 +162,7 @@ def test_learning_is_the_limit_of_that_in_small_steps():
 
 
 def test_a_batch_learns_as_each_of_its_members():
-    rule = ol.GradientDescent(1e-2, 20, save_every=10)
+    rule = descent(1e-2)
 
     def learned(decay):
         task = ol.tasks.exponential_filter(decay=decay, duration=5.0, dt=0)
@@ -198,7 +204,7 @@ def test_networks_of_rank_two_learn():
     """A case too large to be written out."""
     model = ol.Model(ol.Layout(rank=2), ol.Linear())
     start = ol.Overlaps.random(model.layout, key=jax.random.key(1), scale=0.3)
-    solution = ol.integrate(model, FILTER, start, ol.GradientDescent(1e-2, 50, save_every=50))
+    solution = ol.integrate(model, FILTER, start, descent(2.5e-2))
     assert float(solution.loss[-1]) < 0.5 * float(solution.loss[0])
 
 
@@ -215,7 +221,7 @@ def test_fast_networks_are_exact_or_refused():
     assert jnp.isnan(value)
     assert jnp.isnan(slope[2, 1])
     with pytest.raises(ol.LearningError, match="diverged"):
-        ol.integrate(LINEAR, FILTER, faster, ol.GradientDescent(1e-3, 5))
+        ol.integrate(LINEAR, FILTER, faster, descent(1e-3))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +271,7 @@ def test_what_needs_steps_says_so(use):
 
 
 def test_a_stream_draws_tasks_in_continuous_time():
-    rule = ol.GradientDescent(1e-3, 20)
+    rule = descent(1e-3)
     stream = ol.integrate(LINEAR, TaskStream(lambda key: FILTER), START, rule, jax.random.key(0))
     fixed = ol.integrate(LINEAR, FILTER, START, rule)
     assert float(jnp.max(jnp.abs(stream.overlaps.gram - fixed.overlaps.gram))) <= 20 * EPS
