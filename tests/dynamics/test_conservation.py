@@ -8,8 +8,11 @@ import pytest
 from dynamics_helpers import EPS, largest, make_network, make_overlaps, make_task
 
 import overlap_learning as ol
-from overlap_learning.dynamics.conserved import conserved
+from overlap_learning.dynamics import conserved as numbers_kept
 from overlap_learning.dynamics.laws import has_constant_gain, homogeneity
+
+#: One program for each structure.
+conserved = eqx.filter_jit(numbers_kept)
 
 # Few nodes are a model of their own, with the same symmetries.
 FEW = ol.model.Trapezoid(32)
@@ -39,11 +42,6 @@ def gauge_matrix(gram, layout):
     return gram[..., u, u] - gram[..., v, v]
 
 
-@eqx.filter_jit
-def gauge_of(model, overlaps):
-    return conserved(model, overlaps).gauge
-
-
 def learned(activation, rank, **settings):
     layout = layout_of(rank)
     model, rule = ol.Model(layout, activation), flow(layout, **settings)
@@ -65,7 +63,7 @@ def test_the_flow_keeps_the_gauge_for_every_phi_and_rank(activation, rank):
     assert drift(run) < 1e-9
     assert largest(run.overlaps.gram[-1] - run.overlaps.gram[0]) > 1e-2
     # The function returns what the definition says, of the pairs i <= j.
-    found = gauge_of(run.model, run.final)
+    found = conserved(run.model, run.final).gauge
     expected = gauge_matrix(run.final.gram, run.model.layout)[np.triu_indices(rank)]
     np.testing.assert_allclose(found, expected, rtol=0, atol=50 * EPS * largest(run.final.gram))
 

@@ -146,12 +146,13 @@ def test_the_numbers_known_are_all_and_what_they_leave_can_be_reached(activation
     learning = Learning(model, task, start.gram, rates)
     assert len(learning.units) >= layout.n_overlaps
     tangent = learning.tangent()
-    slopes = np.asarray(conserved(model, start, rates).slopes)
+    known = conserved(model, start, rates)
+    slopes = np.asarray(known.slopes)
     assert largest(tangent @ slopes.T) < 1e-5 * largest(slopes)
     found = ol.studies.solution_manifold(model, task, start, rates=rates)
     assert found.invariants == invariants
     assert found.invariants == layout.n_overlaps - len(tangent)
-    assert len(conserved(model, start, rates).values) == invariants
+    assert len(known.values) == invariants
     # Of the ways to go, those that leave the outputs as they are.
     values = np.linalg.svd(learning.read(tangent), compute_uv=False)
     assert found.reachable == len(tangent) - int(np.sum(values > 1e-6 * values[0]))

@@ -46,13 +46,18 @@ def test_every_neuron_learns_as_a_network_with_feedback_does(phi):
         _, y = jax.lax.scan(step, jnp.zeros((3, len(free))), jnp.moveaxis(jnp.asarray(INPUTS), 0, 1))
         return jnp.sum(TASK.weights * (jnp.moveaxis(y, 0, 1) - TASK.targets) ** 2)
 
-    n, memory, slope = len(free), 0.0, jax.jit(jax.grad(loss))
-    for _ in range(20):
-        step = n * slope(free)
+    n, memory = len(free), jnp.zeros_like(free)
+
+    @jax.jit
+    def moved(free, memory):
+        step = n * jax.grad(loss)(free)
         # The norm is a mean over neurons, of what learns.
         step = step / jnp.maximum(1, jnp.linalg.norm(step * (rates > 0)) / np.sqrt(n) / 0.3) + 0.01 * free
         memory = 0.6 * memory + step
-        free = free - 0.4 * rates * (step + 0.6 * memory)
+        return free - 0.4 * rates * (step + 0.6 * memory), memory
+
+    for _ in range(20):
+        free, memory = moved(free, memory)
     learned = ol.train(ol.Model(LAYOUT, phi, tied=TIED), TASK, start, RULE, progress=False).final.vectors
     # Rounding of 20 steps, with a factor for the order of sums.
     np.testing.assert_allclose(learned, free[:, [0, 1, 2, 3, 5, 4, 5]], rtol=0, atol=1e-13)
