@@ -1,6 +1,5 @@
 """Conservation: what the flow keeps for every phi, at every N, and what it does not."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +7,8 @@ import pytest
 from dynamics_helpers import EPS, largest, make_network, make_overlaps, make_task
 
 import overlap_learning as ol
-from overlap_learning.dynamics import conserved as numbers_kept
+from overlap_learning.dynamics.conserved import conserved
 from overlap_learning.dynamics.laws import has_constant_gain, homogeneity
-
-#: One program for each structure.
-conserved = eqx.filter_jit(numbers_kept)
 
 # Few nodes are a model of their own, with the same symmetries.
 FEW = ol.model.Trapezoid(32)
