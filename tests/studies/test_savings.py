@@ -10,13 +10,15 @@ LINEAR, ERF = ol.Model(ol.Layout(), ol.Linear()), ol.Model(ol.Layout(), ol.Erf()
 A = ol.tasks.exponential_filter(decay=0.2, duration=8.0, dt=0.1)
 B = ol.tasks.exponential_filter(decay=0.4, duration=8.0, dt=0.1)
 START = ol.Overlaps.random(LINEAR.layout, key=jax.random.key(0), scale=0.3)
-PROBE = ol.GradientFlow(6.0, save_every=0.05)
-# As many saved points as the other, so that they share a compiled program.
-LONG = ol.GradientFlow(200.0, save_at=200.0 * np.arange(121) / 120)
+# As many saved points, given alike, so that all flows share a compiled program.
+PROBE, LONG = (ol.GradientFlow(duration, save_at=duration * np.arange(121) / 120) for duration in (6.0, 200.0))
 
 
-@pytest.mark.parametrize("model", [LINEAR, ERF], ids=["linear", "erf"])
-@pytest.mark.parametrize("rates", [None, {"m": 0.0, "z": 2.0}], ids=["equal", "unequal rates"])
+@pytest.mark.parametrize(
+    ("model", "rates"),
+    [(LINEAR, None), (ERF, None), (LINEAR, {"m": 0.0, "z": 2.0})],
+    ids=["equal-linear", "equal-erf", "unequal rates-linear"],
+)
 def test_learning_speed_is_minus_the_slope_of_the_loss_along_the_flow(model, rates):
     duration = 1e-5
     # The solver's tolerance bounds the error of the loss; the slope over `duration` carries it divided by that.
