@@ -73,7 +73,7 @@ class Solution(AbstractResult):
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Linear())
         >>> start = ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
-        >>> solution = ol.integrate(model, ol.tasks.exponential_filter(), start, ol.GradientFlow(10.0))
+        >>> solution = ol.integrate(model, ol.tasks.exponential_filter(), start, ol.GradientDescent(5e-3, 200))
         >>> solution.visible["zm"].shape, solution.overlaps["u", "u"].shape
         ((201,), (201, 1, 1))
     """

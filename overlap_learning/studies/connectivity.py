@@ -164,7 +164,7 @@ def connectivity_change(
 
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Tanh(), bulk=ol.RandomBulk(0.9))
-        >>> start = ol.BulkNetwork.sample(model, ol.Overlaps.from_entries(model.layout), 50, key=jax.random.key(0))
+        >>> start = ol.BulkNetwork.sample(model, ol.Overlaps.from_entries(model.layout), 20, key=jax.random.key(0))
         >>> task = ol.tasks.exponential_filter(duration=5.0, dt=0.5)
         >>> learned = ol.train(model, task, start, ol.GradientDescent(1e-2, 10))
         >>> ol.studies.connectivity_change(start, learned.final).singular_values.shape  # u v^T before and after
@@ -231,7 +231,7 @@ def rank_of_change(
 
     Examples:
         >>> model = ol.Model(ol.Layout(rank=0), ol.Tanh(), bulk=ol.RandomBulk(0.9))
-        >>> start = ol.BulkNetwork.sample(model, ol.Overlaps.from_entries(model.layout), 50, key=jax.random.key(0))
+        >>> start = ol.BulkNetwork.sample(model, ol.Overlaps.from_entries(model.layout), 20, key=jax.random.key(0))
         >>> task = ol.tasks.exponential_filter(duration=5.0, dt=0.5)
         >>> learned = ol.train(model, task, start, ol.GradientDescent(1e-1, 200, rates={"W": 1.0}))
         >>> found = ol.studies.rank_of_change(start, learned.final, model, task, ranks=5)
@@ -272,7 +272,7 @@ def shuffled_bulk_loss(
 
     Examples:
         >>> model = ol.Model(ol.Layout(rank=0), ol.Tanh(), bulk=ol.RandomBulk(0.9))
-        >>> start = ol.BulkNetwork.sample(model, ol.Overlaps.from_entries(model.layout), 50, key=jax.random.key(0))
+        >>> start = ol.BulkNetwork.sample(model, ol.Overlaps.from_entries(model.layout), 20, key=jax.random.key(0))
         >>> task = ol.tasks.exponential_filter(duration=5.0, dt=0.5)
         >>> learned = ol.train(model, task, start, ol.GradientDescent(1e-1, 200, rates={"W": 1.0}))
         >>> loss = ol.studies.shuffled_bulk_loss(start, learned.final, model, task, jax.random.key(1))
@@ -302,10 +302,10 @@ def spectra(start: AbstractNetwork, final: AbstractNetwork) -> Spectra:
 
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Tanh(), bulk=ol.RandomBulk(0.9))
-        >>> start = ol.BulkNetwork.sample(model, ol.Overlaps.from_entries(model.layout), 50, key=jax.random.key(0))
+        >>> start = ol.BulkNetwork.sample(model, ol.Overlaps.from_entries(model.layout), 20, key=jax.random.key(0))
         >>> found = ol.studies.spectra(start, start)
         >>> found.start.shape, bool(jnp.all(found.change == 0))
-        ((50,), True)
+        ((20,), True)
     """
     before, after = _pair(start, final, "spectra")
 

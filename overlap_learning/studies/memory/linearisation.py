@@ -151,7 +151,7 @@ def relaxation_rates(
     Examples:
         >>> model = ol.Model(ol.Layout(), ol.Linear())
         >>> task, start = ol.tasks.exponential_filter(), ol.Overlaps.from_entries(model.layout, zu=0.1, vm=0.1)
-        >>> solved = ol.integrate(model, task, start, ol.GradientFlow(100.0)).final
+        >>> solved = ol.integrate(model, task, start, ol.GradientDescent(1e-2, 5000, save_every=100)).final
         >>> ol.studies.relaxation_rates(model, task, solved).shape
         (3,)
     """

@@ -88,7 +88,8 @@ def transported_loop(model: Model, family: Callable[[jax.Array], Task], corners:
         ...     return ol.Task(task.inputs, task.targets.at[0, 1:, 0].set(target), task.weights, task.dt)
         >>> model = ol.Model(ol.Layout(), ol.Linear())
         >>> start = ol.Overlaps.random(model.layout, key=jax.random.key(1), scale=0.3)
-        >>> start = ol.integrate(model, family(jnp.array([1.0, 0.2])), start, ol.GradientFlow(200.0)).final
+        >>> rule = ol.GradientDescent(1e-2, 5000, save_every=100)
+        >>> start = ol.integrate(model, family(jnp.array([1.0, 0.2])), start, rule).final
         >>> corners = [(1.0, 0.2), (1.0, 0.4), (1.6, 0.4), (1.6, 0.2), (1.0, 0.2)]
         >>> odd, even = ol.studies.transported_loop(model, family, corners, start)
         >>> bool(np.abs(odd).max() > 1e-3), bool(np.abs(even).max() < 0.1 * np.abs(odd).max())

@@ -66,7 +66,7 @@ def protocol(
         >>> model = ol.Model(ol.Layout(), ol.Linear())
         >>> a, b = ol.tasks.exponential_filter(decay=0.2), ol.tasks.exponential_filter(decay=0.4)
         >>> start = ol.Overlaps.from_entries(model.layout, zu=0.3, vm=0.2)
-        >>> phases = ol.protocol(model, [a, b, a], start, ol.GradientFlow(30.0))
+        >>> phases = ol.protocol(model, [a, b, a], start, ol.GradientDescent(1e-2, 2000))
         >>> bool(jnp.abs(phases[2].visible["vu"][-1] - phases[0].visible["vu"][-1]) < 1e-4)
         True
     """

@@ -123,7 +123,7 @@ def shuffled_loss(solution: FixedPointLearning, key: jax.Array, at: int = -1) ->
 
     Examples:
         >>> study = ol.studies.random_connectivity
-        >>> network = study.FiniteNetwork.sample(0.6, 100, key=jax.random.key(0))
+        >>> network = study.FiniteNetwork.sample(0.6, 40, key=jax.random.key(0))
         >>> learned = study.fixed_point_learning(network, 0.5, jnp.linspace(0, 3, 4))
         >>> bool(study.shuffled_loss(learned, jax.random.key(1)) > learned.loss[-1])
         True

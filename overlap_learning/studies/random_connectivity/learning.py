@@ -323,7 +323,7 @@ def gradient_descent(
 
     Examples:
         >>> study = ol.studies.random_connectivity
-        >>> network = study.FiniteNetwork.sample(0.6, 100, key=jax.random.key(0))
+        >>> network = study.FiniteNetwork.sample(0.6, 40, key=jax.random.key(0))
         >>> learned = study.gradient_descent(network, 0.5, 0.02 * (1 - 0.6**2) ** 2, 200)
         >>> bool(learned.loss[-1] < 1e-3 * learned.loss[0])
         True
