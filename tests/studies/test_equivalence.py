@@ -33,7 +33,7 @@ def _pair(rank, activation=None):
     return model, first, ol.equivalent(first, model, **changes)
 
 
-@pytest.mark.parametrize("rank", LAYOUTS)
+@pytest.mark.parametrize("rank", [1, 3])
 def test_equivalent_linear_networks_do_the_same_and_learn_differently_in_theory_and_at_full_n(rank):
     model, first, second = _pair(rank)
     task = _task()
@@ -50,11 +50,13 @@ def test_equivalent_linear_networks_do_the_same_and_learn_differently_in_theory_
     ):
         network = ol.Network.sample(overlaps, 30, key=key)
         # The outputs of the two networks agree through the reduced activity, each to rounding of sums over 30 neurons.
-        assert jnp.max(jnp.abs(ol.simulate(model, network, task) - ol.rollout(model, overlaps, task))) < 1e-12
+        outputs = [np.asarray(ol.simulate(model, network, task)), np.asarray(ol.rollout(model, overlaps, task))]
+        assert np.max(np.abs(outputs[0] - outputs[1])) < 1e-12
         full = ol.train(model, task, network, rule)
         # The bound that `ol.validate` derives: eps ((T + N) path + n_steps size), here below 2.2e-16 (90 * 20 + 200 *
         # 5).
-        assert jnp.max(jnp.abs(full.overlaps.gram - theory.overlaps.gram)) < 1e-12
+        grams = [np.asarray(run.overlaps.gram) for run in (full, theory)]
+        assert np.max(np.abs(grams[0] - grams[1])) < 1e-12
 
 
 def test_equivalent_nonlinear_networks_have_the_same_gaussian_theory():
@@ -165,11 +167,11 @@ def test_output_noise_is_that_of_simulated_networks_and_differs_between_equivale
 
 def test_comparison_finds_the_direction_in_which_learning_tells_apart():
     model, first, second = _pair(1)
-    found = ol.compare(model, _task(), [first, second], ol.GradientFlow(1e-3, save_at=[0.0, 1e-3]))
+    found = ol.compare(model, _task(), [first, second], ol.GradientDescent(1e-3, 1))
     for name, excess in found.direction.items():
-        series = [s.visible[name] for s in found.solutions]
+        series = [np.asarray(s.visible[name]) for s in found.solutions]
         slope = ((series[1][1] - series[1][0]) - (series[0][1] - series[0][0])) / 1e-3
-        # A first difference over 1e-3: the second derivative (of order 10) times half of it.
+        # A step of 1e-3: the second derivative (of order 10) times half of it.
         assert abs(slope - excess[1]) < 0.02
     assert max(abs(excess[1]) for excess in found.direction.values()) > 0.1
     text = repr(found)

@@ -79,7 +79,8 @@ def test_finite_networks_scatter_about_the_limit_as_one_over_the_root_of_n():
     shuffled = study.convergence(g, target).shuffled_loss
 
     def measured(learned):
-        return [learned.output[1], learned.singular_values[-1, 0], learned.eigenvalues[-1, 0].real]
+        output, singular, eigen = map(np.asarray, (learned.output, learned.singular_values, learned.eigenvalues))
+        return [output[1], singular[-1, 0], eigen[-1, 0].real]
 
     expected = np.array([*measured(limit), shuffled, limit.outlier[-1]])
     spread = []

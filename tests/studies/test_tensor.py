@@ -38,7 +38,7 @@ def full():
     return trained(50)
 
 
-@pytest.fixture(scope="module", params=[50, 200])
+@pytest.fixture(scope="module", params=[50, 100])
 def each_size(request, full):
     return full if request.param == 50 else trained(request.param)
 

@@ -219,7 +219,7 @@ def train_twins(
     Source: Ger & Barak 2026, Figs. 4d-f, 9, 10.
 
     Examples:
-        >>> model = ol.Model(ol.Layout(), ol.Erf())
+        >>> model = ol.Model(ol.Layout(), ol.Linear())
         >>> starts = ol.studies.random_starts(model.layout, 2, key=jax.random.key(0))
         >>> a, b, c = (ol.tasks.exponential_filter(decay, duration=5.0) for decay in (0.2, 0.4, 0.6))
         >>> rules = (ol.GradientDescent(0.1, 4), ol.GradientDescent(0.1, 4))
