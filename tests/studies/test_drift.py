@@ -134,6 +134,15 @@ def test_the_edge_is_where_descent_becomes_unstable(learned):
         assert above[-1] > 100 * above[0]
 
 
+def test_the_drift_on_an_impulse_is_that_on_its_arrays(learned):
+    """Of the closed form of the loss, as of its sum over steps."""
+    rule = ol.GradientDescent(1e-2, 1, label_noise=1e-2)
+    impulse = ol.tasks.exponential_filter(DECAY, duration=7.5, dt=DT)
+    found, expected = (ol.studies.invariant_drift(MODEL, task, learned, rule) for task in (impulse, TASK))
+    # The inverse of the curvature, which is of order 1 to 100, of rounding.
+    np.testing.assert_allclose(found.total, expected.total, rtol=1e-9, atol=1e-9 * np.max(np.abs(expected.total)))
+
+
 @pytest.mark.parametrize("settings", MOMENTA, ids=NAMES)
 def test_weight_decay_shrinks_them_at_twice_its_effective_rate(settings):
     decay = 0.05
