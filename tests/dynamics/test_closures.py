@@ -185,8 +185,12 @@ def _sums(key, n_trials):
     return ol.Task(inputs, 0.3 * jnp.cumsum(inputs, 1), jnp.full_like(inputs, 1 / (20 * n_trials)), 0.2)
 
 
-def test_long_steps_see_the_trials_of_some_steps_of_a_stream(monkeypatch):
-    trials, rule = ol.tasks.stream(_sums, n_trials=2), ol.GradientDescent(0.01, 300, momentum=0.9, save_every=10)
+@pytest.mark.parametrize(
+    ("n_trials", "rule"),
+    [(1, ol.GradientDescent(0.1, 400, save_every=10)), (2, ol.GradientDescent(0.01, 300, momentum=0.9, save_every=10))],
+)
+def test_long_steps_see_the_trials_of_some_steps_of_a_stream(monkeypatch, n_trials, rule):
+    trials = ol.tasks.stream(_sums, n_trials=n_trials)
     quick = ol.integrate(ERF, trials, START, rule, KEY).trust.largest
     _take_all_steps(monkeypatch)
     slow = ol.integrate(ERF, trials, START, rule, KEY).trust.largest
