@@ -12,11 +12,13 @@ from overlap_learning.dynamics.gradient import gram_loss_gradient
 from overlap_learning.dynamics.integrate import integrate
 from overlap_learning.dynamics.metric import check_layout, metric
 from overlap_learning.learning.compiled import compiled
+from overlap_learning.learning.learner import AbstractLearner
 from overlap_learning.learning.result import AbstractResult, labelled
 from overlap_learning.learning.rules import AbstractRule
 from overlap_learning.learning.solution import Solution
 from overlap_learning.model.activity import rollout
 from overlap_learning.model.bulk_network import BulkNetwork
+from overlap_learning.model.layout import Layout
 from overlap_learning.model.model import Model
 from overlap_learning.model.overlaps import Overlaps
 from overlap_learning.model.reduced_network import ReducedNetwork
@@ -199,7 +201,7 @@ def _start(
     if model.bulk is None:
         return rollout(model, member, task), *_slope(model, task, member, rule.rates)
     learner, position = learner_at_start(model, member, rule, int(solution.stats["directions"]))
-    return rollout(model, learner.final(position), task), *_slope_with_bulk(learner, position, task)
+    return rollout(model, learner.final(position), task), *_slope_with_bulk(model.layout, learner, position, task)
 
 
 @compiled
@@ -212,8 +214,10 @@ def _slope(model: Model, task: Task, member: Overlaps, rates: Any) -> tuple[jax.
 
 
 @compiled
-def _slope_with_bulk(learner: Any, position: Any, task: Task) -> tuple[jax.Array, jax.Array]:
+def _slope_with_bulk(
+    layout: Layout, learner: AbstractLearner, position: jax.Array, task: Task
+) -> tuple[jax.Array, jax.Array]:
     """Loss and velocity."""
     loss, slope = learner.gradient(position, task)
     half = -position[VECTORS].T @ (slope[VECTORS] * learner.rates[VECTORS])
-    return loss, (half + half.T)[learner.model.layout.entry_indices]
+    return loss, (half + half.T)[layout.entry_indices]
