@@ -77,4 +77,4 @@ def test_the_geometry_of_a_flip_flop_is_what_it_does():
     # Sums over N neurons of Gaussian vectors with the right overlaps: off by some N^(-1/2).
     assert abs(full / theory - 1) < 4 / np.sqrt(400)
     assert abs(numbers["filter: largest feasible s_mu, smallest eigenvalue of G there"]) < 1e-12
-    assert abs(numbers["filter: loss there over loss after learning, minus 1"]) < 1e-12
+    assert abs(numbers["filter: loss there minus that after learning, over the first loss"]) < 1e-12

@@ -123,8 +123,9 @@ def figure_geometry(settings: Settings = STANDARD, *, progress: bool | None = No
                abs(float(output))),
         Number("filter: largest feasible s_mu, smallest eigenvalue of G there",
                float(np.linalg.eigvalsh(np.asarray(edge.gram))[0]), None, 0.0),
-        Number("filter: loss there over loss after learning, minus 1",
-               float(loss(linear, impulse, edge) / loss(linear, impulse, after) - 1), None, 0.0),
+        # Not over the loss after learning, which is rounding.
+        Number("filter: loss there minus that after learning, over the first loss",
+               float((loss(linear, impulse, edge) - loss(linear, impulse, after)) / filtered.loss[0]), None, 0.0),
     ]  # fmt: skip
     notes = (
         "Fields of learning and contours of the loss are those of networks whose other overlaps are as at the ring; "
