@@ -15,7 +15,7 @@ import overlap_learning as ol
 
 N_STEPS, N_TRIALS, N_TIMES = 4, 2, 3
 # A few layouts and saved points, so that few programs are compiled; all else is drawn.
-LAYOUTS = [ol.Layout(1, 0, 1), ol.Layout(1, 1, 1), ol.Layout(2, 3, 3)]
+LAYOUTS = [ol.Layout(1, 0, 1), ol.Layout(1, 1, 1), ol.Layout(2, 2, 1), ol.Layout(1, 4, 2)]
 GAINS = {"linear": lambda variance: 1.0, "erf": lambda variance: (1 + np.pi * variance / 2) ** -0.5}
 MODELS = [(layout, "linear") for layout in LAYOUTS] + [(LAYOUTS[1], "erf")]
 ACTIVATIONS = {"linear": ol.Linear(), "erf": ol.Erf()}

@@ -109,6 +109,10 @@ def invariant_drift(
         >>> drift = ol.studies.invariant_drift(model, ol.tasks.exponential_filter(), start, rule)
         >>> jnp.allclose(drift.weight_decay, -2 * 0.01 * ol.invariants(model, start))
         Array(True, dtype=bool)
+        >>> nonlinear = ol.Model(ol.Layout(), ol.Erf())
+        >>> drift = ol.studies.invariant_drift(nonlinear, ol.tasks.exponential_filter(), start, rule)
+        >>> jnp.allclose(drift.weight_decay, -2 * 0.01 * ol.invariants(nonlinear, start))
+        Array(True, dtype=bool)
     """
     require_float64("ol.studies.invariant_drift", model=model, task=task, overlaps=overlaps, rule=rule)
     layout = check_layout(model, overlaps, "invariant_drift")
