@@ -134,19 +134,20 @@ def descend(
     """
     run = Run(learner, rule, trials, fields)
     state, record, limits = _unlearned(run, position)
-    if (n_points := rule.n_steps // rule.save_every + 1) > MANY:
+    if (n_strides := rule.n_steps // rule.save_every + 1) > MANY:
         size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(record))
-        what = f"{type(rule).__name__}: save_every must be larger or n_steps smaller: {n_points:,} saved points"
-        refuse_too_large(size * n_points, what, "save fewer")
+        what = f"{type(rule).__name__}: save_every must be larger or n_steps smaller: {n_strides:,} saved points"
+        refuse_too_large(size * n_strides, what, "save fewer")
     plan = _plan(rule.n_steps, rule.save_every, pace.steps_per_call)
+    n_points = 1 + sum(call.n_points for call in plan)
     # The loss and the gradient of the start are those of step -1, which moves nothing, so that they are no program of
     # their own: the only step that is not skipped of a call before the first, or, in one program, of a first point.
     if is_traced(state):
+        begin = -plan[0].n_steps
         plan[0] = plan[0]._replace(n_points=plan[0].n_points + 1)
-        begin, n_points = -plan[0].n_steps, 1 + sum(call.n_points for call in plan[1:]) + plan[0].n_points - 1
     else:
         plan = [next(call for call in plan if call.n_points), *plan]
-        begin, n_points = -plan[0].length, 1 + sum(call.n_points for call in plan[1:])
+        begin = -plan[0].length
     # The step at which each call begins, and the last one ends.
     begins = [*itertools.accumulate((call.length for call in plan), initial=begin)]
     # The step of the last saved point before each call.

@@ -57,7 +57,7 @@ def join(records: list[Record]) -> Record:
     Of records that are known this is done in numpy, which compiles no program for each number of them.
     """
     if len(records) == 1:
-        return records[0]
+        return jax.tree.map(in_jax, records[0])
     axis, records = records[0].time.ndim - 1, in_numpy(records)
     xp = namespace(records)
     return jax.tree.map(lambda *parts: in_jax(xp.concatenate(parts, axis=axis)), *records)
@@ -71,14 +71,14 @@ def pad(record: Record, n_points: int) -> Record:
         return record
 
     xp = namespace(record := in_numpy(record))
-    again = jax.tree.map(lambda array: xp.repeat(xp.take(array, [-1], axis=axis), missing, axis=axis), record)
+    again = jax.tree.map(lambda array: xp.repeat(array, missing, axis=axis), last(record))
     return join([record, eqx.tree_at(lambda r: r.time, again, xp.full_like(again.time, xp.nan))])
 
 
 def last(record: Record) -> Record:
-    """The last saved point of a record, of which the values are known."""
-    axis, record = record.time.ndim - 1, in_numpy(record)
-    return jax.tree.map(lambda array: in_jax(np.take(array, [-1], axis=axis)), record)
+    """The last saved point of a record; in numpy, if its values are known."""
+    axis, xp = record.time.ndim - 1, namespace(record := in_numpy(record))
+    return jax.tree.map(lambda array: xp.take(array, xp.asarray([-1]), axis=axis), record)
 
 
 def taken(record: Record, own: np.ndarray) -> Record:
